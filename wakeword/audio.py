@@ -1,0 +1,160 @@
+"""Audio in: any file or device to float32 [samples], 16 kHz, mono, in [-1, 1]."""
+
+from __future__ import annotations
+
+import os
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+import soxr
+
+from wakeword.decode import decoded_blocks
+from wakeword.errors import AudioError
+from wakeword.files import replacing
+
+SAMPLE_RATE = 16000
+AUDIO_SUFFIXES = frozenset(
+    ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .m4a .aac .mp4 .webm .amr .wma .3gp .mka".split()
+)
+SILENT_DBFS = -60.0
+FULL_SCALE = 0.999
+CLIPPED_MOST = 0.05
+
+
+@dataclass(frozen=True)
+class AudioQuality:
+    """Level of a clip: peak and RMS in dB relative to full scale, and the fraction of samples at full scale."""
+
+    peak_dbfs: float
+    rms_dbfs: float
+    clipped_fraction: float
+
+
+class StreamResampler:
+    """Blocks of a device's rate and channels to 16 kHz mono, with the filter's state kept between blocks.
+
+    Resampling is libsoxr's (band-limited, linear phase); its delay is compensated, so output sample `k` lies at
+    `k / 16000` seconds of input. Samples that are NaN or infinite become zero; `nonfinite` counts them.
+    """
+
+    def __init__(self, rate_in: float, channels: int = 1):
+        self.channels = channels
+        self.nonfinite = 0
+        self._stream = None if rate_in == SAMPLE_RATE else soxr.ResampleStream(rate_in, SAMPLE_RATE, 1, "float32")
+
+    def process(self, block: np.ndarray) -> np.ndarray:
+        """Take a block [n, channels] (or [n] if mono), float32 or int16; give float32 [m], m possibly 0."""
+        block = np.asarray(block)
+        if block.dtype == np.int16:
+            block = block.astype(np.float32) / 32768.0
+        mono = block.reshape(-1, self.channels).astype(np.float32).mean(axis=1)
+        if not np.isfinite(mono).all():
+            bad = ~np.isfinite(mono)
+            self.nonfinite += int(bad.sum())
+            mono[bad] = 0.0
+        if self._stream is None or not len(mono):
+            return mono
+        return self._stream.resample_chunk(mono)
+
+    def flush(self) -> np.ndarray:
+        """Give what the filter still holds, float32 [m]; the stream is over."""
+        if self._stream is None:
+            return np.zeros(0, np.float32)
+        return self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def read_audio(path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None) -> np.ndarray:
+    """Read a file (or `duration_s` seconds of it from `start_s`) as float32 [samples], 16 kHz mono.
+
+    WAV, FLAC, Ogg (Vorbis, Opus), MP3 and others are read by libsndfile; M4A, AAC, WebM, AMR and the rest by the
+    program `ffmpeg` where it is installed. Channels are averaged.
+
+    Raises:
+        AudioError: the file is missing, a folder, empty, truncated, damaged or no audio; it has samples that are
+            NaN or infinite; or it has no samples in the part asked for.
+    """
+    return np.concatenate(list(_resampled(path, start_s, duration_s)))
+
+
+def file_blocks(path: str | os.PathLike, block_samples: int = 1600) -> Iterator[np.ndarray]:
+    """Stream a file as float32 blocks [block_samples], 16 kHz mono; the last may be shorter.
+
+    Together the blocks equal `read_audio(path)`; the file is never held in memory whole.
+
+    Raises:
+        AudioError: as `read_audio`; for damage in the middle, once it is reached.
+    """
+    held = np.zeros(0, np.float32)
+    for piece in _resampled(path):
+        held = np.concatenate([held, piece])
+        whole = len(held) // block_samples * block_samples
+        yield from held[:whole].reshape(-1, block_samples)
+        held = held[whole:].copy()
+    if len(held):
+        yield held
+
+
+def quality(samples: np.ndarray) -> AudioQuality:
+    """Measure float32 [samples]; the levels of digital silence are -inf."""
+    if not len(samples):
+        return AudioQuality(-np.inf, -np.inf, 0.0)
+    size = np.abs(samples.astype(np.float64))
+    with np.errstate(divide="ignore"):
+        peak, rms = 20 * np.log10([size.max(), np.sqrt(np.mean(size**2))])
+    return AudioQuality(float(peak), float(rms), float(np.mean(size >= FULL_SCALE)))
+
+
+def check_clip(samples: np.ndarray, path: object) -> AudioQuality:
+    """Check that a clip that should hold speech can: not silent, not badly clipped.
+
+    Raises:
+        AudioError: the peak is below -60 dBFS, or more than 5 % of the samples are at full scale.
+    """
+    found = quality(samples)
+    if found.peak_dbfs < SILENT_DBFS:
+        raise AudioError(f"{path}: silent (peak {found.peak_dbfs:.0f} dBFS): record it again, nearer or louder")
+    if found.clipped_fraction > CLIPPED_MOST:
+        raise AudioError(
+            f"{path}: clipped ({found.clipped_fraction:.0%} of its samples at full scale): "
+            "record it again with less gain"
+        )
+    return found
+
+
+def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
+    """Write float32 [samples], 16 kHz, as 16-bit PCM WAV; values beyond full scale are clipped.
+
+    Raises:
+        AudioError: samples that are NaN or infinite. WakewordError: the file cannot be written.
+    """
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path}: not written, the samples hold NaN or infinity")
+    pcm = np.clip(np.round(np.asarray(samples, np.float64) * 32768.0), -32768, 32767).astype("<i2")
+    with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(pcm.tobytes())
+
+
+def _resampled(path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None) -> Iterator[np.ndarray]:
+    path = Path(path)
+    resampler, heard = None, 0
+    for rate, block in decoded_blocks(path, start_s, duration_s):
+        if not np.isfinite(block).all():
+            raise AudioError(f"{path}: holds samples that are NaN or infinite: export it again")
+        if resampler is None:
+            resampler = StreamResampler(rate, block.shape[1])
+        piece = resampler.process(block)
+        heard += len(piece)
+        yield piece
+    if resampler is not None:
+        piece = resampler.flush()
+        heard += len(piece)
+        yield piece
+    if not heard:
+        part = f" from {start_s:g} s on" if start_s else ""
+        raise AudioError(f"{path}: has no samples{part}: check the file or leave it out")
