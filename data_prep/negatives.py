@@ -1,0 +1,39 @@
+"""Recordings in which the phrase is not said, without transcripts: radio, meetings, a living room."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+
+REMEDY = "give a folder that holds recordings without the wake word"
+
+
+def prepare_negatives(
+    src: str | Path,
+    out: str | Path,
+    name: str = "negatives",
+    licence: str = "unknown",
+    language: str | None = None,
+    speaker_folders: bool = False,
+    split: str = "train",
+    piece_s: float = 30.0,
+) -> Prepared:
+    """Every recording below `src`, cut into pieces of `piece_s` seconds; the supervision has no text.
+
+    Args:
+        speaker_folders: the folder that a recording lies in names its speaker; otherwise speakers are unknown.
+
+    Raises:
+        ManifestError: no audio below `src`.
+    """
+    src = folder(src, REMEDY)
+    utterances = []
+    for path in audio_files(src):
+        inside = path.relative_to(src)
+        key = re.sub(r"\W+", "-", inside.with_suffix("").as_posix())
+        known = speaker_folders and inside.parent.name
+        who = f"{name}-{inside.parent.name}" if known else None
+        utterances.append(Utterance(key, path, None, who, language, custom={"split": split}))
+    return write_manifest(name, utterances, out, licence, src, piece_s=piece_s)

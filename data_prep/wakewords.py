@@ -1,0 +1,41 @@
+"""A folder of clips of one phrase."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+
+REMEDY = "give a folder that holds clips of the phrase"
+
+
+def prepare_wakewords(
+    src: str | Path,
+    out: str | Path,
+    phrase: str,
+    even_odd: bool = False,
+    name: str | None = None,
+    speaker: str | None = None,
+    language: str = "en",
+    licence: str = "unknown",
+) -> Prepared:
+    """Every clip below `src`, with the phrase as its text.
+
+    Args:
+        even_odd: clips of an even index in the sorted order of their paths train, those of an odd one test; otherwise
+            all train. The index counts every audio file, also those that turn out to be damaged.
+        speaker: who says all of them; unknown if None.
+
+    Raises:
+        ManifestError: no usable clip below `src`.
+    """
+    src = folder(src, REMEDY)
+    name = name or "wakewords-" + re.sub(r"\W+", "-", phrase.lower()).strip("-")
+    utterances = []
+    for index, path in enumerate(audio_files(src)):
+        key = path.relative_to(src).with_suffix("").as_posix().replace("/", "-")
+        custom = {"split": "test" if even_odd and index % 2 else "train", "index": index}
+        who = f"{name}-{speaker}" if speaker else None
+        utterances.append(Utterance(key, path, phrase, who, language, None, custom))
+    return write_manifest(name, utterances, out, licence, src)
