@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import wave
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 import soxr
@@ -17,7 +17,8 @@ from wakeword.files import replacing
 
 SAMPLE_RATE = 16000
 AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .m4a .aac .mp4 .webm .amr .wma .3gp .mka".split()
+    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64")
+    + (".m4a", ".aac", ".mp4", ".webm", ".amr", ".wma", ".3gp", ".mka")
 )
 SILENT_DBFS = -60.0
 FULL_SCALE = 0.999

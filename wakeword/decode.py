@@ -7,8 +7,9 @@ import struct
 import subprocess
 import threading
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Iterator
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -77,8 +78,8 @@ def _by_libsndfile(
     except RuntimeError as error:
         said = str(error).rpartition(": ")[2].rstrip(".")
         raise AudioError(f"{path}: damaged after {done / rate:.1f} s ({said}): copy or record it again") from error
-    # Taggers and cutters often leave an MP3 with a header that states more than there is.
-    if done < expected and file.format not in ("MP3", "MPEG"):
+    # An MP3's header often states more than there is, and a Vorbis encoder's last page may too.
+    if done < expected and file.format not in ("MP3", "MPEG", "OGG"):
         raise AudioError(
             f"{path}: damaged: {done / rate:.1f} s of its {expected / rate:.1f} s can be read: copy or record it again"
         )

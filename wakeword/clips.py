@@ -1,0 +1,183 @@
+"""PATHs (a folder, an audio file, a manifest) to clips, and clips to samples."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wakeword.audio import AUDIO_SUFFIXES, check_clip, read_audio
+from wakeword.errors import AudioError, ManifestError, Skipped, WakewordError
+
+MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording or a part of one: `duration_s` seconds of `path` from `start_s`; None means to its end."""
+
+    path: Path
+    start_s: float = 0.0
+    duration_s: float | None = None
+    speaker: str | None = None
+    text: str | None = None
+    corpus: str | None = None
+    split: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+def find_clips(paths: Iterable[str | os.PathLike] | str | os.PathLike) -> list[Clip]:
+    """List the clips that PATHs name: folders (recursively, sorted by name), audio files and manifests, in that order.
+
+    A manifest is a lhotse CutSet, `.jsonl` or `.jsonl.gz`, a MonoCut a line, with its audio in files; a relative
+    path in it starts from the working folder, as in lhotse, or else from the manifest's own.
+
+    Raises:
+        WakewordError: a path does not exist, or a folder holds no audio.
+        ManifestError: a manifest is empty, or one of its lines is malformed or another kind of cut.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    clips: list[Clip] = []
+    for given in paths:
+        path = Path(given)
+        try:
+            is_folder, is_there = path.is_dir(), path.exists()
+        except (OSError, ValueError) as error:
+            raise WakewordError(f"{str(path)!r}: cannot be looked up ({error}): check the spelling") from error
+        if is_folder:
+            clips += _in_folder(path)
+        elif not is_there:
+            raise WakewordError(f"{path}: no such file or folder: check the spelling")
+        elif path.name.lower().endswith(MANIFEST_SUFFIXES):
+            clips += _in_manifest(path)
+        else:
+            clips.append(Clip(path))
+    return clips
+
+
+def read_clips(clips: Iterable[Clip], skipped: Skipped, check: bool = True) -> Iterator[tuple[Clip, np.ndarray]]:
+    """Read clips one by one as (clip, float32 [samples], 16 kHz mono).
+
+    Those that cannot be read, and with `check` those that are silent or clipped, go to `skipped` instead.
+    """
+    for clip in clips:
+        try:
+            samples = read_audio(clip.path, clip.start_s, clip.duration_s)
+            if check:
+                check_clip(samples, clip.path)
+        except AudioError as error:
+            part = "" if clip.duration_s is None else f" at {clip.start_s:g} s"
+            skipped.add(f"{clip.path}{part}", error)
+            continue
+        yield clip, samples
+
+
+def _in_folder(folder: Path) -> list[Clip]:
+    found = []
+    # Hidden files are mostly remains of copying ("._a.wav"), and no audio.
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(root, n) for n in names if Path(n).suffix.lower() in AUDIO_SUFFIXES and not n.startswith(".")]
+    if not found:
+        raise WakewordError(f"{folder}: no audio in this folder: give a folder of WAV, FLAC, Ogg, Opus or MP3 files")
+    return [Clip(path) for path in sorted(found)]
+
+
+def _in_manifest(manifest: Path) -> list[Clip]:
+    open_text = gzip.open if manifest.name.lower().endswith(".gz") else open
+    clips: list[Clip] = []
+    number = 0
+    try:
+        with open_text(manifest, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    clips.append(_clip_of_line(line, manifest, number))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"{manifest}: line {number + 1}: cannot be read ({error}): make the manifest again"
+        ) from error
+    if not clips:
+        raise ManifestError(f"{manifest}: an empty manifest, no cut in it: make it again")
+    return clips
+
+
+def _clip_of_line(line: str, manifest: Path, number: int) -> Clip:
+    place = f"{manifest}: line {number}"
+    try:
+        # json reads NaN and huge integers; neither is a time, and the latter raise ValueError.
+        cut = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{place}: not JSON ({error}): make the manifest again") from error
+    if not isinstance(cut, dict):
+        raise ManifestError(f"{place}: not a cut but a {type(cut).__name__}: make the manifest again")
+    kind = cut.get("type", "MonoCut")
+    if kind != "MonoCut":
+        raise ManifestError(
+            f"{place}: a cut of type {kind!r} is not supported: save MonoCuts (one recording, one channel)"
+        )
+    recording = _typed(cut, "recording", dict, place)
+    sources = _typed(recording, "sources", list, place)
+    source = sources[0] if sources and isinstance(sources[0], dict) else {}
+    if len(sources) != 1 or source.get("type") != "file":
+        raise ManifestError(f"{place}: its audio is not in one file: save the recordings as files")
+    if cut.get("channel", 0) not in (0, [0]) or source.get("channels", [0]) != [0]:
+        raise ManifestError(f"{place}: a channel of a multi-channel file is not supported: save the channel as a file")
+    if recording.get("transforms"):
+        raise ManifestError(f"{place}: a recording with transforms is not supported: save the changed audio as a file")
+    start, duration = _seconds(cut, "start", place, least=0.0), _seconds(cut, "duration", place, least=1e-4)
+    supervisions = cut.get("supervisions") or []
+    if not isinstance(supervisions, list) or not all(isinstance(each, dict) for each in supervisions):
+        raise ManifestError(f"{place}: 'supervisions' is not a list of them: make the manifest again")
+    custom = cut.get("custom") or {}
+    if not isinstance(custom, dict):
+        raise ManifestError(f"{place}: 'custom' is not a table: make the manifest again")
+    supervision = supervisions[0] if supervisions else {}
+    known = ("text", "speaker", "corpus", "split")
+    about = {**{name: supervision[name] for name in ("gender", "language") if supervision.get(name)}, **custom}
+    # A cut of the whole file is read whole, so that damage anywhere in it is noticed.
+    whole = start == 0 and duration == recording.get("duration")
+    return Clip(
+        path=_source_path(_typed(source, "source", str, place), manifest),
+        start_s=start,
+        duration_s=None if whole else duration,
+        speaker=_text(supervision.get("speaker")),
+        text=_text(supervision.get("text")),
+        corpus=_text(custom.get("corpus")),
+        split=_text(custom.get("split")),
+        attributes={name: value for name, value in about.items() if name not in known},
+    )
+
+
+def _source_path(name: str, manifest: Path) -> Path:
+    beside = manifest.parent / name
+    try:
+        return beside if not Path(name).exists() and beside.exists() else Path(name)
+    except (OSError, ValueError):
+        return Path(name)  # no possible name; reading the clip says so
+
+
+def _typed(table: dict, name: str, kind: type, place: str) -> Any:
+    if not isinstance(table.get(name), kind):
+        raise ManifestError(f"{place}: '{name}' is missing or not a {kind.__name__}: make the manifest again")
+    return table[name]
+
+
+def _seconds(table: dict, name: str, place: str, least: float) -> float:
+    value = table.get(name)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
+    if not number or not math.isfinite(value) or value < least:
+        raise ManifestError(f"{place}: '{name}' is no time in seconds: make the manifest again")
+    return float(value)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
