@@ -1,0 +1,198 @@
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from wakeword.audio import SAMPLE_RATE, write_wav
+from wakeword.calibrate import calibrate
+from wakeword.clips import Clip
+from wakeword.errors import WakewordError
+from wakeword.evaluate import evaluate, format_report
+
+
+class ToneDetector:
+    """Hears a 1 kHz tone: the share of a 40 ms frame's energy that lies there. Streams any block size."""
+
+    phrase, refractory_s = "a tone", 1.0
+
+    def __init__(self, threshold=0.5):
+        self.threshold = threshold
+        self.reset()
+
+    def reset(self):
+        self.held, self.frames = np.zeros(0, np.float32), 0
+
+    def scores(self, samples):
+        held = np.concatenate([self.held, samples])
+        count = len(held) // 640
+        self.held = held[count * 640 :]
+        blocks = held[: count * 640].reshape(-1, 640).astype(np.float64)
+        wave = np.exp(2j * np.pi * 1000 / SAMPLE_RATE * np.arange(640))
+        share = 2 * np.abs(blocks @ wave) ** 2 / 640 / ((blocks**2).sum(axis=1) + 1e-4)
+        time_s = 0.04 * np.arange(self.frames + 1, self.frames + count + 1)
+        self.frames += count
+        return time_s, np.clip(share, 0, 1).astype(np.float32)
+
+
+def clip_of(path, tone, seed, seconds=0.4, lead=0.5, trail=0.6):
+    """A tone (level `tone`) in faint noise; of zero level, a burst of noise instead."""
+    rng = np.random.default_rng(seed)
+    samples = rng.standard_normal(int((lead + seconds + trail) * SAMPLE_RATE)) * 1e-3
+    inside = slice(int(lead * SAMPLE_RATE), int((lead + seconds) * SAMPLE_RATE))
+    count = inside.stop - inside.start
+    wave = tone * np.sin(2 * np.pi * 1000 / SAMPLE_RATE * np.arange(count)) if tone else 0
+    samples[inside] += wave + rng.standard_normal(count) * (0.02 if tone else 0.1)
+    write_wav(path, samples.astype(np.float32))
+    return path
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audio")
+    positives = [
+        Clip(
+            clip_of(folder / f"p{i}.wav", 0.01 if i % 6 == 5 else 0.2, i),
+            speaker=f"s{i % 4}",
+            attributes={"gender": "female" if i % 2 else "male", "age": 8 if i < 12 else "thirties"},
+        )
+        for i in range(24)
+    ]
+    # 15 of 90 sound like the phrase.
+    negatives = [
+        Clip(
+            clip_of(folder / f"n{i}.wav", 0.04 if i % 6 == 0 else 0, 100 + i),
+            corpus="a" if i < 60 else "b",
+            text=f"t {i}",
+        )
+        for i in range(90)
+    ]
+    rng = np.random.default_rng(1)
+    write_wav(folder / "noise.wav", (rng.standard_normal(5 * SAMPLE_RATE) * 0.1).astype(np.float32))
+    (folder / "damaged.wav").write_bytes(b"RIFF")
+    return folder, positives, negatives, [Clip(folder / "noise.wav")]
+
+
+def test_evaluate_end_to_end(material, tmp_path):
+    folder, positives, negatives, noise = material
+    stages = []
+    report = evaluate(
+        ToneDetector(0.5),
+        [*positives, Clip(folder / "damaged.wav")],
+        negatives,
+        noise,
+        snrs=(None, 10.0, -10.0),
+        fa_rates=(200.0, 0.5),
+        report_dir=tmp_path / "report",
+        progress=lambda stage, fraction: stages.append((stage, fraction)),
+    )
+    assert report["positives"] == {"clips": 24, "speakers": 4}
+    assert report["negatives"]["clips"] == 90
+    assert report["negatives"]["hours"] == pytest.approx(90 * 1.5 / 3600)
+    assert list(report["skipped"]) == [str(folder / "damaged.wav")]
+    own = report["operating_points"][0]
+    assert own["threshold"] == 0.5 and own["asked_fa_per_hour"] is None
+    clean = own["conditions"]["clean"]
+    # The four faint tones lie in noise twice as strong, and only they are missed.
+    assert (clean["missed"], clean["clips"]) == (4, 24)
+    assert clean["interval"][0] < 4 / 24 < clean["interval"][1]
+    # The tone is detected in its first frames: about 0.4 s before its end.
+    assert -0.4 < clean["delay"]["median_s"] < -0.25
+    assert clean["groups"]["gender: male"]["missed"] == 0 and clean["groups"]["gender: female"]["missed"] == 4
+    assert clean["groups"]["age: under 13"]["clips"] == 12 and clean["groups"]["age: thirties"]["clips"] == 12
+    assert own["conditions"]["-10 dB"]["missed"] > own["conditions"]["10 dB"]["missed"] >= 4
+    false = own["false_alarms"]["clean"]
+    assert false["count"] == 15 and false["by_corpus"]["a"]["count"] == 10 and false["by_corpus"]["b"]["count"] == 5
+    assert false["per_hour"] == pytest.approx(15 / report["negatives"]["hours"])
+    assert all(int(w["text"].split()[1]) % 6 == 0 and 0.4 < w["at_s"] < 1.0 for w in false["worst"])
+    assert own["conditions"].keys() == {"clean", "10 dB", "-10 dB"}
+    for point in report["operating_points"][1:]:
+        assert "hindsight" in point["chosen_on"]
+        assert point["false_alarms"]["clean"]["per_hour"] <= point["asked_fa_per_hour"]
+    assert "too few" in report["operating_points"][2]["false_alarms"]["clean"]["note"]
+    assert "-10 dB" in report["det"] and stages[-1][1] == 1.0
+    files = tmp_path / "report"
+    assert json.loads((files / "report.json").read_text()) == report
+    assert (files / "det.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    page, text = (files / "report.md").read_text(), format_report(report)
+    for shown in (page, text):
+        assert "16.7%" in shown and "4 of 24" in shown and "too few" in shown and "damaged.wav" in shown
+    assert sorted(p.name for p in files.iterdir()) == ["det.png", "report.json", "report.md"]
+
+
+def test_a_threshold_from_development_negatives(material):
+    _, positives, negatives, _ = material
+    rate = 400.0
+    report = evaluate(ToneDetector(), positives, negatives[:45], fa_rates=(rate,), dev=negatives[45:])
+    named = {p["chosen_on"]: p for p in report["operating_points"]}
+    dev = next(p for origin, p in named.items() if "development negatives" in origin)
+    calibration = calibrate(ToneDetector(), negatives[45:], rate)
+    assert dev["threshold"] == calibration.threshold
+    assert report["conditions"] == ["clean"] and any("no noise" in note for note in report["notes"])
+
+
+def test_noisy_negatives_have_their_own_false_alarms(material):
+    _, positives, negatives, noise = material
+    report = evaluate(ToneDetector(), positives, negatives, noise, snrs=(None, -10.0), noisy_negatives=True)
+    found = report["operating_points"][0]["false_alarms"]
+    assert found["-10 dB"]["count"] < found["clean"]["count"]  # the tones drown
+    assert "-10 dB: " in format_report(report)
+
+
+def test_missing_positives_or_negatives_are_one_line(material):
+    folder, positives, negatives, _ = material
+    bad = [Clip(folder / "damaged.wav")]
+    for p, n, what in ((bad, negatives, "positives"), (positives, bad, "negatives"), (positives, [], "negatives")):
+        with pytest.raises(WakewordError, match=f"no {what}") as error:
+            evaluate(ToneDetector(), p, n)
+        assert "\n" not in str(error.value)
+
+
+def test_without_matplotlib_the_rest_is_written(material, tmp_path, monkeypatch):
+    _, positives, negatives, _ = material
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    report = evaluate(ToneDetector(), positives[:6], negatives[:6], report_dir=tmp_path)
+    assert any("wakeword[plot]" in note for note in report["notes"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.json", "report.md"]
+    assert "det.png)" not in (tmp_path / "report.md").read_text()
+
+
+def test_no_detection_at_all_is_reported(material, tmp_path):
+    _, positives, negatives, _ = material
+    report = evaluate(ToneDetector(2.0), positives, negatives[:20], report_dir=tmp_path)
+    own = report["operating_points"][0]
+    assert own["conditions"]["clean"]["miss_rate"] == 1.0 and own["false_alarms"]["clean"]["count"] == 0
+    assert "none detected" in format_report(report)
+    assert not any(math.isnan(v) for v in own["conditions"]["clean"]["interval"])
+
+
+def test_calibrate_keeps_the_budget(material):
+    folder, _, negatives, _ = material
+    hours = 90 * 1.5 / 3600
+    budget = 7 / hours
+    detector = ToneDetector(0.123)
+    found = calibrate(detector, [*negatives, Clip(folder / "damaged.wav")], f"{budget}/h")
+    assert detector.threshold == 0.123
+    assert found.hours == pytest.approx(hours) and found.skipped == 1 and "skipped 1" in found.note
+    assert found.fa_per_hour_observed <= budget * (1 + 1e-9)
+    report = evaluate(ToneDetector(found.threshold), negatives[:5], negatives)
+    assert report["operating_points"][0]["false_alarms"]["clean"]["per_hour"] == pytest.approx(
+        found.fa_per_hour_observed
+    )
+
+
+def test_calibrate_on_nothing_is_one_line(material):
+    folder, *_ = material
+    with pytest.raises(WakewordError, match="no negatives"):
+        calibrate(ToneDetector(), [Clip(folder / "damaged.wav")], 1.0)
+
+
+def test_base_install_suffices():
+    heavy = {"torch", "lhotse", "librosa", "tqdm", "matplotlib", "scipy"}
+    code = (
+        "import sys, wakeword.evaluate, wakeword.calibrate, wakeword.report, wakeword.trigger;"
+        f"print(sorted({heavy!r} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
