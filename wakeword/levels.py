@@ -7,6 +7,7 @@ import numpy as np
 from wakeword.audio import SAMPLE_RATE
 
 FRAME_S = 0.02
+DIGITAL_SILENCE = 1e-10  # the power of padding, and of what a codec makes of it
 MARGIN_DB = 15.9  # of P.56: how far below the active level a frame may lie and still be speech
 CLICK = 10.0  # a frame this many times over its neighbours' median is a click
 HOP_S, WINDOW_S = 0.01, 0.02  # a click touches two windows, so a median of five removes it
@@ -36,25 +37,28 @@ def active_power(samples: np.ndarray) -> float:
 def noise_power(samples: np.ndarray) -> float:
     """Mean power of a noise recording, without frames of digital silence, which pad many; 0 if nothing is left."""
     power = _frame_power(samples, FRAME_S, FRAME_S)
-    power = power[power > 1e-10]
+    power = power[power > DIGITAL_SILENCE]
     return float(power.mean()) if power.size else 0.0
 
 
 def active_span(samples: np.ndarray) -> tuple[float, float]:
     """Where in a clip its loudest stretch of sound begins and ends, in seconds: the phrase, in a clip of one.
 
-    Frame energies in dB, smoothed by a median of five (against clicks) and a mean of three, are active where they
-    exceed 40 % of the way from the clip's floor (10th percentile) to its peak, and the peak less 25 dB. The stretch
-    around the peak reaches as far as gaps up to 0.3 s lead. A clip without 6 dB between floor and peak is all active.
+    Frame energies in dB after pre-emphasis (against hum and rumble), smoothed by a median of five (against clicks) and
+    a mean of three, are active where they exceed 40 % of the way from the clip's floor (the 10th percentile, without
+    digital silence) to its peak, and the peak less 25 dB. The stretch around the peak reaches as far as gaps up to
+    0.3 s lead. A clip without 6 dB between floor and peak is all active. Where digital silence is all there is beside
+    the phrase, the floor is the phrase's own and its ends may be cut by up to 0.1 s.
     """
     seconds = len(samples) / SAMPLE_RATE
-    power = _frame_power(samples, WINDOW_S, HOP_S)
+    power = _frame_power(np.diff(samples, prepend=samples[:1]), WINDOW_S, HOP_S)
     if power.size < 5:
         return 0.0, seconds
     level = 10 * np.log10(_median5(power) + 1e-12)
     level = np.convolve(np.pad(level, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
     peak = level.max()
-    floor = max(np.quantile(level, 0.1), peak - 60)
+    heard = level[power > DIGITAL_SILENCE]
+    floor = max(np.quantile(heard, 0.1), peak - 60) if heard.size else peak
     if peak - floor < 6:
         return 0.0, seconds
     active = np.flatnonzero(level > max(peak - RANGE_DB, floor + 0.4 * (peak - floor)))
