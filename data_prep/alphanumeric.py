@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, folder, table, write_manifest
+from data_prep.common import Prepared, Utterance, folder, write_manifest
+from data_prep.listings import table
 from wakeword.errors import ManifestError
 
 LICENCE = "MIT"

@@ -1,20 +1,19 @@
-"""What every corpus module shares: finding audio, probing it once, and writing one lhotse CutSet, whole or not at all."""
+"""What every corpus module shares: finding audio, probing it once, writing one lhotse CutSet whole or not at all."""
 
 from __future__ import annotations
 
-import csv
-import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wakeword.errors import ManifestError, Skipped, require
+from data_prep.listings import gender_of
+from wakeword.decode import decoded_blocks
+from wakeword.errors import AudioError, ManifestError, Skipped, require
 from wakeword.files import replacing
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3", ".WAV", ".FLAC", ".OPUS", ".OGG", ".MP3")
-BLOCK = 1 << 18  # samples decoded at a time, so that hours of recording need no hours of memory
 
 
 @dataclass(frozen=True)
@@ -74,83 +73,19 @@ def find_audio(listed: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def lines(path: Path, remedy: str) -> list[str]:
-    """The lines of a listing that are not blank. Old corpora mix UTF-8 and Latin-1, so what is not UTF-8 is Latin-1.
+def probe(path: Path) -> tuple[int, int]:
+    """Decode a file once from end to end: its sample rate in Hz and how many samples there are.
 
     Raises:
-        ManifestError: the file is missing or cannot be read.
+        AudioError: the file is missing, empty, damaged or no audio, or holds nothing but digital silence.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path}: the listing cannot be read ({error.strerror or error}): {remedy}") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    # Not splitlines(): a transcript may hold U+2028 and the like.
-    return [line.rstrip("\r") for line in text.split("\n") if line.strip()]
-
-
-def pairs(path: Path, remedy: str) -> Iterator[tuple[str, str]]:
-    """`key text` lines (Kaldi's text, wav.scp, utt2spk; LibriSpeech's trans.txt).
-
-    Raises:
-        ManifestError: the file is missing, or a line has a key alone.
-    """
-    for number, line in enumerate(lines(path, remedy), 1):
-        key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
-        if not value.strip():
-            raise ManifestError(f"{path}: line {number} is not 'KEY VALUE' ({line[:60]!r}): {remedy}")
-        yield key, value.strip()
-
-
-def table(path: Path, required: Iterable[str], remedy: str, delimiter: str = ",") -> Iterator[dict[str, str]]:
-    """The rows of a table with a header line. In a TSV quotes are letters like any other (as Common Voice has it).
-
-    Raises:
-        ManifestError: the file is missing, a required column is, or a row has more or fewer fields than the header.
-    """
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    rows = csv.reader((line + "\n" for line in lines(path, remedy)), delimiter=delimiter, quoting=quoting)
-    try:
-        header = next(rows, [])
-        if missing := [name for name in required if name not in header]:
-            raise ManifestError(f"{path}: the header has no column {', '.join(missing)}: {remedy}")
-        for row in rows:
-            if len(row) != len(header):
-                raise ManifestError(
-                    f"{path}: row {rows.line_num} has {len(row)} fields where the header has {len(header)}: {remedy}"
-                )
-            yield dict(zip(header, row, strict=True))
-    except csv.Error as error:
-        raise ManifestError(f"{path}: line {rows.line_num} cannot be read ({error}): {remedy}") from error
-
-
-def gender_of(published: str | None) -> str | None:
-    """ "female" or "male" for what corpora write (F, m, Female, "male;"), None for anything else."""
-    return {"f": "female", "m": "male"}.get((published or "").strip(" ;[]()").lower()[:1])
-
-
-def probe(path: Path) -> str | None:
-    """Decode a file once from end to end; why it cannot be used, or None if it can."""
-    soundfile = require("soundfile")
-    try:
-        if path.stat().st_size == 0:
-            return "empty file"
-        decoded, peak = 0, 0.0
-        with soundfile.SoundFile(path) as audio:
-            announced = audio.frames
-            while len(block := audio.read(BLOCK, dtype="float32", always_2d=True)):
-                decoded += len(block)
-                peak = max(peak, float(block.max()), -float(block.min()))
-    except (OSError, RuntimeError) as error:  # soundfile's own error is a RuntimeError
-        return f"cannot be decoded ({error})"
-    if decoded == 0:
-        return "holds no samples"
-    if decoded < announced:
-        return f"damaged: {decoded} of {announced} samples can be decoded"
-    return None if 0 < peak < float("inf") else "holds nothing but digital silence, or is not finite"
+    rate, samples, peak = 0, 0, 0.0
+    for rate, block in decoded_blocks(path):  # noqa: B007
+        samples += len(block)
+        peak = max(peak, float(block.max()), -float(block.min()))
+    if not 0 < peak < float("inf"):
+        raise AudioError(f"{path}: no samples, digital silence, or infinite ones: record it again or leave it out")
+    return rate, samples
 
 
 def write_manifest(
@@ -160,15 +95,12 @@ def write_manifest(
     licence: str,
     src: Path,
     piece_s: float | None = None,
-    add: Callable[[Utterance, Path], dict] | None = None,
 ) -> Prepared:
     """Probe each utterance's audio once and write `out/<name>_cuts.jsonl.gz`.
 
     Args:
         name: the corpus, as it stands in the manifest's name, in each cut's id and in `custom["corpus"]`.
-        piece_s: cut each recording into pieces of at most so many seconds (none shorter than a second, unless the
-            recording is).
-        add: further `custom` entries for an utterance whose audio was found, by the path of its audio.
+        piece_s: cut each recording into pieces of so many seconds; the last may be up to a second longer.
 
     Raises:
         ManifestError: `src` gave no usable utterance at all.
@@ -177,24 +109,24 @@ def write_manifest(
     out = Path(out).expanduser().resolve()
     skipped, ids, cuts, speakers, seconds = Skipped(), set(), [], set(), 0.0
 
-    def make(utterance: Utterance) -> tuple[Utterance, list | str]:
+    def make(utterance: Utterance) -> list | str:
         path = find_audio(utterance.path)
         if path is None:
-            return utterance, "listed, but there is no such file (nor one with another audio suffix)"
-        if reason := probe(path):
-            return utterance, reason
+            return f"{utterance.path}: listed, but there is no such file, nor one with another audio suffix"
         try:
-            custom = {"corpus": name, "licence": licence, **utterance.custom, **(add(utterance, path) if add else {})}
-            return utterance, _cuts(lhotse, f"{name}-{utterance.id}", path, utterance, custom, piece_s)
+            return _cuts(name, path, utterance, {"corpus": name, "licence": licence, **utterance.custom}, piece_s)
+        except AudioError as error:
+            return str(error)
         except Exception as error:  # lhotse raises many kinds for a file that only it cannot read
-            return utterance, f"lhotse cannot use it ({' '.join(str(error).split())[:200]})"
+            return f"{path}: lhotse cannot use it ({' '.join(str(error).split())[:200]})"
 
     utterances = list(utterances)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        done = pool.map(make, utterances)
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        done = zip(utterances, pool.map(make, utterances), strict=True)
         for utterance, made in tqdm.tqdm(done, total=len(utterances), desc=name, unit="file", disable=None):
             if isinstance(made, str):
-                skipped.add(utterance.path, f"{utterance.path}: {made}")
+                skipped.add(utterance.path, made)
             elif utterance.id in ids:
                 skipped.add(f"{utterance.path} ({utterance.id})", f"{utterance.path}: listed twice as {utterance.id}")
             else:
@@ -203,6 +135,9 @@ def write_manifest(
                 seconds += sum(cut.duration for cut in made)
                 if utterance.speech and utterance.speaker:
                     speakers.add(utterance.speaker)
+    finally:
+        # After an interruption nobody wants to wait for the probes that are still queued.
+        pool.shutdown(cancel_futures=True)
     if not cuts:
         why = skipped.summary() or "no audio is listed or found"
         raise ManifestError(f"{src}: nothing to prepare for {name} ({why}): check the folder and its layout")
@@ -212,39 +147,43 @@ def write_manifest(
     return Prepared(manifest, len(cuts), seconds / 3600, len(speakers), skipped)
 
 
-def _cuts(lhotse, id_: str, path: Path, utterance: Utterance, custom: dict, piece_s: float | None) -> list:
+def _cuts(name: str, path: Path, utterance: Utterance, custom: dict, piece_s: float | None) -> list:
     """The cuts of one file, each with its supervision; multi-channel only where there is no speech to supervise."""
+    lhotse = require("lhotse")
+    id_ = f"{name}-{utterance.id}"
+    rate, samples = probe(path)
     recording = lhotse.Recording.from_file(str(path), recording_id=id_)
-    starts = [0.0]
-    if piece_s and recording.duration > piece_s:
-        starts = [
-            i * piece_s
-            for i in itertools.takewhile(lambda i: i * piece_s <= recording.duration - 1.0, itertools.count())
-        ]
-    made = []
-    for i, start in enumerate(starts):
-        end = starts[i + 1] if i + 1 < len(starts) else min(recording.duration, start + (piece_s or recording.duration))
+    # An Ogg or MP3 header may announce some samples more than there are; what follows believes the manifest.
+    if rate == recording.sampling_rate and samples < recording.num_samples:
+        recording.num_samples, recording.duration = samples, samples / rate
+    cuts = []
+    starts = _starts(recording.duration, piece_s)
+    for i, (start, end) in enumerate(zip(starts, [*starts[1:], recording.duration], strict=True)):
         piece_id = f"{id_}-{i:04d}" if len(starts) > 1 else id_
         if not utterance.speech and recording.num_channels > 1:
-            cut = recording.to_cut().truncate(offset=start, duration=end - start)
+            cut = recording.to_cut().truncate(offset=start, duration=round(end - start, 8))
             cut.id = piece_id
         else:
             cut = lhotse.MonoCut(piece_id, start, round(end - start, 8), channel=0, recording=recording)
         if utterance.speech:
-            cut.supervisions = [
-                lhotse.SupervisionSegment(
-                    id=piece_id,
-                    recording_id=id_,
-                    start=0.0,
-                    duration=cut.duration,
-                    channel=0,
-                    text=utterance.text,
-                    speaker=utterance.speaker,
-                    language=utterance.language,
-                    gender=gender_of(utterance.gender),
-                )
-            ]
+            supervision = lhotse.SupervisionSegment(
+                id=piece_id,
+                recording_id=id_,
+                start=0.0,
+                duration=cut.duration,
+                text=utterance.text,
+                speaker=utterance.speaker,
+                language=utterance.language,
+                gender=gender_of(utterance.gender),
+            )
+            cut.supervisions = [supervision]
         cut.custom = dict(custom)
         lhotse.qa.validate(cut)
-        made.append(cut)
-    return made
+        cuts.append(cut)
+    return cuts
+
+
+def _starts(duration: float, piece_s: float | None) -> list[float]:
+    """Where the pieces of a recording begin, in seconds; a rest of under a second stays with the piece before it."""
+    count = 1 if piece_s is None else max(1, int((duration - 1.0) // piece_s) + 1)
+    return [i * (piece_s or 0.0) for i in range(count)]

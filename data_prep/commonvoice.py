@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, find_audio, folder, table, write_manifest
+from data_prep.common import Prepared, Utterance, find_audio, folder, write_manifest
+from data_prep.listings import table
 from wakeword.errors import ManifestError
 
 LICENCE = "CC0 1.0"

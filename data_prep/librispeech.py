@@ -7,13 +7,42 @@ ICASSP 2015. https://www.openslr.org/12 and https://www.openslr.org/31
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, audio_files, folder, lines, pairs, write_manifest
-from wakeword.errors import ManifestError
+from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+from data_prep.download import Archive, download
+from data_prep.listings import lines, pairs
+from wakeword.errors import ManifestError, WakewordError
 
 LICENCE = "CC BY 4.0"
+OPENSLR = "https://www.openslr.org/resources"
+# The MD5 digests of md5sum.txt beside the archives.
+PARTS = {
+    "dev-clean-2": Archive(f"{OPENSLR}/31/dev-clean-2.tar.gz", "md5:6d7ab67ac6a1d2c993d050e16d61080d"),
+    "train-clean-5": Archive(f"{OPENSLR}/31/train-clean-5.tar.gz", "md5:5df7d4e78065366204ca6845bb08f490"),
+    "dev-clean": Archive(f"{OPENSLR}/12/dev-clean.tar.gz", "md5:42e2234ba48799c1f50f24a7926300a1"),
+    "dev-other": Archive(f"{OPENSLR}/12/dev-other.tar.gz", "md5:c8d0bcc9cca99d4f8b62fcc847357931"),
+    "test-clean": Archive(f"{OPENSLR}/12/test-clean.tar.gz", "md5:32fa31d27d2e1cad72775fee3f4849a9"),
+    "test-other": Archive(f"{OPENSLR}/12/test-other.tar.gz", "md5:fb5a50374b501bb3bac4815ee91d3135"),
+    "train-clean-100": Archive(f"{OPENSLR}/12/train-clean-100.tar.gz", "md5:2a93770f6d5c6c964bc36631d331a522"),
+    "train-clean-360": Archive(f"{OPENSLR}/12/train-clean-360.tar.gz", "md5:c0e676e450a7ff2f54aeade5171606fa"),
+    "train-other-500": Archive(f"{OPENSLR}/12/train-other-500.tar.gz", "md5:d1a0fd59409feb2c614ce4d30c387708"),
+}
 REMEDY = "give the folder LibriSpeech as published (SUBSET/SPEAKER/CHAPTER/*.trans.txt), or a subset of it"
+
+
+def download_librispeech(target_dir: str | Path, parts: Sequence[str] = ("dev-clean-2", "train-clean-5")) -> Path:
+    """Fetch and unpack subsets (by default mini-LibriSpeech, 0.46 GB); give the folder LibriSpeech that holds them.
+
+    Raises:
+        WakewordError: an unknown part; else see `download.download`.
+    """
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise WakewordError(f"LibriSpeech has no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
+    for part in parts:
+        download(PARTS[part], Path(target_dir), f"LibriSpeech/{part}")
+    return Path(target_dir).expanduser().resolve() / "LibriSpeech"
 
 
 def prepare_librispeech(src: str | Path, out: str | Path, name: str = "librispeech") -> Prepared:

@@ -6,8 +6,22 @@ import re
 from pathlib import Path
 
 from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+from data_prep.download import Archive, download
 
+# T. Ko et al., "A study on data augmentation of reverberant speech for robust speech recognition", ICASSP 2017.
+RIRS_NOISES = Archive("https://www.openslr.org/resources/28/rirs_noises.zip", "md5:e6f48e257286e05de56413b4779d8ffb")
 REMEDY = "give a folder that holds room impulse responses as audio files"
+
+
+def download_rirs_noises(target_dir: str | Path) -> Path:
+    """Fetch and unpack RIRS_NOISES (1.3 GB); give the folder of its simulated room impulse responses.
+
+    `real_rirs_isotropic_noises` beside it holds recorded ones, whose file names have "rir" where they are no noise.
+
+    Raises:
+        WakewordError: see `download.download`.
+    """
+    return download(RIRS_NOISES, Path(target_dir), "RIRS_NOISES") / "simulated_rirs"
 
 
 def prepare_rir(src: str | Path, out: str | Path, name: str = "rir", licence: str = "unknown") -> Prepared:

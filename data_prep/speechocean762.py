@@ -8,11 +8,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, folder, pairs, write_manifest
+from data_prep.common import Prepared, Utterance, folder, write_manifest
+from data_prep.download import Archive, download
+from data_prep.listings import pairs
 from wakeword.errors import ManifestError
 
 LICENCE = "free for commercial and other use, with attribution"
+# openslr.org gives no digest for it.
+ARCHIVE = Archive("https://www.openslr.org/resources/101/speechocean762.tar.gz")
 REMEDY = "give the folder speechocean762 as published (train/, test/ and WAVE/)"
+
+
+def download_speechocean762(target_dir: str | Path) -> Path:
+    """Fetch and unpack the corpus (0.5 GB); give its folder.
+
+    Raises:
+        WakewordError: see `download.download`.
+    """
+    return download(ARCHIVE, Path(target_dir), "speechocean762")
 
 
 def prepare_speechocean762(src: str | Path, out: str | Path, name: str = "speechocean762") -> Prepared:

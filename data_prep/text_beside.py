@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, audio_files, folder, lines, write_manifest
+from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+from data_prep.listings import lines
 from wakeword.errors import ManifestError
 
 REMEDY = "put the transcript of each recording beside it, as NAME.txt"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, find_audio, folder, lines, pairs, write_manifest
+from data_prep.common import Prepared, Utterance, find_audio, folder, write_manifest
+from data_prep.listings import lines, pairs
 from wakeword.errors import ManifestError
 
 LICENCE = "GPL-3.0"

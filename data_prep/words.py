@@ -26,7 +26,7 @@ def prepare_dspspeech20(src: str | Path, out: str | Path, name: str = "dspspeech
     utterances = []
     for path in audio_files(src):
         speaker, label, _ = _parts(path, "-", remedy)
-        if not label.isdigit() or int(label) >= len(DSPSPEECH20):
+        if not label.isdecimal() or int(label) >= len(DSPSPEECH20):
             raise ManifestError(f"{path}: no word has the label {label}: {remedy}")
         word = DSPSPEECH20[int(label)]
         utterances.append(
@@ -43,7 +43,9 @@ def prepare_dspspeech20(src: str | Path, out: str | Path, name: str = "dspspeech
 
 
 def prepare_spoken_digits(src: str | Path, out: str | Path, name: str = "spoken-digits") -> Prepared:
-    """The Free Spoken Digit Dataset, `recordings/DIGIT_SPEAKER_N.wav`. https://github.com/Jakobovski/free-spoken-digit-dataset
+    """The Free Spoken Digit Dataset, `recordings/DIGIT_SPEAKER_N.wav`.
+
+    https://github.com/Jakobovski/free-spoken-digit-dataset; its own split: takes 0 to 4 of each speaker are the test.
 
     Raises:
         ManifestError: a file is not named so.
@@ -54,10 +56,10 @@ def prepare_spoken_digits(src: str | Path, out: str | Path, name: str = "spoken-
     src = folder(src, remedy)
     utterances = []
     for path in audio_files(src):
-        digit, speaker, _ = _parts(path, "_", remedy)
-        if not (len(digit) == 1 and digit in "0123456789"):
-            raise ManifestError(f"{path}: {digit} is no digit: {remedy}")
-        told = {"split": "train"}
+        digit, speaker, take = _parts(path, "_", remedy)
+        if not (len(digit) == 1 and digit in "0123456789" and take.isdecimal()):
+            raise ManifestError(f"{path}: {digit} is no digit, or {take} no number: {remedy}")
+        told = {"split": "test" if int(take) < 5 else "train"}
         utterances.append(Utterance(path.stem, path, DIGITS[int(digit)], f"spoken-digits-{speaker}", "en", None, told))
     return write_manifest(name, utterances, out, "CC BY-SA 4.0", src)
 

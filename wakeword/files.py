@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
 from wakeword.errors import WakewordError
 
@@ -37,7 +37,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         # Code inside the block may raise errors of its own about other files; those pass unchanged.
         if error.filename is not None and Path(error.filename) not in (path, path.parent, temporary):
             raise
-        raise WakewordError(f"{path}: cannot be written ({error.strerror or error}): free space or choose another place") from error
+        raise WakewordError(
+            f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -1,34 +1,21 @@
-"""From a microphone, a file or raw samples to hits; a microphone may go and come back."""
+"""From a microphone, a file or raw samples to hits."""
 
 from __future__ import annotations
 
-import logging
 import os
-import queue
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from wakeword.audio import SAMPLE_RATE, StreamResampler, file_blocks
-from wakeword.errors import WakewordError
+from wakeword.audio import SAMPLE_RATE, file_blocks
+from wakeword.microphone import BLOCK_S, list_devices, microphone_blocks
 
 if TYPE_CHECKING:
     from wakeword.detector import Detector, Hit
 
-BLOCK_S = 0.04
-HELD_S = 10.0
-LOST_AFTER_S = 3.0
-SILENCE_S = 10.0
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
-HANGS_AFTER_S = 15.0
-REPORT_EVERY_S = 60.0
-
-_log = logging.getLogger("wakeword")
+__all__ = ["file_blocks", "list_devices", "listen", "microphone_blocks", "pcm_blocks"]
 
 
 def listen(
@@ -88,198 +75,3 @@ def pcm_blocks(stream: BinaryIO) -> Iterator[np.ndarray]:
         if even:
             yield np.frombuffer(held[:even], "<i2").astype(np.float32) / 32768.0
         held = held[even:]
-
-
-def list_devices() -> list[dict[str, Any]]:
-    """The input devices: `index`, `name`, `channels`, `sample_rate` in Hz, and whether it is the `default`.
-
-    Raises:
-        WakewordError: the PortAudio library is missing.
-    """
-    sd = _sounddevice()
-    default = sd.default.device[0]
-    return [
-        {
-            "index": index,
-            "name": info["name"],
-            "channels": info["max_input_channels"],
-            "sample_rate": info["default_samplerate"],
-            "default": index == default,
-        }
-        for index, info in enumerate(sd.query_devices())
-        if info["max_input_channels"] > 0
-    ]
-
-
-def microphone_blocks(
-    device: str | int | None = None, on_status: Callable[[str], None] | None = None
-) -> Iterator[np.ndarray | None]:
-    """Yield what a microphone hears as float32 [samples] blocks, 16 kHz mono, for ever.
-
-    A microphone that vanishes is waited for, longer with each attempt up to 10 s; None is yielded before its first
-    block after it is back. PortAudio is started anew for each attempt (it lists devices only then), which ends other
-    PortAudio streams of the process.
-
-    Raises:
-        WakewordError: at the start, that there is no such device or it gives no sound; later, only that the sound
-            system hangs.
-    """
-    sd = _sounddevice()
-    tell = on_status or _log.warning
-    wanted, name, lost, wait_s = device, "", False, FIRST_WAIT_S
-    while True:
-        try:
-            info = _choose(wanted)
-            for block in _captured(sd, info, tell):
-                if lost:
-                    tell(f"microphone '{info['name']}' is back")
-                    yield None
-                name, lost, wait_s = info["name"], False, FIRST_WAIT_S
-                # Indices change when devices come and go.
-                wanted = wanted if wanted is None else name
-                yield block
-        except (WakewordError, sd.PortAudioError) as error:
-            if not name:
-                raise WakewordError(_opening_failed(error)) from error
-            if not lost:
-                tell(f"microphone '{name}' is lost ({error}): waiting for it to come back")
-            lost = True
-        time.sleep(wait_s)
-        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-        _within(HANGS_AFTER_S, lambda: (sd._terminate(), sd._initialize()))
-
-
-def _sounddevice() -> ModuleType:
-    try:
-        import sounddevice
-    except OSError as error:
-        raise WakewordError(
-            f"the PortAudio library cannot be loaded ({error}): apt install libportaudio2 (or your system's package of it)"
-        ) from error
-    except ImportError as error:
-        raise WakewordError(f"the package sounddevice is missing ({error}): pip install sounddevice") from error
-    return sounddevice
-
-
-def _choose(wanted: str | int | None) -> dict[str, Any]:
-    devices = list_devices()
-    if not devices:
-        raise WakewordError("no microphone: the system has no input device; connect one, or give a file or raw audio")
-    if wanted is None:
-        return next((each for each in devices if each["default"]), devices[0])
-    text = str(wanted)
-    for fits in (
-        lambda each: text == str(each["index"]),
-        lambda each: text == each["name"],
-        lambda each: text.lower() in each["name"].lower(),
-    ):
-        if text and (found := [each for each in devices if fits(each)]):
-            return found[0]
-    known = ", ".join(f"{each['index']} {each['name']}" for each in devices)
-    raise WakewordError(f"no microphone '{wanted}': choose one of: {known}")
-
-
-def _opening_failed(error: Exception) -> str:
-    if isinstance(error, WakewordError):
-        return str(error)
-    return (
-        f"the microphone cannot be opened ({error}): another program may hold it; close that or choose another device"
-    )
-
-
-def _open(sd: ModuleType, info: dict[str, Any], callback: Callable) -> Any:
-    """Open a stream with the device's own rate and channels.
-
-    Sound servers offer 32 and more channels that exist only on demand: of more than two, fewer are tried first.
-    """
-    most = info["channels"]
-    counts = [most] if most <= 2 else [1, 2, most]
-    for channels in counts:
-        try:
-            return sd.InputStream(
-                device=info["index"],
-                channels=channels,
-                samplerate=info["sample_rate"],
-                blocksize=round(BLOCK_S * info["sample_rate"]),
-                dtype="float32",
-                callback=callback,
-            )
-        except sd.PortAudioError:
-            if channels == counts[-1]:
-                raise
-    raise AssertionError("unreachable")
-
-
-def _captured(sd: ModuleType, info: dict[str, Any], tell: Callable[[str], None]) -> Iterator[np.ndarray]:
-    """Yield resampled blocks until the device fails; then raise WakewordError or PortAudioError."""
-    # SimpleQueue.put never waits for the reader, so the callback cannot be held up; the bound is kept by the count.
-    held: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-    most = round(HELD_S / BLOCK_S)
-    dropped = 0
-
-    def callback(block: np.ndarray, frames: int, when: object, status: Any) -> None:
-        nonlocal dropped
-        if held.qsize() < most:
-            held.put(block.copy())
-        else:
-            dropped += 1
-        if status.input_overflow:
-            dropped += 1
-
-    stream = _open(sd, info, callback)
-    try:
-        stream.start()
-        resampler = StreamResampler(stream.samplerate, stream.channels)
-        report = _reporter(tell, info["name"])
-        last = time.monotonic()
-        while True:
-            try:
-                block = held.get(timeout=0.5)
-            except queue.Empty:
-                if not stream.active:
-                    raise WakewordError("its stream ended") from None
-                if time.monotonic() - last > LOST_AFTER_S:
-                    raise WakewordError(f"no sound from it for {LOST_AFTER_S:g} s") from None
-                continue
-            last = time.monotonic()
-            samples = resampler.process(block)
-            report(block, dropped, resampler.nonfinite)
-            if len(samples):
-                yield samples
-    finally:
-        # A sound server that died can hold a stream's end for ever.
-        _within(HANGS_AFTER_S, lambda: stream.close(ignore_errors=True))
-
-
-def _reporter(tell: Callable[[str], None], name: str) -> Callable[[np.ndarray, int, int], None]:
-    """Tell of dropped and unusable sound, at most once a minute, and of a microphone that gives nothing but zeros."""
-    told = -REPORT_EVERY_S
-    before = (0, 0)
-    zeros_from: float | None = time.monotonic()
-
-    def report(block: np.ndarray, dropped: int, nonfinite: int) -> None:
-        nonlocal told, before, zeros_from
-        now = time.monotonic()
-        if (dropped, nonfinite) != before and now - told >= REPORT_EVERY_S:
-            tell(
-                f"microphone '{name}': {dropped} block(s) of sound dropped (is the machine too slow?), "
-                f"{nonfinite} sample(s) NaN or infinite"
-            )
-            told, before = now, (dropped, nonfinite)
-        if zeros_from is not None:
-            if block.any():
-                zeros_from = None
-            elif now - zeros_from > SILENCE_S:
-                tell(f"microphone '{name}' gives only zeros: is it muted, or may this program not use it?")
-                zeros_from = None
-
-    return report
-
-
-def _within(seconds: float, action: Callable[[], object]) -> None:
-    """Run `action`, which may hang in the sound system, and give up on it after `seconds`."""
-    worker = threading.Thread(target=action, daemon=True)
-    worker.start()
-    worker.join(seconds)
-    if worker.is_alive():
-        raise WakewordError("the sound system hangs: restart it (and this program)")

@@ -1,0 +1,163 @@
+"""The acoustic model: a small causal streaming encoder, and the output layer that reads characters from it (CTC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wakeword.errors import ConfigError
+
+FRAMES_PER_STEP = 4
+"""Feature frames (10 ms) for one encoder frame (40 ms): a step takes a multiple of these."""
+
+
+@dataclass(frozen=True)
+class EncoderSizes:
+    """The encoder's dimensions; stored with its weights, so that a file alone rebuilds it."""
+
+    mels: int = 48
+    stem: int = 128
+    channels: int = 256
+    dilations: tuple[int, ...] = (1, 1, 2, 2, 3, 4, 4, 6, 6, 8)
+    taps: tuple[int, ...] = (4, 7, 10)
+
+    def __post_init__(self):
+        object.__setattr__(self, "dilations", tuple(self.dilations))
+        object.__setattr__(self, "taps", tuple(self.taps))
+        if not self.taps or list(self.taps) != sorted(set(self.taps)) or not 1 <= self.taps[0] <= self.taps[-1]:
+            raise ConfigError(f"taps = {list(self.taps)}: name blocks in rising order, the first is 1")
+        if self.taps[-1] > len(self.dilations):
+            raise ConfigError(f"taps = {list(self.taps)}: there are only {len(self.dilations)} blocks")
+
+
+SIZES = {
+    "base": EncoderSizes(),
+    "micro": EncoderSizes(stem=64, channels=96, dilations=(1, 1, 2, 2, 3, 4, 4, 6, 8), taps=(4, 6, 9)),
+}
+
+
+class CausalBlock(nn.Module):
+    """A residual block over three frames, `dilation` apart, that ends with the present one.
+
+    The three frames are laid side by side and multiplied by one matrix: a causal dilated convolution as a plain matrix
+    product, which trains faster than a convolution kernel on CPUs and is a fully connected layer on microcontrollers.
+    """
+
+    def __init__(self, channels: int, dilation: int):
+        super().__init__()
+        self.dilation = dilation
+        self.linear = nn.Linear(3 * channels, channels, bias=False)
+        self.norm = nn.BatchNorm1d(channels)
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """`x` [batch, frames, channels], `past` [batch, 2 * dilation, channels] -> the same, and the next past."""
+        heard = torch.cat([past, x], dim=1)
+        frames = x.shape[1]
+        near = heard.narrow(1, self.dilation, frames)
+        far = heard.narrow(1, 0, frames)
+        y = normalised(self.norm, self.linear(torch.cat([far, near, x], dim=2)))
+        return torch.relu(x + y), heard[:, frames:]
+
+
+def normalised(norm: nn.Module, x: Tensor) -> Tensor:
+    """Batch normalisation (Ioffe and Szegedy 2015) of `[batch, frames, channels]` over batch and frames."""
+    return norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+
+
+class Stack(nn.Module):
+    """`CausalBlock`s one on another, whose pasts lie in one flat tensor that the caller holds."""
+
+    def __init__(self, channels: int, dilations: tuple[int, ...]):
+        super().__init__()
+        self.channels = channels
+        self.blocks = nn.ModuleList(CausalBlock(channels, dilation) for dilation in dilations)
+        self.state_size = sum(2 * block.dilation * channels for block in self.blocks)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[list[Tensor], Tensor]:
+        """`x` [batch, frames, channels], `state` [batch, state_size] -> the output of each block, the next state."""
+        outputs, pasts, start = [], [], 0
+        for block in self.blocks:
+            size = 2 * block.dilation * self.channels
+            past = state[:, start : start + size].reshape(x.shape[0], 2 * block.dilation, self.channels)
+            x, past = block(x, past)
+            outputs.append(x)
+            pasts.append(past.reshape(x.shape[0], size))
+            start += size
+        return outputs, torch.cat([*pasts, state[:, start:]], dim=1)
+
+
+class Encoder(nn.Module):
+    """Log-mel frames (10 ms) to frames of 40 ms: a stem that halves the rate twice, then a `Stack`. No look-ahead."""
+
+    def __init__(self, sizes: EncoderSizes):
+        super().__init__()
+        self.sizes = sizes
+        self.stem = nn.ModuleList([nn.Linear(2 * sizes.mels, sizes.stem, bias=False), nn.BatchNorm1d(sizes.stem)])
+        self.widen = nn.ModuleList(
+            [nn.Linear(2 * sizes.stem, sizes.channels, bias=False), nn.BatchNorm1d(sizes.channels)]
+        )
+        self.stack = Stack(sizes.channels, sizes.dilations)
+
+    def initial_state(self, batch: int = 1) -> Tensor:
+        """The state before the stream: zeros `[batch, state_size]`."""
+        return torch.zeros(batch, self.stack.state_size, device=self.stem[0].weight.device)
+
+    def step(self, features: Tensor, state: Tensor) -> tuple[list[Tensor], Tensor]:
+        """A block of a stream.
+
+        Args:
+            features: `[batch, frames, mels]`, `frames` a multiple of `FRAMES_PER_STEP`.
+            state: `[batch, state_size]`, from the step before or `initial_state`.
+
+        Returns:
+            The outputs of the named `taps` blocks, each `[batch, frames / 4, channels]`, and the next state.
+        """
+        outputs, state = self.stack(self.subsample(features), state)
+        return [outputs[tap - 1] for tap in self.sizes.taps], state
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """A whole utterance: one step from the zero state."""
+        return self.step(features, self.initial_state(features.shape[0]))[0]
+
+    def subsample(self, features: Tensor) -> Tensor:
+        """`[batch, frames, mels]` -> `[batch, frames / 4, channels]`: two frames make one, twice."""
+        batch, frames, mels = features.shape
+        linear, norm = self.stem
+        x = torch.relu(normalised(norm, linear(features.reshape(batch, frames // 2, 2 * mels))))
+        linear, norm = self.widen
+        return torch.relu(normalised(norm, linear(x.reshape(batch, frames // 4, -1))))
+
+    @property
+    def receptive_field_s(self) -> float:
+        """Seconds of audio that one output frame can depend on."""
+        return 0.04 * (1 + 2 * sum(self.sizes.dilations)) + 0.015
+
+
+class AcousticModel(nn.Module):
+    """The encoder with the output layers of pretraining: characters (CTC) and, while distilling, the teacher's frames.
+
+    CTC: Graves et al. 2006, https://doi.org/10.1145/1143844.1143891.
+    """
+
+    def __init__(self, sizes: EncoderSizes, tokens: int, teacher: int = 0):
+        super().__init__()
+        self.encoder = Encoder(sizes)
+        self.ctc = nn.Linear(sizes.channels, tokens)
+        self.teacher = nn.Linear(sizes.channels, teacher) if teacher else None
+
+    def log_probs(self, features: Tensor) -> Tensor:
+        """`[batch, frames, mels]` -> log-probabilities of the tokens `[batch, frames / 4, tokens]`."""
+        return torch.log_softmax(self.ctc(self.encoder(features)[-1]), dim=-1)
+
+
+def fold_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> nn.Linear:
+    """One linear layer that does what `linear` and then `norm` (in eval mode) do."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    folded = nn.Linear(linear.in_features, linear.out_features)
+    with torch.no_grad():
+        folded.weight.copy_(linear.weight * scale[:, None])
+        bias = linear.bias if linear.bias is not None else torch.zeros_like(norm.running_mean)
+        folded.bias.copy_(norm.bias + (bias - norm.running_mean) * scale)
+    return folded

@@ -1,0 +1,201 @@
+"""Manifests to training batches: lhotse reads, buckets and cuts; features are made here as everywhere else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import lhotse
+import numpy as np
+import torch
+from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
+
+from wakeword import tokens
+from wakeword.augment import Augmentation, augment, mask
+from wakeword.errors import ManifestError, Skipped
+from wakeword.features import SAMPLE_RATE, FeatureSettings, log_mel
+
+
+@dataclass(frozen=True)
+class Source:
+    """A manifest, and which of its utterances to take: all, or those of the named languages and splits."""
+
+    manifest: str
+    languages: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("train", "validation", "dev", "")
+
+
+def held_out(speaker: str, fraction: float) -> bool:
+    """Whether a speaker is kept from training: decided by a hash of the name, so that no list of corpora moves it."""
+    digest = hashlib.sha256(speaker.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < fraction
+
+
+def speaker_of(cut) -> str:
+    return (cut.supervisions[0].speaker if cut.supervisions else None) or cut.recording_id
+
+
+def read_manifest(path: str | Path) -> lhotse.CutSet:
+    """The utterances of a lhotse manifest, in memory.
+
+    Raises:
+        ManifestError: missing, malformed, or empty.
+    """
+    try:
+        cuts = lhotse.CutSet.from_file(path).to_eager()
+        count = len(cuts)
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path}: no such manifest: make it with 'wakeword prepare'") from error
+    except Exception as error:  # lhotse raises whatever the broken line provokes.
+        raise ManifestError(
+            f"{path}: not a manifest of utterances ({error}): make it with 'wakeword prepare'"
+        ) from error
+    if not count:
+        raise ManifestError(f"{path}: the manifest is empty")
+    return cuts
+
+
+def read_sources(sources: list[Source], min_s: float = 0.3, max_s: float = 35.0) -> lhotse.CutSet:
+    """The chosen utterances of several manifests, one CutSet; those too short or too long to batch are left out.
+
+    Raises:
+        ManifestError: a manifest is unusable, or nothing is left of it.
+    """
+    chosen = []
+    for source in sources:
+        kept = 0
+        for cut in read_manifest(source.manifest):
+            supervision = cut.supervisions[0] if cut.supervisions else None
+            split = (cut.custom or {}).get("split") or ""
+            if source.languages and (supervision is None or supervision.language not in source.languages):
+                continue
+            if split in source.splits and min_s <= cut.duration <= max_s:
+                chosen.append(cut)
+                kept += 1
+        if not kept:
+            raise ManifestError(
+                f"{source.manifest}: no utterance of {min_s} to {max_s} s in the languages {list(source.languages)} "
+                f"and splits {list(source.splits)}"
+            )
+    return lhotse.CutSet.from_cuts(chosen)
+
+
+def split_speakers(cuts, fraction: float) -> tuple[lhotse.CutSet, lhotse.CutSet]:
+    """Training utterances, and those of the held-out speakers."""
+    return (
+        lhotse.CutSet.from_cuts(cut for cut in cuts if not held_out(speaker_of(cut), fraction)),
+        lhotse.CutSet.from_cuts(cut for cut in cuts if held_out(speaker_of(cut), fraction)),
+    )
+
+
+def with_tokens(cuts) -> tuple[lhotse.CutSet, Skipped]:
+    """Put token ids on the utterances whose transcript fits the alphabet; the others train without CTC."""
+    unusable = Skipped()
+    for cut in cuts:
+        text = cut.supervisions[0].text if cut.supervisions else None
+        if text and (cut.supervisions[0].language or "en").lower().startswith("en"):
+            try:
+                ids = tokens.encode(text)
+                # CTC needs a frame for each token, and a blank between equal neighbours.
+                needed = len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False))
+                if needed <= cut.duration / 0.04:
+                    cut.tokens = ids
+                else:
+                    unusable.add(cut.id, f"{cut.id}: more letters than frames")
+            except tokens.TextError as error:
+                unusable.add(cut.id, f"{cut.id}: {error}")
+    return cuts, unusable
+
+
+class Utterances(torch.utils.data.Dataset):
+    """Indexed with a CutSet (a batch), gives its padded tensors. What is random hangs on (seed, epoch, utterance)."""
+
+    def __init__(self, settings: FeatureSettings, augmentation: Augmentation | None, seed: int, epoch: int):
+        self.settings, self.augmentation, self.seed, self.epoch = settings, augmentation, seed, epoch
+
+    def __getitem__(self, cuts) -> dict:
+        items = [item for item in map(self.item, cuts) if item is not None]
+        return collate(items) if items else {}
+
+    def item(self, cut) -> dict | None:
+        digest = hashlib.sha256(f"{self.seed}/{self.epoch}/{cut.id}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        try:
+            samples = cut.resample(SAMPLE_RATE).load_audio()[0]
+            if self.augmentation:
+                samples = augment(samples, self.augmentation, rng)
+            teacher = cut.load_teacher() if cut.has_custom("teacher") else None
+        except Exception:  # A file damaged since the manifest was made: the batch goes on without it.
+            return None
+        if not np.isfinite(samples).all():
+            return None
+        features = log_mel(samples, self.settings)
+        features = features[: len(features) // 4 * 4]
+        if self.augmentation:
+            features = mask(features, self.augmentation, rng)
+        ids = cut.tokens if cut.has_custom("tokens") else []
+        return {"id": cut.id, "features": features, "teacher": teacher, "tokens": ids}
+
+
+def collate(items: list[dict]) -> dict:
+    """Pad to one batch.
+
+    Returns:
+        `features` float32 `[batch, frames, mels]`; `lengths` of the encoder's frames `[batch]`; `teacher` float32
+        `[batch, frames / 4, dims]` or None, `teacher_lengths` (0 where there is none); `tokens` `[batch, most]`,
+        `token_lengths` (0 where there is no transcript); `seconds` of audio.
+    """
+    frames = max(len(item["features"]) for item in items)
+    mels = items[0]["features"].shape[1]
+    features = np.full((len(items), frames, mels), items[0]["features"].min(), np.float32)
+    dims = next((item["teacher"].shape[1] for item in items if item["teacher"] is not None), 0)
+    teacher = np.zeros((len(items), frames // 4, dims), np.float32)
+    most = max(len(item["tokens"]) for item in items)
+    ids = np.zeros((len(items), max(1, most)), np.int64)
+    teacher_lengths = []
+    for row, item in enumerate(items):
+        features[row, : len(item["features"])] = item["features"]
+        known = 0
+        if item["teacher"] is not None:
+            known = min(len(item["teacher"]), len(item["features"]) // 4)
+            teacher[row, :known] = item["teacher"][:known]
+        teacher_lengths.append(known)
+        ids[row, : len(item["tokens"])] = item["tokens"]
+    return {
+        "features": torch.from_numpy(features),
+        "lengths": torch.tensor([len(item["features"]) // 4 for item in items]),
+        "teacher": torch.from_numpy(teacher) if dims else None,
+        "teacher_lengths": torch.tensor(teacher_lengths),
+        "tokens": torch.from_numpy(ids),
+        "token_lengths": torch.tensor([len(item["tokens"]) for item in items]),
+        "seconds": sum(len(item["features"]) for item in items) / 100,
+    }
+
+
+class _Skipping:
+    """A sampler without its first batches: how a resumed run comes back to its place in the epoch."""
+
+    def __init__(self, sampler, skip: int):
+        self.sampler, self.skip = sampler, skip
+
+    def __iter__(self) -> Iterator:
+        return islice(iter(self.sampler), self.skip, None)
+
+
+def batches(cuts, dataset: Utterances, max_seconds: float, skip: int = 0, workers: int = 0, shuffle: bool = True):
+    """The batches of one epoch, of about equal length inside a batch (lhotse's dynamic bucketing).
+
+    The order hangs on the dataset's seed and epoch alone; `skip` leaves out the first batches without reading them.
+    """
+    settings = dict(max_duration=max_seconds, shuffle=shuffle, seed=dataset.seed, world_size=1, rank=0)
+    if len(cuts) < 100:
+        sampler = DynamicCutSampler(cuts, **settings)
+    else:
+        sampler = DynamicBucketingSampler(cuts, num_buckets=min(20, len(cuts) // 20), **settings)
+    sampler.set_epoch(dataset.epoch)
+    return torch.utils.data.DataLoader(
+        dataset, sampler=_Skipping(sampler, skip), batch_size=None, num_workers=workers, persistent_workers=False
+    )

@@ -1,0 +1,179 @@
+"""The streaming detector: audio in blocks of any size, hits out. Live, offline and exported models run this code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wakeword import features
+from wakeword.checkpoint import checked, from_dict, read_meta
+from wakeword.errors import ModelError, require
+from wakeword.features import FeatureSettings
+from wakeword.trigger import Trigger
+
+FRAMES_PER_STEP = 4
+FRAME_S = 0.04
+_MOST_SAMPLES = 16000 * 10
+
+Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""features float32 [1, frames, mels], state [1, size] -> posteriors float32 [frames / 4], the next state"""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The phrase was heard: known `time_s` seconds into the stream, with the smoothed posterior `score`."""
+
+    phrase: str
+    time_s: float
+    score: float
+
+
+class Detector:
+    """Hears one stream. `scores` gives the smoothed posterior of each 40 ms frame, `process` the hits.
+
+    Attributes:
+        phrase: what it listens for.
+        threshold: the smoothed posterior that makes a hit.
+        refractory_s: the least time between two hits.
+        info: what the model file says: the phrase, features, threshold, calibration and card.
+    """
+
+    def __init__(self, step: Step, state: np.ndarray, info: dict, threshold: float | None = None):
+        self.info = info
+        self.phrase: str = info["phrase"]
+        self.refractory_s: float = info["refractory_s"]
+        self._settings = from_dict(FeatureSettings, info["features"], "features")
+        self._step, self._zero_state = step, state
+        self._smoothing = int(info["smoothing_frames"])
+        self._trigger = Trigger(info["threshold"] if threshold is None else threshold, self.refractory_s)
+        self.reset()
+
+    @classmethod
+    def load(cls, path: str | Path, threshold: float | None = None) -> Detector:
+        """A detector from a trained model (`.wakeword`, needs torch) or an exported one (`.onnx`).
+
+        Raises:
+            ModelError: no such file, or a foreign, truncated or older one.
+            WakewordError: a `.wakeword` file, and torch is not installed.
+        """
+        load = load_onnx if str(path).endswith(".onnx") else load_torch
+        return cls(*load(path), threshold=threshold)
+
+    @property
+    def threshold(self) -> float:
+        return self._trigger.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self._trigger.threshold = value
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._samples = features.initial_state(self._settings)
+        self._waiting = np.zeros((0, self._settings.mels), np.float32)
+        self._state = self._zero_state
+        self._recent = np.zeros(self._smoothing - 1, np.float32)
+        self._frames = 0
+        self._trigger.reset()
+
+    def scores(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The scores that a block completes.
+
+        Args:
+            samples: float32 `[n]`, 16 kHz mono; any `n`.
+
+        Returns:
+            `time_s` float64 `[m]`, the seconds of stream after which each score is known, and `score` float32 `[m]`,
+            the posterior averaged over the last `smoothing_frames` frames.
+        """
+        found = [self._posteriors(samples[i : i + _MOST_SAMPLES]) for i in range(0, len(samples), _MOST_SAMPLES)]
+        posteriors = np.concatenate([np.zeros(0, np.float32), *found])
+        heard = np.concatenate([self._recent, posteriors])
+        self._recent = heard[len(posteriors) :].copy()
+        window = np.full(self._smoothing, np.float32(1 / self._smoothing))
+        score = np.convolve(heard, window, mode="valid") if len(posteriors) else posteriors
+        time_s = FRAME_S * (self._frames + 1 + np.arange(len(posteriors)))
+        self._frames += len(posteriors)
+        return time_s, score.astype(np.float32)
+
+    def process(self, samples: np.ndarray) -> list[Hit]:
+        """The hits in a block: float32 `[n]`, 16 kHz mono, any `n`."""
+        time_s, score = self.scores(samples)
+        return [Hit(self.phrase, float(time_s[i]), float(score[i])) for i in self._trigger.step(time_s, score)]
+
+    def listen(self, device: int | str | None = None) -> Iterator[Hit]:
+        """Hits from a microphone (the default one, or chosen by number or a part of its name), as they come.
+
+        Raises:
+            WakewordError: there is no microphone, or no PortAudio library.
+        """
+        from wakeword.listener import listen
+
+        return listen([self], device=device)
+
+    def _posteriors(self, samples: np.ndarray) -> np.ndarray:
+        frames, self._samples = features.step(samples, self._samples, self._settings)
+        frames = np.concatenate([self._waiting, frames])
+        ready = len(frames) // FRAMES_PER_STEP * FRAMES_PER_STEP
+        self._waiting = frames[ready:]
+        if not ready:
+            return np.zeros(0, np.float32)
+        posteriors, self._state = self._step(frames[None, :ready], self._state)
+        return posteriors
+
+
+def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
+    """The step function, zero state and meta of an exported model, run by ONNX Runtime on one thread.
+
+    Raises:
+        ModelError: no such file, or not one that `wakeword export` wrote.
+    """
+    onnxruntime = require("onnxruntime", "")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # The arena keeps the memory of the largest block ever seen; a listener wants it small.
+    options.enable_cpu_mem_arena = False
+    if not Path(path).is_file():
+        raise ModelError(f"{path}: no model file there: check the path")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has its own exception types for each way a file can be broken.
+        reason = str(error).splitlines()[0][:120]
+        raise ModelError(f"{path}: not an ONNX model, or a truncated one ({reason}): export it again") from error
+    text = session.get_modelmeta().custom_metadata_map.get("wakeword")
+    if text is None:
+        raise ModelError(f"{path}: an ONNX model that 'wakeword export' did not write")
+    meta = checked(path, json.loads(text), "wakeword")
+    size = session.get_inputs()[1].shape[1]
+
+    def step(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        posterior, state = session.run(None, {"features": frames, "state": state})
+        return posterior[0], state
+
+    return step, np.zeros((1, size), np.float32), meta
+
+
+def load_torch(path: str | Path) -> tuple[Step, np.ndarray, dict]:
+    """The step function, zero state and meta of a trained model, run by torch.
+
+    Raises:
+        ModelError: no such file, or a foreign, truncated or older one.
+        WakewordError: torch is not installed.
+    """
+    read_meta(path, "wakeword")
+    torch = require("torch")
+    from wakeword.transfer import load_wakeword
+
+    model, meta = load_wakeword(path)
+
+    def step(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            logits, after = model.step(torch.from_numpy(frames), torch.from_numpy(state))
+            return torch.sigmoid(logits)[0].numpy(), after.numpy()
+
+    return step, model.initial_state().numpy(), meta

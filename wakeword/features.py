@@ -1,0 +1,105 @@
+"""Streaming log-mel features: one numpy implementation, for training, listening and scoring alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+SAMPLE_RATE = 16000
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """What a model was trained on; stored with it, so that a file alone remakes its features.
+
+    Frame `t` sees the `window` samples that end with sample `hop * (t + 1)`. Its log-mel energies are
+    `(log(mel + floor) - offset) / scale`; `floor` is about -70 dBFS of white noise a band, so that digital silence and
+    a quiet room look alike.
+    """
+
+    sample_rate: int = SAMPLE_RATE
+    window: int = 400
+    hop: int = 160
+    fft: int = 512
+    mels: int = 48
+    low_hz: float = 60.0
+    high_hz: float = 7600.0
+    floor: float = 1e-7
+    offset: float = -9.0
+    scale: float = 4.0
+
+
+def hz_to_mel(hz):
+    """The mel scale of O'Shaughnessy (1987), as HTK has it."""
+    return 2595.0 * np.log10(1.0 + np.asarray(hz, dtype=np.float64) / 700.0)
+
+
+def mel_to_hz(mel):
+    return 700.0 * (10.0 ** (np.asarray(mel, dtype=np.float64) / 2595.0) - 1.0)
+
+
+@lru_cache(maxsize=8)
+def mel_filters(settings: FeatureSettings) -> np.ndarray:
+    """Triangular filters of equal width on the mel scale (Davis and Mermelstein 1980), peak 1.
+
+    Returns:
+        float32 `[fft // 2 + 1, mels]`.
+    """
+    bins = np.linspace(0, settings.sample_rate / 2, settings.fft // 2 + 1)
+    edges = mel_to_hz(np.linspace(hz_to_mel(settings.low_hz), hz_to_mel(settings.high_hz), settings.mels + 2))
+    rise = (bins[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[None, 2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    return np.maximum(0.0, np.minimum(rise, fall)).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _window(settings: FeatureSettings) -> np.ndarray:
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(settings.window) / settings.window)
+    # Scaled so that a spectrum's power is the mean power of the samples, whatever the window.
+    return (hann / np.sqrt(np.sum(hann**2))).astype(np.float32)
+
+
+def initial_state(settings: FeatureSettings) -> np.ndarray:
+    """The samples before the stream: silence, so that the first frame is complete after one hop."""
+    return np.zeros(settings.window - settings.hop, dtype=np.float32)
+
+
+def step(samples: np.ndarray, state: np.ndarray, settings: FeatureSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Log-mel frames of a block of a stream.
+
+    Args:
+        samples: float32 `[n]` at `settings.sample_rate`; any `n`, also 0.
+        state: what the step before returned, or `initial_state`.
+
+    Returns:
+        float32 `[frames, mels]` and the next state; `frames` is how many hops are complete.
+    """
+    heard = np.concatenate([state, samples.astype(np.float32, copy=False)])
+    frames = max(0, (len(heard) - settings.window) // settings.hop + 1)
+    if frames == 0:
+        return np.zeros((0, settings.mels), np.float32), heard
+    windows = np.lib.stride_tricks.sliding_window_view(heard, settings.window)[:: settings.hop][:frames]
+    spectrum = np.fft.rfft(windows * _window(settings), settings.fft)
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+    mel = power @ mel_filters(settings)
+    features = (np.log(mel + np.float32(settings.floor)) - np.float32(settings.offset)) / np.float32(settings.scale)
+    return features, heard[frames * settings.hop :].copy()
+
+
+def log_mel(samples: np.ndarray, settings: FeatureSettings | None = None) -> np.ndarray:
+    """Log-mel frames of a whole recording: one step from the initial state.
+
+    Long recordings are taken in pieces, so that memory does not grow with the spectrum of all of it.
+
+    Returns:
+        float32 `[len(samples) // hop, mels]`.
+    """
+    settings = settings or FeatureSettings()
+    state = initial_state(settings)
+    pieces = [np.zeros((0, settings.mels), np.float32)]
+    for start in range(0, len(samples), 16000 * 20):
+        frames, state = step(samples[start : start + 16000 * 20], state, settings)
+        pieces.append(frames)
+    return np.concatenate(pieces)

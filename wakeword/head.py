@@ -1,0 +1,88 @@
+"""The wake head: the new layers for a phrase, on top of the encoder whose output layers were taken off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wakeword.acoustic import Encoder, EncoderSizes, Stack, normalised
+
+
+@dataclass(frozen=True)
+class HeadSizes:
+    """The head's dimensions: `depth` counts the new layers before the output node (0: an output node alone)."""
+
+    depth: int = 4
+    channels: int = 48
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        return tuple(2 ** (block % 3) for block in range(max(0, self.depth - 1)))
+
+
+class Head(nn.Module):
+    """Standardised taps of the encoder, a layer that narrows them, dilated causal blocks, one output node."""
+
+    def __init__(self, inputs: int, sizes: HeadSizes):
+        super().__init__()
+        self.sizes = sizes
+        self.standardise = nn.BatchNorm1d(inputs, affine=False)
+        width = sizes.channels if sizes.depth else inputs
+        self.narrow = None
+        if sizes.depth:
+            self.narrow = nn.ModuleList([nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width)])
+        self.stack = Stack(width, sizes.dilations)
+        self.output = nn.Linear(width, 1)
+        # Nearly all frames are not the phrase: starting there saves the first steps of training.
+        nn.init.constant_(self.output.bias, -3.0)
+
+    def forward(self, taps: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """`taps` [batch, frames, inputs], `state` [batch, state_size] -> logits [batch, frames], the next state."""
+        x = normalised(self.standardise, taps)
+        if self.narrow is not None:
+            linear, norm = self.narrow
+            x = torch.relu(normalised(norm, linear(x)))
+        if len(self.stack.blocks):
+            outputs, state = self.stack(x, state)
+            x = outputs[-1]
+        return self.output(x).squeeze(-1), state
+
+    @property
+    def memory_frames(self) -> int:
+        """How many earlier encoder frames a logit depends on."""
+        return 2 * sum(self.sizes.dilations)
+
+
+class WakeModel(nn.Module):
+    """Encoder and head as one streaming model: log-mel frames to the logit that the phrase has just ended."""
+
+    def __init__(self, encoder_sizes: EncoderSizes, head_sizes: HeadSizes):
+        super().__init__()
+        self.encoder = Encoder(encoder_sizes)
+        self.head = Head(encoder_sizes.channels * len(encoder_sizes.taps), head_sizes)
+
+    def initial_state(self, batch: int = 1) -> Tensor:
+        """The state before the stream: zeros `[batch, state_size]`, the encoder's and the head's."""
+        size = self.encoder.stack.state_size + self.head.stack.state_size
+        return torch.zeros(batch, size, device=self.head.output.weight.device)
+
+    def step(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """A block of a stream.
+
+        Args:
+            features: `[batch, frames, mels]`, `frames` a multiple of `FRAMES_PER_STEP`.
+            state: `[batch, state_size]`, from the step before or `initial_state`.
+
+        Returns:
+            Logits `[batch, frames / 4]` and the next state.
+        """
+        split = self.encoder.stack.state_size
+        taps, encoder_state = self.encoder.step(features, state[:, :split])
+        logits, head_state = self.head(torch.cat(taps, dim=-1), state[:, split:])
+        return logits, torch.cat([encoder_state, head_state], dim=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of a whole recording: one step from the zero state."""
+        return self.step(features, self.initial_state(features.shape[0]))[0]

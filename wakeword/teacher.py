@@ -1,0 +1,182 @@
+"""A large recognizer's encoder as the teacher: its frames are computed once for each utterance and kept on disk.
+
+Whisper (Radford et al. 2022, https://arxiv.org/abs/2212.04356) in CTranslate2 form, run by faster-whisper. Its 20 ms
+frames are averaged in pairs to the student's 40 ms, each dimension is standardised over the corpus.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wakeword.errors import Skipped, WakewordError, require
+from wakeword.files import replacing
+
+FRAME_S = 0.04
+WINDOW_S = 30.0
+GAP_S = 0.32
+SAMPLE_RATE = 16000
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """`encode` takes up to 30 s of audio, float32 `[samples]`, and returns float32 `[frames of 40 ms, dims]`."""
+
+    name: str
+    encode: Callable[[np.ndarray], np.ndarray]
+
+
+def find_model(source: str) -> Path:
+    """The folder of a CTranslate2 Whisper model: `source` itself, or somewhere inside an installed package.
+
+    Raises:
+        WakewordError: neither a folder with `model.bin` nor an installed package that holds one.
+    """
+    roots = [Path(source)]
+    if source.isidentifier():
+        spec = importlib.util.find_spec(source)
+        if spec is not None:
+            roots += [Path(place) for place in spec.submodule_search_locations or []]
+    for root in roots:
+        for found in [root / "model.bin", *sorted(root.glob("**/model.bin"))]:
+            if found.is_file():
+                return found.parent
+    raise WakewordError(
+        f"teacher '{source}': no CTranslate2 Whisper model there: give a folder that holds model.bin, "
+        "or the name of an installed package that does"
+    )
+
+
+def load_teacher(source: str, threads: int = 2) -> Teacher:
+    """Whisper's encoder, from a folder or an installed package.
+
+    Raises:
+        WakewordError: no model there, or faster-whisper is not installed.
+    """
+    whisper = require("faster_whisper", "teacher")
+    model = whisper.WhisperModel(str(find_model(source)), device="auto", compute_type="float32", cpu_threads=threads)
+
+    def encode(samples: np.ndarray) -> np.ndarray:
+        frames = -(-len(samples) // int(FRAME_S * SAMPLE_RATE))
+        padded = np.zeros(int(WINDOW_S * SAMPLE_RATE), np.float32)
+        padded[: len(samples)] = samples[: len(padded)]
+        log_mel = model.feature_extractor(padded, padding=0)[:, : int(WINDOW_S * 100)]
+        output = np.asarray(model.encode(log_mel))[0]
+        return output.reshape(len(output) // 2, 2, -1).mean(axis=1)[:frames]
+
+    return Teacher(source, encode)
+
+
+def _level(samples: np.ndarray) -> np.ndarray:
+    # Whisper's features are relative to the loudest part of the window: a quiet neighbour would be drowned.
+    return samples * min(30.0, 0.6 / max(1e-4, float(np.abs(samples).max(initial=0))))
+
+
+def _windows(cuts, skipped: Skipped) -> Iterator[list[tuple[object, np.ndarray]]]:
+    """Packs of `(cut, samples)` that fill the teacher's window; a long cut comes in several pieces, in order."""
+    frame = int(FRAME_S * SAMPLE_RATE)
+    limit, gap = int(WINDOW_S * SAMPLE_RATE), int(GAP_S * SAMPLE_RATE)
+    pack, used = [], 0
+    for cut in cuts:
+        try:
+            samples = _level(cut.resample(SAMPLE_RATE).load_audio()[0])
+        except Exception as error:  # Decoders raise many kinds; a damaged file must not end the corpus.
+            skipped.add(cut.id, f"{cut.id}: {error}".splitlines()[0])
+            continue
+        for start in range(0, len(samples), limit):
+            piece = samples[start : start + limit]
+            if used + len(piece) > limit and pack:
+                yield pack
+                pack, used = [], 0
+            pack.append((cut, piece))
+            used += -(-(len(piece) + gap) // frame) * frame
+    if pack:
+        yield pack
+
+
+def _encode_pack(teacher: Teacher, pack) -> Iterator[tuple[object, np.ndarray]]:
+    frame = int(FRAME_S * SAMPLE_RATE)
+    audio = np.zeros(int(WINDOW_S * SAMPLE_RATE), np.float32)
+    starts, position = [], 0
+    for _, samples in pack:
+        starts.append(position)
+        audio[position : position + len(samples)] = samples
+        position += -(-(len(samples) + int(GAP_S * SAMPLE_RATE)) // frame) * frame
+    output = teacher.encode(audio)
+    for (cut, samples), start in zip(pack, starts, strict=True):
+        yield cut, output[start // frame : start // frame + -(-len(samples) // frame)]
+
+
+def _statistics(cuts, teacher: Teacher, windows: int) -> dict:
+    """Mean and deviation of each dimension over some windows from all over the corpus."""
+    step = max(1, len(cuts) // (windows * 8))
+    frames = []
+    for pack, _ in zip(_windows((cut for cut in list(cuts)[::step]), Skipped()), range(windows), strict=False):
+        frames += [output for _, output in _encode_pack(teacher, pack)]
+    if not frames:
+        raise WakewordError("no utterance could be read for the teacher: check the manifests' audio paths")
+    frames = np.concatenate(frames)
+    return {"teacher": teacher.name, "mean": frames.mean(0).tolist(), "deviation": (frames.std(0) + 1e-5).tolist()}
+
+
+def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progress=None) -> tuple[object, Skipped]:
+    """Give each cut a custom array `teacher`: float16 `[frames of 40 ms, dims]`, standardised, kept under `folder`.
+
+    An utterance whose array is there already is not computed again, so an interrupted run goes on where it was.
+
+    Args:
+        cuts: lhotse CutSet (eager).
+        source: a folder with a CTranslate2 Whisper model, or an installed package.
+        progress: called with the seconds of audio that each window adds.
+
+    Returns:
+        The cuts with their arrays, and the utterances that could not be read.
+
+    Raises:
+        WakewordError: no teacher there, or `folder` was made with another one.
+    """
+    lhotse = require("lhotse")
+    from lhotse.array import Array, TemporalArray
+
+    folder = Path(folder)
+    statistics_file = folder / "statistics.json"
+    path_of = lambda cut: folder / cut.id[-2:].replace("/", "_") / f"{cut.id.replace('/', '_')}.npy"  # noqa: E731
+    missing = [cut for cut in cuts if not path_of(cut).exists()]
+    skipped = Skipped()
+    if missing or not statistics_file.exists():
+        teacher = load_teacher(source, threads)
+        if not statistics_file.exists():
+            made = _statistics(cuts, teacher, windows=60)
+            with replacing(statistics_file) as temporary:
+                temporary.write_text(json.dumps(made))
+    statistics = json.loads(statistics_file.read_text())
+    if statistics["teacher"] != source:
+        raise WakewordError(f"{folder}: holds frames of '{statistics['teacher']}': give '{source}' another folder")
+    mean, deviation = (np.asarray(statistics[key], np.float32) for key in ("mean", "deviation"))
+
+    pending: dict[str, list[np.ndarray]] = {}
+    for pack in _windows(missing, skipped):
+        for cut, output in _encode_pack(teacher, pack):
+            standard = np.clip((output - mean) / deviation, -10, 10).astype(np.float16)
+            pieces = pending.setdefault(cut.id, [])
+            pieces.append(standard)
+            if sum(map(len, pieces)) >= int(cut.duration / FRAME_S) - 1:
+                with replacing(path_of(cut)) as temporary, open(temporary, "wb") as file:
+                    np.save(file, np.concatenate(pending.pop(cut.id)))
+        if progress:
+            progress(sum(len(samples) for _, samples in pack) / SAMPLE_RATE)
+
+    kept = []
+    for cut in cuts:
+        path = path_of(cut)
+        if path.exists():
+            shape = list(np.load(path, mmap_mode="r").shape)
+            array = Array("numpy_files", str(path.parent), path.name, shape)
+            cut.teacher = TemporalArray(array, temporal_dim=0, frame_shift=FRAME_S, start=cut.start)
+            kept.append(cut)
+    return lhotse.CutSet.from_cuts(kept), skipped

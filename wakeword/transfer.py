@@ -1,0 +1,137 @@
+"""Transfer: the acoustic model's output layers come off, the head goes on, and the amount of data says what trains."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wakeword import checkpoint
+from wakeword.acoustic import Encoder, EncoderSizes
+from wakeword.errors import ConfigError, ModelError
+from wakeword.head import HeadSizes, WakeModel
+from wakeword.pretrain import load_acoustic
+
+TOP_BLOCKS_FROM = 100
+ALL_FROM = 2000
+TOP_BLOCKS = 3
+
+
+@dataclass(frozen=True)
+class Unfreeze:
+    """What of the encoder trains with the head: the blocks above `boundary`; 0 means all of it, stem too."""
+
+    boundary: int
+    reason: str
+
+
+def choose_unfreeze(wanted: str, clips: int, blocks: int) -> Unfreeze:
+    """What to unfreeze: `auto` by the number of training clips, `none`, `all`, or a number of top blocks.
+
+    Raises:
+        ConfigError: none of these, or more blocks than there are.
+    """
+    if wanted == "auto":
+        if clips < TOP_BLOCKS_FROM:
+            return Unfreeze(blocks, f"auto: {clips} clips, fewer than {TOP_BLOCKS_FROM}: only the new layers train")
+        if clips < ALL_FROM:
+            top = min(TOP_BLOCKS, blocks)
+            return Unfreeze(blocks - top, f"auto: {clips} clips: the top {top} blocks of the encoder train too")
+        return Unfreeze(0, f"auto: {clips} clips, {ALL_FROM} or more: the whole encoder trains")
+    if wanted == "none":
+        return Unfreeze(blocks, "as asked: only the new layers train")
+    if wanted == "all":
+        return Unfreeze(0, "as asked: the whole encoder trains")
+    if wanted.isdigit() and 0 <= int(wanted) < blocks:
+        return Unfreeze(blocks - int(wanted), f"as asked: the top {int(wanted)} blocks of the encoder train too")
+    raise ConfigError(f"--unfreeze {wanted}: one of auto, none, all, or a number of blocks below {blocks}")
+
+
+def stacked(acoustic: str | Path, head: HeadSizes) -> tuple[WakeModel, dict]:
+    """The encoder of a pretrained acoustic model, without its output layers, under a new head; and its meta.
+
+    Raises:
+        ModelError: no such acoustic model.
+    """
+    pretrained, meta = load_acoustic(acoustic)
+    model = WakeModel(pretrained.encoder.sizes, head)
+    model.encoder.load_state_dict(pretrained.encoder.state_dict())
+    return model, meta
+
+
+def unfreeze(model: WakeModel, boundary: int) -> list[torch.nn.Parameter]:
+    """Freeze the encoder below `boundary`; return its parameters that train.
+
+    The whole encoder stays in eval mode: its normalisation keeps what pretraining measured over many hours.
+    """
+    model.encoder.eval()
+    for parameter in model.encoder.parameters():
+        parameter.requires_grad_(boundary == 0)
+    for block in model.encoder.stack.blocks[boundary:]:
+        block.requires_grad_(True)
+    return [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
+
+
+def lower(encoder: Encoder, features: Tensor, boundary: int) -> Tensor:
+    """What the frozen part makes of a recording; it never changes, so it is computed once.
+
+    Args:
+        features: `[batch, frames, mels]`.
+
+    Returns:
+        `[batch, frames / 4, dims]`: the taps at and below `boundary`, and the output of that block where it is no
+        tap; with `boundary` 0 the features themselves, four frames side by side.
+    """
+    batch, frames, mels = features.shape
+    if boundary == 0:
+        return features.reshape(batch, frames // 4, 4 * mels)
+    outputs, _ = encoder.stack(encoder.subsample(features), encoder.initial_state(batch))
+    wanted = [tap for tap in encoder.sizes.taps if tap < boundary] + [boundary]
+    return torch.cat([outputs[block - 1] for block in wanted], dim=-1)
+
+
+def upper(encoder: Encoder, cached: Tensor, boundary: int) -> Tensor:
+    """The taps `[batch, frames, channels * taps]` from what `lower` gave: the part that trains."""
+    sizes = encoder.sizes
+    if boundary == 0:
+        batch, frames, width = cached.shape
+        return torch.cat(encoder(cached.reshape(batch, frames * 4, width // 4)), dim=-1)
+    x = cached[..., -sizes.channels :]
+    kept = cached if boundary in sizes.taps else cached[..., : -sizes.channels]
+    taps = [kept] if kept.shape[-1] else []
+    for index, block in enumerate(encoder.stack.blocks[boundary:], start=boundary + 1):
+        x, _ = block(x, x.new_zeros(x.shape[0], 2 * block.dilation, sizes.channels))
+        if index in sizes.taps:
+            taps.append(x)
+    return torch.cat(taps, dim=-1)
+
+
+def memory_frames(encoder: Encoder, boundary: int) -> int:
+    """How many earlier frames of `lower`'s output one frame of `upper`'s depends on."""
+    return 2 * sum(encoder.sizes.dilations[boundary:])
+
+
+def save_wakeword(path: str | Path, model: WakeModel, meta: dict) -> None:
+    """One file: weights, phrase, features, threshold, card."""
+    sizes = {"encoder": dataclasses.asdict(model.encoder.sizes), "head": dataclasses.asdict(model.head.sizes)}
+    checkpoint.save(path, model.state_dict(), "wakeword", {**meta, "sizes": sizes})
+
+
+def load_wakeword(path: str | Path) -> tuple[WakeModel, dict]:
+    """A trained model in eval mode, and its meta.
+
+    Raises:
+        ModelError: no such file, or a foreign, truncated or older one.
+    """
+    tensors, meta = checkpoint.load(path, "wakeword")
+    try:
+        sizes = meta["sizes"]
+        encoder = checkpoint.from_dict(EncoderSizes, sizes["encoder"], str(path))
+        model = WakeModel(encoder, checkpoint.from_dict(HeadSizes, sizes["head"], str(path)))
+        model.load_state_dict(tensors)
+    except (RuntimeError, KeyError, ConfigError) as error:
+        raise ModelError(f"{path}: its weights do not fit its sizes: damaged, or of another version") from error
+    return model.eval(), meta
