@@ -22,7 +22,7 @@ def prepare_alphanumeric(src: str | Path, out: str | Path, name: str = "alphanum
     """All recordings. `custom["kind"]` is name, number or address.
 
     The text is as published: names are *spelt* letter by letter and numbers read digit by digit in the recordings,
-    while the table has "Saffron Robles" and "8885112931"; expand them before training on them (`as_spoken`).
+    while the table has "Saffron Robles" and "8885112931": expand them before training on them.
 
     Raises:
         ManifestError: metadata.csv is missing or malformed, or a recording lies in none of the three folders.
