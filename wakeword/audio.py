@@ -37,8 +37,9 @@ class AudioQuality:
 class StreamResampler:
     """Blocks of a device's rate and channels to 16 kHz mono, with the filter's state kept between blocks.
 
-    Resampling is libsoxr's (band-limited, linear phase); its delay is compensated, so output sample `k` lies at
-    `k / 16000` seconds of input. Samples that are NaN or infinite become zero; `nonfinite` counts them.
+    Resampling is libsoxr's (band-limited, linear phase), which holds back up to 40 ms of 44.1 or 48 kHz sound; its
+    delay is compensated, so output sample `k` lies at
+    `k / 16000` seconds of input. Where a channel is NaN or infinite the sample becomes zero; `nonfinite` counts.
     """
 
     def __init__(self, rate_in: float, channels: int = 1):
