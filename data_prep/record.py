@@ -33,7 +33,7 @@ Player = Callable[[np.ndarray], None]
 
 @dataclass(frozen=True)
 class Recorded:
-    """The clips that this call kept, how many takes it dropped, the manifest of the folder, and whether all were made."""
+    """The clips that this call kept, how many takes it dropped, the folder's manifest, and whether all were made."""
 
     paths: list[Path]
     dropped: int
@@ -88,9 +88,8 @@ def record(
     dropped = 0
     asked = False
     try:
-        say(
-            f"{n} clips of '{text}', {seconds:g} s each. Vary distance, loudness and pace. Ctrl-C ends; kept clips stay."
-        )
+        say(f"{n} clips of '{text}', {seconds:g} s each. Vary distance, loudness and pace.")
+        say("Ctrl-C ends; what was kept stays.")
         say("Press Enter to begin.")
         input_fn("")
         asked = True
@@ -246,7 +245,7 @@ def run(args: argparse.Namespace) -> dict:
     Raises:
         WakewordError: as `record`.
     """
-    done = record(args.phrase, args.out, args.n, args.device, args.speaker, args.seconds)
+    done = record(args.phrase, args.out, args.n, args.device, args.speaker, args.seconds, input, sleep=time.sleep)
     return {
         "clips": len(done.paths),
         "dropped": done.dropped,

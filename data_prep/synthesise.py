@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
+import sys
 import wave
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -22,21 +22,13 @@ import numpy as np
 
 from data_prep.cuts import mono_cut, write_cuts
 from data_prep.sentences import SENTENCES
-from data_prep.vary import vary
+from data_prep.takes import SLOW_ENGINES, TAKES, Take, in_turn, render, take_of
 from data_prep.voices import NO_VOICES, Voice, installed_voices, speak
 from wakeword.audio import SAMPLE_RATE, write_wav
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
 
 LONGEST_PHRASE = 100  # characters
-TAKES = (("", 1.0), (".", 0.87), ("!", 1.1), ("?", 1.0))  # what follows the phrase, and the voice's own pace
-SLOW_ENGINES = {"kokoro", "piper", "festival"}  # these give two takes, not four
-NATURAL = {"hibari": 4.0, "kokoro": 4.0, "piper": 4.0}  # how many clips for one of another engine, other things equal
-MANY = 16  # voices; more of them do not raise an engine's share
-TEMPO, SEMITONES, FORMANTS = (0.8, 1.25), 3.0, (0.85, 1.2)
-MOST_WARP = 1.25  # formants moved further than this against the pitch sound like no speaker
-SILENCE_S = (0.3, 1.0)
-PEAK_DBFS, NOISE_DBFS = (-12.0, -3.0), (-80.0, -65.0)
 RECORD = "synthesis.json"
 
 
@@ -48,25 +40,6 @@ class Synthesised:
     by_voice: dict[str, int]
     skipped: Skipped
     manifest: Path
-
-
-@dataclass(frozen=True)
-class Take:
-    """What one clip is made of: a voice that says `spoken` at `speed`, and how it is varied then."""
-
-    name: str
-    voice: Voice
-    text: str
-    spoken: str
-    speed: float
-    tempo: float
-    semitones: float
-    formants: float
-    before: int
-    after: int
-    peak_dbfs: float
-    noise_dbfs: float
-    seed: tuple[int, int]
 
 
 def synthesise(
@@ -95,10 +68,10 @@ def synthesise(
     _check_numbers(n, seed)
     voices = _begin(Path(out_dir), {"kind": "phrase", "text": text, "seed": seed}, voices)
     takes = []
-    for index, voice in enumerate(_in_turn(voices, n, seed)):
+    for index, voice in enumerate(in_turn(voices, n, seed)):
         rng = np.random.default_rng([seed, index])
         ending, speed = TAKES[rng.integers(2 if voice.engine in SLOW_ENGINES else len(TAKES))]
-        takes.append(_take(index, voice, text, text + ending, speed, seed, rng))
+        takes.append(take_of(index, voice, text, text + ending, speed, seed, rng))
     return _write(takes, Path(out_dir), "wake-phrase", progress)
 
 
@@ -135,11 +108,11 @@ def synthesise_speech(
     digest = f"{len(said)} sentences, {zlib.crc32(chr(10).join(said).encode()):08x}"
     voices = _begin(Path(out_dir), {"kind": "speech", "text": digest, "seed": seed}, voices)
     takes, order = [], np.arange(0)
-    for index, voice in enumerate(_in_turn(voices, n, seed)):
+    for index, voice in enumerate(in_turn(voices, n, seed)):
         if index % len(said) == 0:
             order = np.random.default_rng([seed, 1, index]).permutation(len(said))
         text = said[order[index % len(said)]]
-        takes.append(_take(index, voice, text, text, 1.0, seed, np.random.default_rng([seed, index])))
+        takes.append(take_of(index, voice, text, text, 1.0, seed, np.random.default_rng([seed, index])))
     return _write(takes, Path(out_dir), "speech", progress)
 
 
@@ -187,35 +160,6 @@ def _begin(out_dir: Path, about: dict, voices: Sequence[Voice] | None) -> list[V
         listed = [[voice.engine, voice.name] for voice in voices]
         temporary.write_text(json.dumps({**about, "voices": listed}, indent=1), encoding="utf-8")
     return voices
-
-
-def _in_turn(voices: list[Voice], n: int, seed: int) -> list[Voice]:
-    """A voice for each clip: the engines in turn by their shares, the voices of each in one shuffled order."""
-    engines = sorted({voice.engine for voice in voices})
-    rng = np.random.default_rng([seed, 0, len(voices)])
-    queues = {engine: [v for v in voices if v.engine == engine] for engine in engines}
-    for queue in queues.values():
-        rng.shuffle(queue)
-    share = {e: NATURAL.get(e, 1.0) * min(len(queue), MANY) ** 0.5 for e, queue in queues.items()}
-    used = dict.fromkeys(engines, 0)
-    chosen = []
-    for _ in range(n):
-        engine = min(engines, key=lambda e: ((used[e] + 1) / share[e], e))
-        chosen.append(queues[engine][used[engine] % len(queues[engine])])
-        used[engine] += 1
-    return chosen
-
-
-def _take(index: int, voice: Voice, text: str, spoken: str, speed: float, seed: int, rng: np.random.Generator) -> Take:
-    tempo = float(np.exp(rng.uniform(*np.log(TEMPO))))
-    while True:
-        semitones, formants = float(rng.uniform(-SEMITONES, SEMITONES)), float(rng.uniform(*FORMANTS))
-        if 1 / MOST_WARP <= formants / 2 ** (semitones / 12) <= MOST_WARP:
-            break
-    before, after = (int(SAMPLE_RATE * s) for s in rng.uniform(*SILENCE_S, size=2))
-    name = f"{index:05d}_{voice.engine}_{re.sub(r'[^A-Za-z0-9-]+', '-', voice.name)}_{seed}"
-    levels = float(rng.uniform(*PEAK_DBFS)), float(rng.uniform(*NOISE_DBFS))
-    return Take(name, voice, text, spoken, speed, tempo, semitones, formants, before, after, *levels, (seed, index))
 
 
 def _write(takes: list[Take], out_dir: Path, corpus: str, progress: Callable[[int, int], None] | None) -> Synthesised:
@@ -269,28 +213,6 @@ def _length(path: Path) -> int:
         return 0
 
 
-def render(take: Take, samples: np.ndarray, rate: float) -> np.ndarray:
-    """A clip, float32 [n] at 16 kHz, of float32 [m] spoken at `rate` Hz."""
-    voice = vary(_trimmed(samples, rate), rate, take.tempo / take.speed, take.semitones, take.formants)
-    fade = min(80, len(voice) // 2)
-    ramp = np.linspace(0, 1, fade, dtype=np.float32)
-    voice[:fade] *= ramp
-    voice[len(voice) - fade :] *= ramp[::-1]
-    voice *= 10 ** (take.peak_dbfs / 20) / max(float(np.abs(voice).max()), 1e-9)
-    clip = np.pad(voice, (take.before, take.after))
-    noise = np.random.default_rng([*take.seed, 2]).standard_normal(len(clip), dtype=np.float32)
-    return clip + noise * np.float32(10 ** (take.noise_dbfs / 20))
-
-
-def _trimmed(samples: np.ndarray, rate: float) -> np.ndarray:
-    """Without the silence before and after: frames of 10 ms more than 45 dB below the loudest, but 20 ms of it."""
-    size = int(rate // 100)
-    frames = np.pad(samples, (0, -len(samples) % size)).reshape(-1, size)
-    power = np.mean(frames.astype(np.float64) ** 2, axis=1)
-    loud = np.flatnonzero(power > power.max() * 10**-4.5)
-    return samples[max(0, loud[0] - 2) * size : (loud[-1] + 3) * size]
-
-
 def _cut(take: Take, path: Path, length: int, corpus: str) -> dict:
     """The manifest's line; its supervision spans the phrase alone, without the silence around it."""
     custom = {"corpus": f"synthetic-{corpus}", "licence": "that of the voice", "split": "train", "synthetic": True}
@@ -323,11 +245,18 @@ def run(args: argparse.Namespace) -> dict:
         raise WakewordError("--sentences is what --speech says: give --speech DIR too")
     voices = _matching(args.voices) if args.voices else None
     sentences = _sentences(args.sentences) if args.sentences else None
-    result = _report(synthesise(args.phrase, args.out, args.n, args.seed, voices, getattr(args, "progress", None)))
+    result = _report(synthesise(args.phrase, args.out, args.n, args.seed, voices, _counter("clips")))
     if args.speech:
-        done = synthesise_speech(sentences, args.speech, None, args.seed, args.phrase, voices)
+        done = synthesise_speech(sentences, args.speech, None, args.seed, args.phrase, voices, _counter("sentences"))
         result["speech"] = _report(done)
     return result
+
+
+def _counter(what: str) -> Callable[[int, int], None] | None:
+    """Progress for a terminal: one line that counts."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda done, n: print(f"\r{done}/{n} {what}", end="\n" if done == n else "", file=sys.stderr, flush=True)
 
 
 def _report(made: Synthesised) -> dict:

@@ -204,7 +204,7 @@ def _speak_piper(name: str, text: str, speed: float):
 
 
 def _output(command: list[str]) -> str:
-    if not shutil.which(command[0]):
+    if not command[0] or not shutil.which(command[0]):
         return ""
     try:
         return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S).stdout.decode(
@@ -222,8 +222,13 @@ def _espeak_names() -> list[str]:
     return [f"{accent}+{variant}" for accent in accents if accent not in ESPEAK_UNCLEAR for variant in variants]
 
 
+@functools.lru_cache(maxsize=1)
+def _flite_listed(program: str) -> str:
+    return _output([program, "-lv"]).partition(":")[2]
+
+
 def _flite_names() -> list[str]:
-    _, _, listed = _output(["flite", "-lv"]).partition(":")
+    listed = _flite_listed(shutil.which("flite") or "")
     # kal is kal16 at 8 kHz; awb_time knows the words of a talking clock alone.
     return [name for name in listed.split() if name not in ("kal", "awb_time")]
 
@@ -256,13 +261,15 @@ def _speak_espeak(name: str, text: str, speed: float):
 
 
 def _speak_flite(name: str, text: str, speed: float):
+    if shutil.which("flite") and name not in _flite_names():  # flite would take its default voice
+        raise WakewordError(f"flite:{name}: flite has no such voice: leave it out")
     slower = f"duration_stretch={1.0 / speed:.3f}"
     return _program(["flite", "-voice", name, "--setf", slower, "-t", text, "-o", "OUT"], "")
 
 
 def _speak_festival(name: str, text: str, speed: float):
     if not FESTIVAL_ENGLISH.fullmatch(name):  # it becomes a Lisp expression
-        raise WakewordError(f"festival:{name}: no English voice of festival: see wakeword synthesise --list-voices")
+        raise WakewordError(f"festival:{name}: no English voice of festival: leave it out")
     slower = f"(Parameter.set 'Duration_Stretch {1.0 / speed:.3f})"
     return _program(["text2wave", "-eval", f"(voice_{name})", "-eval", slower, "-o", "OUT", "-"], text)
 
