@@ -10,7 +10,19 @@ from data_prep import CORPORA
 from wakeword.errors import WakewordError
 
 # Options that only some corpora know, as their prepare (or download) functions name them.
-OPTIONS = ("phrase", "even_odd", "name", "speaker", "language", "languages", "gender", "licence", "split", "parts")
+OPTIONS = (
+    "phrase",
+    "even_odd",
+    "name",
+    "speaker",
+    "language",
+    "languages",
+    "gender",
+    "licence",
+    "split",
+    "parts",
+    "duplicates",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="+", metavar="PART", help="librispeech --download: subsets to fetch")
     parser.add_argument("--phrase", help="wakewords: what the clips say")
     parser.add_argument("--even-odd", action="store_true", default=None, help="wakewords: odd clips are the test split")
+    parser.add_argument(
+        "--duplicates", action="store_true", default=None, help="wakewords: find clips that are one recording (slow)"
+    )
     parser.add_argument("--name", help="name the manifest and its cuts so, instead of by the corpus")
     parser.add_argument("--speaker", help="wakewords, text-beside, ljspeech: who speaks in all of it")
     parser.add_argument("--language", help="the language spoken, where the corpus does not say it (en)")

@@ -307,6 +307,32 @@ def test_wakewords_even_and_odd_by_sorted_order(tmp_path):
     assert {c.custom["split"] for c in cuts.values()} == {"train"}
 
 
+def test_duplicates_are_found_shifted_scaled_and_noisy_but_not_other_takes(tmp_path):
+    rng = np.random.default_rng(3)
+    envelope = np.hanning(16000)
+    first, second = (envelope * np.convolve(rng.normal(size=16000), np.ones(6) / 6, "same") for _ in range(2))
+    hum = 0.5 * np.sin(2 * np.pi * 50 * np.arange(24000) / 16000)
+
+    def clip(wave, offset, gain):
+        padded = hum + 0.001 * rng.normal(size=24000)
+        padded[offset : offset + 16000] += gain * wave
+        return 0.3 * padded
+
+    waves = {
+        "a": clip(first, 1000, 1.0),
+        "b": clip(second, 1000, 1.0),
+        "c": clip(first, 6000, -0.3),
+        "d": clip(second, 1000, 0.5),
+        "e": hum,
+    }
+    for key, wave in waves.items():
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        sf.write(tmp_path / f"clips/{key}.wav", wave, 16000)
+    made = prepare_wakewords(tmp_path / "clips", tmp_path, "hey", even_odd=True, duplicates=True)
+    groups = {cut.id[-1]: cut.custom["group"] for cut in lhotse.CutSet.from_file(made.manifest)}
+    assert groups == {"a": 0, "b": 1, "c": 0, "d": 1, "e": 4}
+
+
 def test_noise_kinds_folds_and_pieces(tmp_path):
     tone(tmp_path / "n/002 - Rain/4-182395-A.ogg", 1.0)
     tone(tmp_path / "n/002 - Rain/3-182395-B-10.wav", 1.0)

@@ -38,19 +38,19 @@ CORPORA = {
     "librispeech-audio": ("resemblyzer-librispeech", prepare_librispeech_audio),
     "wakewords-alexa": (
         "wake-words/alexa",
-        partial(prepare_wakewords, phrase="alexa", even_odd=True, licence=PICOVOICE),
+        partial(prepare_wakewords, phrase="alexa", even_odd=True, duplicates=True, licence=PICOVOICE),
     ),
     "wakewords-computer": (
         "wake-words/computer",
-        partial(prepare_wakewords, phrase="computer", even_odd=True, licence=PICOVOICE),
+        partial(prepare_wakewords, phrase="computer", even_odd=True, duplicates=True, licence=PICOVOICE),
     ),
     "wakewords-jarvis": (
         "wake-words/jarvis",
-        partial(prepare_wakewords, phrase="jarvis", even_odd=True, licence=PICOVOICE),
+        partial(prepare_wakewords, phrase="jarvis", even_odd=True, duplicates=True, licence=PICOVOICE),
     ),
     "wakewords-athena": (
         "wake-words/athena",
-        partial(prepare_wakewords, phrase="athena", speaker="1", licence="public domain"),
+        partial(prepare_wakewords, phrase="athena", speaker="1", duplicates=True, licence="public domain"),
     ),
     "noise-esc10": ("noise/esc10", partial(prepare_noise, licence="CC BY 3.0")),
     "noise-speech-commands": ("noise/speech-commands", partial(prepare_noise, licence="CC BY 4.0")),
