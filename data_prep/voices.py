@@ -29,8 +29,8 @@ NO_VOICES = (
     "no text-to-speech voice is installed: pip install 'wakeword[tts]' (hibari-tts), or install the programs "
     "espeak-ng, flite or festival (Debian: apt-get install espeak-ng flite)"
 )
-# Those of which Whisper tiny.en understood what they said; the other accent and variants it mostly did not.
-ESPEAK_UNCLEAR = ("en-gb-x-gbcwmd",)
+# Those of which Whisper tiny.en understood what they said; these accents and other variants it often did not.
+ESPEAK_UNCLEAR = ("en-029", "en-gb-x-gbcwmd")
 ESPEAK_VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5") + (
     "Alex",
     "Gene",
