@@ -8,11 +8,12 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from wakeword.audio import AUDIO_SUFFIXES, check_clip, read_audio
 from wakeword.errors import AudioError, ManifestError, Skipped, WakewordError
@@ -62,6 +63,27 @@ def find_clips(paths: Iterable[str | os.PathLike] | str | os.PathLike) -> list[C
         else:
             clips.append(Clip(path))
     return clips
+
+
+def in_pieces(clips: Iterable[Clip], longest_s: float = 60.0) -> list[Clip]:
+    """The same audio with whole recordings of more than `longest_s` seconds cut into pieces of that length."""
+    pieces = []
+    for clip in clips:
+        seconds = clip.duration_s
+        if seconds is None:
+            try:
+                seconds = soundfile.info(str(clip.path)).duration - clip.start_s
+            except (soundfile.SoundFileError, OSError):
+                seconds = 0.0  # Another container, or damaged: whoever reads it decodes it whole, or skips it.
+        if seconds <= 1.5 * longest_s:
+            pieces.append(clip)
+            continue
+        for start_s in np.arange(0.0, seconds - longest_s / 2, longest_s).tolist():
+            length = longest_s if start_s + 1.5 * longest_s < seconds else None
+            if length is None and clip.duration_s is not None:
+                length = clip.duration_s - start_s
+            pieces.append(replace(clip, start_s=clip.start_s + start_s, duration_s=length))
+    return pieces
 
 
 def read_clips(clips: Iterable[Clip], skipped: Skipped, check: bool = True) -> Iterator[tuple[Clip, np.ndarray]]:

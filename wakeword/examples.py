@@ -1,0 +1,138 @@
+"""Trigger-word clips and negatives to what the head trains on: the frozen encoder's outputs, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from wakeword.acoustic import FRAMES_PER_STEP, Encoder
+from wakeword.augment import Augmentation, at_speed, augment, piece_of
+from wakeword.clips import Clip, read_clips
+from wakeword.errors import Skipped
+from wakeword.features import SAMPLE_RATE, FeatureSettings, log_mel
+from wakeword.levels import active_span
+from wakeword.transfer import lower
+
+FRAME_S = 0.04
+LATEST_S = 0.28
+"""How long after the phrase's end its frames still count as the phrase."""
+UNSURE_S = 0.4
+"""Frames that neither count as the phrase nor against it: this long after `LATEST_S`, and the phrase itself."""
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clip in its surroundings: frozen outputs float16 `[frames, dims]`, labels int8 `[frames]` (1, 0, -1 unsure)."""
+
+    frames: np.ndarray
+    labels: np.ndarray
+
+
+def frozen(encoder: Encoder, samples: np.ndarray, settings: FeatureSettings, boundary: int) -> np.ndarray:
+    """What `transfer.lower` makes of a recording: float16 `[frames of 40 ms, dims]`."""
+    features = log_mel(samples, settings)
+    features = features[: len(features) // FRAMES_PER_STEP * FRAMES_PER_STEP]
+    with torch.inference_mode():
+        return lower(encoder, torch.from_numpy(features)[None], boundary)[0].half().numpy()
+
+
+def label(frames: int, start_s: float, end_s: float) -> np.ndarray:
+    """Labels int8 `[frames]` of a clip whose phrase lies between `start_s` and `end_s`.
+
+    1 from the phrase's end for `LATEST_S`; -1 (no loss) in the phrase and for `UNSURE_S` after; 0 elsewhere.
+    """
+    known_s = FRAME_S * (1 + np.arange(frames))
+    labels = np.zeros(frames, np.int8)
+    labels[(known_s >= start_s + 0.5 * (end_s - start_s)) & (known_s < end_s + LATEST_S + UNSURE_S)] = -1
+    labels[(known_s >= end_s) & (known_s < end_s + LATEST_S)] = 1
+    return labels
+
+
+def positive(samples: np.ndarray, speech: list[np.ndarray], settings: Augmentation, rng) -> tuple:
+    """A clip at another speed, amid running speech or quiet, in a room and noise.
+
+    Returns:
+        The audio, and where in it the phrase begins and ends, in seconds.
+    """
+    start_s, end_s = active_span(samples)
+    factor = float(rng.choice([0.9, 0.95, 1.0, 1.0, 1.05, 1.1]))
+    if factor != 1.0:
+        samples = at_speed(samples, factor)
+
+    def surroundings(shortest_s: float, longest_s: float) -> np.ndarray:
+        length = int(rng.uniform(shortest_s, longest_s) * SAMPLE_RATE)
+        if speech and rng.random() < 0.5:
+            other = piece_of(speech, length, rng)
+            # At about the clip's own loudness, whatever the corpus was recorded at.
+            return other * float(rng.uniform(0.3, 1.2) * samples.std() / max(1e-4, other.std()))
+        return (rng.standard_normal(length) * 1e-4).astype(np.float32)
+
+    before, after = surroundings(0.3, 2.0), surroundings(0.5, 1.5)
+    whole = np.concatenate([before, samples, after]).astype(np.float32)
+    lead_s = len(before) / SAMPLE_RATE
+    return augment(whole, settings, rng), lead_s + start_s / factor, lead_s + end_s / factor
+
+
+def positives(
+    clips: list[np.ndarray],
+    copies: int,
+    speech: list[np.ndarray],
+    augmentation: Augmentation,
+    encoder: Encoder,
+    settings: FeatureSettings,
+    boundary: int,
+    seed: int,
+    progress: Progress,
+) -> list[Example]:
+    """`copies` examples of each clip, every one in other surroundings."""
+    found = []
+    for index in range(len(clips) * copies):
+        rng = np.random.default_rng([seed, 1, index])
+        samples, start_s, end_s = positive(clips[index % len(clips)], speech, augmentation, rng)
+        frames = frozen(encoder, samples, settings, boundary)
+        found.append(Example(frames, label(len(frames), start_s, end_s)))
+        progress("clips", (index + 1) / (len(clips) * copies))
+    return found
+
+
+def negatives(
+    clips: list[Clip],
+    copies: int,
+    most_hours: float,
+    augmentation: Augmentation,
+    encoder: Encoder,
+    settings: FeatureSettings,
+    boundary: int,
+    seed: int,
+    skipped: Skipped,
+    progress: Progress,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Running audio without the phrase: one long stream, float16 `[frames, dims]`, and some recordings as they are.
+
+    Each recording is heard `copies` times, the first time as it is, then augmented; a random choice of `most_hours`.
+    """
+    rng = np.random.default_rng([seed, 2])
+    order = rng.permutation(len(clips))
+    pieces, kept, seconds = [], [], 0.0
+    for place, index in enumerate(order):
+        for _, samples in read_clips([clips[index]], skipped, check=False):
+            seconds += len(samples) / SAMPLE_RATE
+            if len(kept) < 500 and len(samples) > SAMPLE_RATE:
+                kept.append(samples[: 20 * SAMPLE_RATE])
+            for copy in range(copies):
+                for start in range(0, len(samples), 20 * SAMPLE_RATE):
+                    piece = samples[start : start + 20 * SAMPLE_RATE]
+                    if copy and len(piece):
+                        piece = augment(piece, augmentation, rng)
+                    frames = frozen(encoder, piece, settings, boundary)
+                    if len(frames):
+                        pieces.append(frames)
+        progress("negatives", max((place + 1) / len(clips), min(1.0, seconds / 3600 / most_hours)))
+        if seconds > most_hours * 3600:
+            break
+    return (np.concatenate(pieces) if pieces else np.zeros((0, 0), np.float16)), kept

@@ -1,0 +1,24 @@
+"""Scores of recordings: what `wakeword score` writes and evaluation counts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wakeword.audio import file_blocks, read_audio
+from wakeword.clips import Clip
+from wakeword.detector import Detector
+
+
+def score_clip(detector: Detector, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+    """A recording from its start, as a fresh stream: `time_s` float64 and `score` float32, both `[frames]`.
+
+    Whole files are read in blocks, so that an hour needs no more memory than a minute.
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    detector.reset()
+    whole = clip.start_s == 0 and clip.duration_s is None
+    blocks = file_blocks(clip.path, 32000) if whole else [read_audio(clip.path, clip.start_s, clip.duration_s)]
+    found = [detector.scores(block) for block in blocks]
+    return np.concatenate([time_s for time_s, _ in found]), np.concatenate([score for _, score in found])
