@@ -15,14 +15,15 @@ from wakeword.errors import ManifestError
 LICENCE = "MIT"
 REMEDY = "give the folder with metadata.csv and audio_data/ as published"
 COLUMNS = ("Response_ID", "file_name", "Age", "Gender", "Native Language", "Name", "Number", "Address")
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 KINDS = {"Names": "Name", "Numbers": "Number", "Addresses": "Address"}
 
 
 def prepare_alphanumeric(src: str | Path, out: str | Path, name: str = "alphanumeric") -> Prepared:
     """All recordings. `custom["kind"]` is name, number or address.
 
-    The text is as published: names are *spelt* letter by letter and numbers read digit by digit in the recordings,
-    while the table has "Saffron Robles" and "8885112931": expand them before training on them.
+    Numbers were read digit by digit, so the table's "8885" becomes "eight eight eight five". Names were *spelt* letter
+    by letter, which no writing of the name says: they have no text. Addresses are as published.
 
     Raises:
         ManifestError: metadata.csv is missing or malformed, or a recording lies in none of the three folders.
@@ -39,7 +40,7 @@ def prepare_alphanumeric(src: str | Path, out: str | Path, name: str = "alphanum
             Utterance(
                 id=f"{kind.lower()}-{row['Response_ID']}",
                 path=src / row["file_name"],
-                text=row[kind],
+                text=spoken(row[kind], kind),
                 speaker=f"alphanumeric-{row['Response_ID']}",
                 language="en",
                 gender=row["Gender"],
@@ -47,3 +48,12 @@ def prepare_alphanumeric(src: str | Path, out: str | Path, name: str = "alphanum
             )
         )
     return write_manifest(name, utterances, out, LICENCE, src)
+
+
+def spoken(text: str, kind: str) -> str | None:
+    """What was said for an entry of the table; None where its writing does not tell."""
+    if kind == "Name":
+        return None
+    if kind == "Number" and text.isascii() and text.isdigit():
+        return " ".join(DIGITS[int(digit)] for digit in text)
+    return text

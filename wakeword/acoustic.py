@@ -127,7 +127,7 @@ class Encoder(nn.Module):
         linear, norm = self.stem
         x = torch.relu(normalised(norm, linear(features.reshape(batch, frames // 2, 2 * mels))))
         linear, norm = self.widen
-        return torch.relu(normalised(norm, linear(x.reshape(batch, frames // 4, -1))))
+        return torch.relu(normalised(norm, linear(x.reshape(batch, frames // 4, linear.in_features))))
 
     @property
     def receptive_field_s(self) -> float:

@@ -1,0 +1,159 @@
+"""What the tests share: where the recordings lie, speech-like audio, small models with lively normalisation."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+try:
+    import torch
+except ImportError:  # the base install: its tests need none of the models below
+    torch = None
+else:
+    torch.set_num_threads(1)
+
+# Machines differ in speed and a training may run beside; slowness is no failure.
+settings.register_profile("wakeword", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("wakeword")
+
+SHARED = Path(__file__).parents[1] / ".." / "shared" / "corpora"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real recordings."""
+    if not SHARED.is_dir():
+        pytest.skip(f"NO REAL RECORDINGS: {SHARED} is absent, this test did not run")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def speech_like():
+    """`speech_like(seconds, seed)`: voiced and noisy stretches of changing pitch and level, float32 `[samples]`."""
+
+    def make(seconds: float, seed: int = 0) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        count = int(round(seconds * 16000))
+        pieces = [np.zeros(0)]
+        while sum(map(len, pieces)) < count:
+            time = np.arange(int(rng.integers(400, 4000))) / 16000
+            pitch = rng.uniform(90, 260)
+            tone = sum(np.sin(2 * np.pi * pitch * h * time + rng.uniform(0, 6)) / h for h in range(1, 12))
+            noise = rng.standard_normal(len(time))
+            kind = rng.choice([0, 1, 2], p=[0.55, 0.25, 0.2])
+            piece = (tone, noise, 0.01 * noise)[kind] * 10 ** rng.uniform(-2, -0.7)
+            pieces.append(piece * np.sin(np.pi * (np.arange(len(time)) + 0.5) / len(time)))
+        return np.concatenate(pieces)[:count].astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_sizes():
+    """Encoder sizes whose taps are not the last block and whose dilations repeat nothing by chance."""
+    from wakeword.acoustic import EncoderSizes
+
+    return EncoderSizes(mels=16, stem=12, channels=20, dilations=(1, 2, 1, 3), taps=(1, 3))
+
+
+@pytest.fixture(scope="session")
+def lively():
+    """`lively(model, seed)`: the model in eval mode, with statistics and scales of normalisation far from 0 and 1."""
+
+    def make(model, seed: int = 0):
+        generator = torch.Generator().manual_seed(seed)
+
+        def uniform(like, low, high):
+            return low + (high - low) * torch.rand(like.shape, generator=generator)
+
+        with torch.no_grad():
+            for module in model.modules():
+                if isinstance(module, torch.nn.BatchNorm1d):
+                    module.running_mean.copy_(uniform(module.running_mean, -0.4, 0.4))
+                    module.running_var.copy_(uniform(module.running_var, 0.3, 1.5))
+                    if module.affine:
+                        module.weight.copy_(uniform(module.weight, 0.6, 1.6))
+                        module.bias.copy_(uniform(module.bias, -0.3, 0.3))
+                elif isinstance(module, torch.nn.Linear):
+                    bound = 1.5 / module.in_features**0.5
+                    module.weight.copy_(uniform(module.weight, -bound, bound))
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_model(lively, small_sizes):
+    """`small_model(seed, head, sizes)`: a random wake model in eval mode whose posteriors move about."""
+    from wakeword.head import HeadSizes, WakeModel
+
+    def make(seed: int = 0, head: HeadSizes = HeadSizes(depth=3, channels=8), sizes=None) -> WakeModel:
+        torch.manual_seed(seed)
+        model = lively(WakeModel(sizes or small_sizes, head), seed)
+        # The output centred on the audio it will hear, so that thresholds have something to cut.
+        noise = torch.randn(1, 800, model.encoder.sizes.mels, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            model.head.output.bias.zero_()
+            logits = model(noise)
+            model.head.output.weight.div_(logits.std())
+            model.head.output.bias.copy_(-logits.mean() / logits.std())
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def wake_meta():
+    """`wake_meta(mels, **changes)`: the meta of a wake model, as training writes it."""
+    from wakeword.features import FeatureSettings
+
+    def make(mels: int = 16, **changes) -> dict:
+        settings = dataclasses.asdict(FeatureSettings(mels=mels))
+        meta = {"phrase": "hello", "threshold": 0.5, "smoothing_frames": 3, "refractory_s": 1.0, "features": settings}
+        return {**meta, **changes}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory, small_model, wake_meta):
+    """A small model as `(path of the .wakeword file, path of the .onnx file)`; tests must not change them."""
+    from wakeword.export import export_onnx
+    from wakeword.transfer import save_wakeword
+
+    folder = tmp_path_factory.mktemp("model")
+    save_wakeword(folder / "small.wakeword", small_model(), wake_meta())
+    export_onnx(folder / "small.wakeword", folder / "small.onnx")
+    return folder / "small.wakeword", folder / "small.onnx"
+
+
+@pytest.fixture(scope="session")
+def write_corpus():
+    """`write_corpus(folder, recordings, ...)`: WAV files and their lhotse manifest; returns the manifest's path."""
+    import lhotse
+
+    from wakeword.audio import write_wav
+
+    def make(folder: Path, recordings: dict, texts=None, speakers=None, splits=None, name="cuts.jsonl.gz") -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        cuts = []
+        for key, samples in recordings.items():
+            write_wav(folder / f"{key}.wav", samples)
+            recording = lhotse.Recording.from_file(folder / f"{key}.wav", recording_id=key)
+            cut = recording.to_cut()
+            cut.id = key
+            speaker = (speakers or {}).get(key, "someone")
+            text = (texts or {}).get(key, "")
+            cut.supervisions = [
+                lhotse.SupervisionSegment(
+                    key, key, 0.0, recording.duration, text=text, speaker=speaker, language="en"
+                )
+            ]
+            cut.custom = {"corpus": "made", "licence": "none", "split": (splits or {}).get(key, "train")}
+            cuts.append(cut)
+        lhotse.CutSet.from_cuts(cuts).to_file(folder / name)
+        return folder / name
+
+    return make
