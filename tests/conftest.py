@@ -147,9 +147,7 @@ def write_corpus():
             speaker = (speakers or {}).get(key, "someone")
             text = (texts or {}).get(key, "")
             cut.supervisions = [
-                lhotse.SupervisionSegment(
-                    key, key, 0.0, recording.duration, text=text, speaker=speaker, language="en"
-                )
+                lhotse.SupervisionSegment(key, key, 0.0, recording.duration, text=text, speaker=speaker, language="en")
             ]
             cut.custom = {"corpus": "made", "licence": "none", "split": (splits or {}).get(key, "train")}
             cuts.append(cut)

@@ -132,7 +132,7 @@ class Encoder(nn.Module):
     @property
     def receptive_field_s(self) -> float:
         """Seconds of audio that one output frame can depend on."""
-        return 0.04 * (1 + 2 * sum(self.sizes.dilations)) + 0.015
+        return 0.04 * (1 + 2 * sum(self.sizes.dilations[: self.sizes.taps[-1]])) + 0.015
 
 
 class AcousticModel(nn.Module):

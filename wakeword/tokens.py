@@ -11,7 +11,7 @@ SYMBOLS = ("<blank>", " ", "'", *"abcdefghijklmnopqrstuvwxyz")
 _INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 _SILENT = set('.,;:!?"()[]{}<>*_…“”„«»¡¿')
 _AS_SPACE = set("-–—/\\\t\n\r\u00a0")
-_AS_APOSTROPHE = set("’‘`´")
+_AS_APOSTROPHE = set("’‘`")
 
 
 class TextError(WakewordError):
@@ -25,7 +25,8 @@ def normalise(text: str) -> str:
         TextError: a character (a digit, another script) has no place in the alphabet: spell it out.
     """
     letters = []
-    for character in unicodedata.normalize("NFKD", text).lower():
+    # The acute accent on its own is typed for an apostrophe; NFKD would make a space and an accent of it.
+    for character in unicodedata.normalize("NFKD", text.replace("´", "'")).lower():
         if character in _AS_SPACE:
             character = " "
         elif character in _AS_APOSTROPHE:
@@ -33,7 +34,7 @@ def normalise(text: str) -> str:
         if character in _SILENT or unicodedata.combining(character):
             continue
         if character not in _INDEX:
-            raise TextError(f"'{text[:60]}': the character '{character}' is outside the alphabet: spell it in letters")
+            raise TextError(f"{text[:60]!r}: the character {character!r} is outside the alphabet: spell it in letters")
         letters.append(character)
     return " ".join("".join(letters).split())
 
@@ -46,7 +47,7 @@ def encode(text: str) -> list[int]:
     """
     ids = [_INDEX[character] for character in normalise(text)]
     if not ids:
-        raise TextError(f"'{text[:60]}': no letters in the transcript")
+        raise TextError(f"{text[:60]!r}: no letters in the transcript")
     return ids
 
 
