@@ -290,7 +290,8 @@ def test_alphanumeric_takes_the_text_of_the_folder(tmp_path):
         tone(src / f"audio_data/{kind}/R1.opus")
     made = prepare_alphanumeric(src, tmp_path)
     texts = {c.custom["kind"]: c.supervisions[0].text for c in cuts_of(made).values()}
-    assert texts == {"name": "Saffron Robles", "number": "8885112931", "address": "48, Ridge Road"}
+    number = "eight eight eight five one one two nine three one"
+    assert texts == {"name": None, "number": number, "address": "48, Ridge Road"}
     assert made.speakers == 1
 
 

@@ -10,7 +10,7 @@ import soxr
 from lhotse.audio.mixer import AudioMixer
 from lhotse.augmentation import ReverbWithImpulseResponse
 
-from wakeword.clips import find_clips, read_clips
+from wakeword.clips import find_clips, for_training, read_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.features import SAMPLE_RATE
 
@@ -42,7 +42,7 @@ def read_recordings(paths: Sequence[str], most_hours: float = 3.0, seed: int = 0
     """
     if not paths:
         return ()
-    clips = [clip for clip in find_clips(paths) if clip.split != "test"]
+    clips = for_training(find_clips(paths))
     skipped, found, seconds = Skipped(), [], 0.0
     for index in np.random.default_rng(seed).permutation(len(clips)):
         for _, samples in read_clips([clips[index]], skipped, check=False):

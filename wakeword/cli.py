@@ -259,15 +259,15 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _evaluate_arguments,
 )
 def _evaluate(args) -> None:
-    from wakeword.clips import find_clips, in_pieces
+    from wakeword.clips import find_clips, for_testing, in_pieces
     from wakeword.detector import Detector
     from wakeword.evaluate import evaluate, format_report
 
     report = evaluate(
         Detector.load(args.model),
-        find_clips(args.positives),
-        in_pieces(find_clips(args.negatives)),
-        noise=find_clips(args.noise) if args.noise else None,
+        for_testing(find_clips(args.positives)),
+        in_pieces(for_testing(find_clips(args.negatives))),
+        noise=for_testing(find_clips(args.noise)) if args.noise else None,
         snrs=(None, *args.snr) if args.noise else (None,),
         dev=in_pieces(find_clips(args.dev)) if args.dev else None,
         report_dir=args.report,

@@ -65,6 +65,18 @@ def find_clips(paths: Iterable[str | os.PathLike] | str | os.PathLike) -> list[C
     return clips
 
 
+def for_training(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips that their manifests do not keep for testing."""
+    return [clip for clip in clips if clip.split != "test"]
+
+
+def for_testing(clips: Iterable[Clip]) -> list[Clip]:
+    """The test clips of each corpus that keeps some; all clips of the others."""
+    clips = list(clips)
+    divided = {clip.corpus for clip in clips if clip.split == "test"}
+    return [clip for clip in clips if clip.split == "test" or clip.corpus not in divided]
+
+
 def in_pieces(clips: Iterable[Clip], longest_s: float = 60.0) -> list[Clip]:
     """The same audio with whole recordings of more than `longest_s` seconds cut into pieces of that length."""
     pieces = []

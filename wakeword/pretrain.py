@@ -69,22 +69,31 @@ class Config:
     card: str = ""
 
 
-def read_config(path: str | Path) -> Config:
-    """A run from its TOML file; relative paths inside it are seen from the working folder.
+def read_toml(path: str | Path) -> dict:
+    """A TOML file's tables.
 
     Raises:
-        ConfigError: no such file, not TOML, an unknown key, a value of the wrong type or out of range.
+        ConfigError: no such file, or not TOML.
     """
     try:
         import tomllib
     except ModuleNotFoundError:
         tomllib = require("tomli")
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def read_config(path: str | Path) -> Config:
+    """A run from its TOML file; relative paths inside it are seen from the working folder.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key, a value of the wrong type or out of range.
+    """
+    values = read_toml(path)
     config = checkpoint.from_dict(Config, values, str(path))
     if config.size not in SIZES and "sizes" not in values:
         raise ConfigError(f"{path}: size = '{config.size}': one of {', '.join(SIZES)}, or give a [sizes] table")

@@ -16,7 +16,7 @@ from wakeword import __version__, examples, tokens
 from wakeword.augment import Augmentation, read_recordings
 from wakeword.calibrate import Calibration, calibrate, parse_budget
 from wakeword.checkpoint import from_dict
-from wakeword.clips import Clip, find_clips, in_pieces, read_clips
+from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
 from wakeword.detector import Detector
 from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.features import FeatureSettings
@@ -78,7 +78,8 @@ def split_clips(clips: list[Clip], fraction: float, seed: int, fewest: int = 0) 
 
     At least `fewest` clips are held out, and never all of them.
     """
-    names = [clip.speaker or str(clip.path) for clip in clips]
+    # Copies of one recording, where the manifest tells them, stay on one side.
+    names = [clip.speaker or str(clip.attributes.get("group", clip.path)) for clip in clips]
     if len(set(names)) < 4:
         names = [f"{clip.path} {clip.start_s}" for clip in clips]
     ranked = sorted(set(names), key=lambda name: _share(name, seed))
@@ -120,14 +121,18 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
 
     model, acoustic = stacked(config.acoustic, HeadSizes(config.depth, config.channels))
     settings = from_dict(FeatureSettings, acoustic["features"], config.acoustic)
-    training_clips, dev_clips = split_clips(find_clips(config.positives), config.held_out, config.seed, fewest=1)
+    training_clips, dev_clips = split_clips(
+        for_training(find_clips(config.positives)), config.held_out, config.seed, fewest=1
+    )
     clips = [samples for _, samples in read_clips(training_clips, skipped)]
     if len(clips) < FEWEST_CLIPS:
         raise WakewordError(
             f"{', '.join(map(str, config.positives))}: only {len(clips)} usable clip(s) of '{config.phrase}' left to "
             f"train on beside {len(dev_clips)} held out, {FEWEST_CLIPS} are needed: record more. {skipped.summary()}"
         )
-    heard = without_phrase(in_pieces(find_clips(config.negatives)), config.phrase) if config.negatives else []
+    heard = (
+        without_phrase(in_pieces(for_training(find_clips(config.negatives))), config.phrase) if config.negatives else []
+    )
     training_negatives, dev_negatives = split_clips(heard, 0.25, config.seed) if heard else ([], [])
     chosen = choose_unfreeze(config.unfreeze, len(clips), len(model.encoder.sizes.dilations))
 
