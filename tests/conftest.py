@@ -89,9 +89,9 @@ def small_model(lively, small_sizes):
     """`small_model(seed, head, sizes)`: a random wake model in eval mode whose posteriors move about."""
     from wakeword.head import HeadSizes, WakeModel
 
-    def make(seed: int = 0, head: HeadSizes = HeadSizes(depth=3, channels=8), sizes=None) -> WakeModel:
+    def make(seed: int = 0, head: HeadSizes | None = None, sizes=None) -> WakeModel:
         torch.manual_seed(seed)
-        model = lively(WakeModel(sizes or small_sizes, head), seed)
+        model = lively(WakeModel(sizes or small_sizes, head or HeadSizes(depth=3, channels=8)), seed)
         # The output centred on the audio it will hear, so that thresholds have something to cut.
         noise = torch.randn(1, 800, model.encoder.sizes.mels, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():

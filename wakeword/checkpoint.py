@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import struct
+import typing
 from pathlib import Path
 
 from wakeword.errors import ConfigError, ModelError, require
@@ -55,15 +57,17 @@ def read_meta(path: str | Path, kind: str | None = None) -> dict:
         if held != needed:
             raise ModelError(f"{path}: {'truncated' if held < needed else 'damaged'} model file: copy it again")
         meta = json.loads(header.get("__metadata__", {})["wakeword"])
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise ModelError(f"{path}: no model file there ({error.strerror}): check the path") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: not a wakeword model, or a truncated one: copy or train it again") from error
     return checked(path, meta, kind)
 
 
 def checked(path: str | Path, meta: dict, kind: str | None) -> dict:
     """`meta`, if this version reads it and it is of the wanted kind."""
+    if not isinstance(meta, dict):
+        raise ModelError(f"{path}: not a wakeword model, or a damaged one: copy or train it again")
     if meta.get("format") != FORMAT:
         raise ModelError(
             f"{path}: written in format {meta.get('format')}, this version reads {FORMAT}: train or export it again"
@@ -109,50 +113,53 @@ def shipped(name: str) -> Path:
         ModelError: neither, or the file is not the one that was shipped.
     """
     path = WEIGHTS / f"{name}.safetensors"
-    if not path.is_file():
-        if Path(name).is_file():
+    if not os.path.isfile(path):
+        if os.path.isfile(name):
             return Path(name)
         names = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
         raise ModelError(f"{name}: neither a shipped acoustic model ({names}) nor a file")
-    sums = dict(reversed(line.split()) for line in (WEIGHTS / "SHA256SUMS").read_text().splitlines() if line.strip())
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sums.get(path.name):
+    sums = WEIGHTS / "SHA256SUMS"
+    listed = sums.read_text().splitlines() if sums.is_file() else []
+    if [hashlib.sha256(path.read_bytes()).hexdigest(), path.name] not in [line.split() for line in listed]:
         raise ModelError(f"{path}: its checksum is not the shipped one: install wakeword again")
     return path
 
 
 def from_dict(kind: type, values: dict, where: str):
-    """A dataclass from parsed TOML or JSON; nested dataclasses and tuples are made from tables and lists.
+    """A dataclass from parsed TOML or JSON; dataclasses inside it are made from tables, tuples from lists.
 
     Raises:
         ConfigError: an unknown key, a missing one, or a value of the wrong type, named with `where`.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = set(values) - set(fields)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: should be a table, not {values!r}")
+    types = typing.get_type_hints(kind)
+    unknown = [name for name in values if name not in types]
     if unknown:
-        raise ConfigError(f"{where}: unknown key '{sorted(unknown)[0]}': known are {', '.join(sorted(fields))}")
-    made = {}
-    for name, value in values.items():
-        made[name] = _converted(value, fields[name], f"{where}: {name}")
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}: known are {', '.join(sorted(types))}")
+    made = {name: _converted(value, types[name], f"{where}: {name}") for name, value in values.items()}
     try:
         return kind(**made)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
     except TypeError as error:
         raise ConfigError(f"{where}: {error}".replace("__init__() ", "")) from error
 
 
-def _converted(value, field, where: str):
-    default = field.default if field.default is not dataclasses.MISSING else None
-    if default is None and field.default_factory is not dataclasses.MISSING:
-        default = field.default_factory()
-    if dataclasses.is_dataclass(default) and isinstance(value, dict):
-        return from_dict(type(default), value, where)
-    item = field.metadata.get("items")
-    if item is not None and isinstance(value, (list, tuple)) and all(isinstance(entry, dict) for entry in value):
-        return tuple(from_dict(item, entry, f"{where}[{index}]") for index, entry in enumerate(value))
-    wanted = {"int": int, "float": (int, float), "str": str, "bool": bool}.get(str(field.type))
-    if str(field.type).startswith("tuple"):
-        wanted = (list, tuple)
-    if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
-        raise ConfigError(f"{where} = {value!r}: should be of type {field.type}")
-    if isinstance(value, list):
-        return tuple(value)
-    return float(value) if str(field.type) == "float" else value
+def _converted(value, wanted, where: str):
+    if dataclasses.is_dataclass(wanted):
+        return from_dict(wanted, value, where)
+    if typing.get_origin(wanted) is tuple:
+        if isinstance(value, (list, tuple)):
+            item = typing.get_args(wanted)[0]
+            return tuple(_converted(entry, item, f"{where}[{index}]") for index, entry in enumerate(value))
+    elif isinstance(value, bool):
+        if wanted is bool:
+            return value
+    elif wanted is float:
+        if isinstance(value, (int, float)) and abs(value) < 1e300:
+            return float(value)
+    elif isinstance(value, wanted):
+        return value
+    name = "list" if typing.get_origin(wanted) is tuple else wanted.__name__
+    raise ConfigError(f"{where} = {value!r}: should be of type {name}")

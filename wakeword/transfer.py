@@ -45,7 +45,7 @@ def choose_unfreeze(wanted: str, clips: int, blocks: int) -> Unfreeze:
         return Unfreeze(blocks, "as asked: only the new layers train")
     if wanted == "all":
         return Unfreeze(0, "as asked: the whole encoder trains")
-    if wanted.isdigit() and 0 <= int(wanted) < blocks:
+    if wanted.isdecimal() and 0 <= int(wanted) < blocks:
         return Unfreeze(blocks - int(wanted), f"as asked: the top {int(wanted)} blocks of the encoder train too")
     raise ConfigError(f"--unfreeze {wanted}: one of auto, none, all, or a number of blocks below {blocks}")
 
@@ -132,6 +132,6 @@ def load_wakeword(path: str | Path) -> tuple[WakeModel, dict]:
         encoder = checkpoint.from_dict(EncoderSizes, sizes["encoder"], str(path))
         model = WakeModel(encoder, checkpoint.from_dict(HeadSizes, sizes["head"], str(path)))
         model.load_state_dict(tensors)
-    except (RuntimeError, KeyError, ConfigError) as error:
+    except (RuntimeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise ModelError(f"{path}: its weights do not fit its sizes: damaged, or of another version") from error
     return model.eval(), meta
