@@ -191,6 +191,12 @@ def test_taps_that_name_no_blocks_are_refused(taps):
         EncoderSizes(dilations=(1, 1, 1, 1), taps=taps)
 
 
+@pytest.mark.parametrize("wrong", [{"mels": 0}, {"stem": -1}, {"channels": 0}, {"dilations": (1, 0), "taps": (2,)}])
+def test_sizes_below_one_are_refused(wrong):
+    with pytest.raises(ConfigError, match="1 or more"):
+        EncoderSizes(**wrong)
+
+
 def test_an_untrained_head_expects_silence():
     torch.manual_seed(0)
     head = Head(20, HeadSizes())

@@ -28,6 +28,8 @@ class EncoderSizes:
         object.__setattr__(self, "taps", tuple(self.taps))
         if not self.taps or list(self.taps) != sorted(set(self.taps)) or not 1 <= self.taps[0] <= self.taps[-1]:
             raise ConfigError(f"taps = {list(self.taps)}: name blocks in rising order, the first is 1")
+        if min(self.mels, self.stem, self.channels, *self.dilations, 1) < 1:
+            raise ConfigError("mels, stem, channels and dilations must be 1 or more")
         if self.taps[-1] > len(self.dilations):
             raise ConfigError(f"taps = {list(self.taps)}: there are only {len(self.dilations)} blocks")
 

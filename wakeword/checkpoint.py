@@ -161,5 +161,5 @@ def _converted(value, wanted, where: str):
             return float(value)
     elif isinstance(value, wanted):
         return value
-    name = "list" if typing.get_origin(wanted) is tuple else wanted.__name__
+    name = "list" if typing.get_origin(wanted) is tuple else getattr(wanted, "__name__", wanted)
     raise ConfigError(f"{where} = {value!r}: should be of type {name}")

@@ -384,9 +384,9 @@ def load_acoustic(path: str | Path) -> tuple[AcousticModel, dict]:
         ModelError: no such model, or a foreign, truncated or older file.
     """
     tensors, meta = checkpoint.load(checkpoint.shipped(str(path)), "acoustic")
-    model = AcousticModel(checkpoint.from_dict(EncoderSizes, meta["sizes"], str(path)), len(meta["tokens"]))
     try:
+        model = AcousticModel(checkpoint.from_dict(EncoderSizes, meta["sizes"], str(path)), len(meta["tokens"]))
         model.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise checkpoint.ModelError(f"{path}: its weights do not fit its sizes: it is damaged") from error
     return model.eval(), meta
