@@ -106,6 +106,26 @@ def rewrite_meta(path: str | Path, changes: dict) -> None:
         temporary.write_bytes(struct.pack("<Q", len(text)) + text + weights)
 
 
+def optimizer_tensors(optimizer) -> dict:
+    """An optimizer's moments as named tensors, for `save`."""
+    torch = require("torch")
+    return {
+        f"optimizer/{index}/{name}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def load_optimizer(optimizer, tensors: dict) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    state: dict[int, dict] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer/"):
+            _, index, key = name.split("/")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
 def shipped(name: str) -> Path:
     """The file of an acoustic model that ships in the package, its checksum verified; or `name` itself if it is a path.
 

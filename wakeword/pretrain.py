@@ -167,8 +167,7 @@ class Progress:
 
 def save_training(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, progress: Progress, config) -> None:
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors |= checkpoint.optimizer_tensors(optimizer)
     checkpoint.save(path, tensors, "training", {"progress": dataclasses.asdict(progress), "config": config})
 
 
@@ -184,12 +183,7 @@ def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, confi
     if changed:
         raise ConfigError(f"{path}: was made with another '{changed[0]}': set it back, or choose another folder")
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
-    state: dict[int, dict] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/")
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    checkpoint.load_optimizer(optimizer, tensors)
     return Progress(**meta["progress"])
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from wakeword import __version__, examples, tokens
 from wakeword.augment import Augmentation, read_recordings
@@ -20,13 +19,13 @@ from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
 from wakeword.detector import Detector
 from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.features import FeatureSettings
-from wakeword.head import HeadSizes, WakeModel
+from wakeword.fit import fit
+from wakeword.head import HeadSizes
 from wakeword.metrics import hits, wilson_interval
 from wakeword.streams import positive_stream, score_stream
-from wakeword.transfer import choose_unfreeze, memory_frames, save_wakeword, stacked, unfreeze, upper
+from wakeword.transfer import choose_unfreeze, save_wakeword, stacked, unfreeze
 
 FEWEST_CLIPS = 3
-WINDOW = 75
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,8 @@ def without_phrase(clips: list[Clip], phrase: str) -> list[Clip]:
 def train(config: TrainConfig, progress: Callable[[str, float], None] | None = None) -> Trained:
     """Train, calibrate on held-out negatives, and write `config.output`.
 
+    An interrupted run, started again with the same settings, goes on from `OUTPUT.begun` to the same weights.
+
     Args:
         progress: called with a stage's name and the fraction of it that is done.
 
@@ -149,7 +150,8 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
         training_negatives, config.negative_copies, config.negative_hours, *common, skipped, progress
     )
     found = examples.positives(clips, config.copies, speech, *common, progress)
-    fit(model, encoder_parameters, found, stream, chosen.boundary, config, progress)
+    begun = Path(f"{config.output}.begun")
+    fit(model, encoder_parameters, found, stream, chosen.boundary, config, progress, begun)
 
     card = {
         "phrase": config.phrase,
@@ -179,6 +181,7 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
         meta["calibration"] = dataclasses.asdict(calibration)
     card["estimate"] = estimate(detector, dev_clips, skipped, progress)
     save_wakeword(config.output, model, meta)
+    begun.unlink(missing_ok=True)
     return Trained(Path(config.output), chosen.reason, calibration, card["estimate"], skipped)
 
 
@@ -208,105 +211,3 @@ def estimate(detector: Detector, clips: list[Clip], skipped: Skipped, progress) 
     missed = len(events) - detected
     low, high = wilson_interval(missed, len(events)) if events else (0.0, 1.0)
     return {"clips": len(events), "missed": missed, "miss_rate_interval": [round(low, 4), round(high, 4)]}
-
-
-def fit(model: WakeModel, encoder_parameters, positives, stream, boundary: int, config: TrainConfig, progress) -> None:
-    """Train the head, and after a third of the steps the unfrozen part of the encoder, on what `lower` gave.
-
-    Each batch: examples of the phrase, and windows of the negative stream, half of them from where the model's own
-    score was highest at its last look (hard negatives). Loss: binary cross-entropy a frame, averaged over the frames
-    of the phrase, and summed over each window's other frames, so that one false peak weighs as much as a phrase. The
-    weights that stay are a moving average over the steps.
-    """
-    rng = np.random.default_rng([config.seed, 3])
-    head_parameters = list(model.head.parameters())
-    groups = [{"params": head_parameters, "lr": config.learning_rate}]
-    if encoder_parameters:
-        groups.append({"params": encoder_parameters, "lr": 0.0})
-    optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
-    average = [parameter.detach().clone() for parameter in head_parameters + encoder_parameters]
-    warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
-    most = len(stream) - WINDOW - warm
-    hard = np.zeros(0, np.int64)
-    mine_every = max(50, config.steps // 6)
-    model.head.train()
-    for step in range(config.steps):
-        decay = 0.5 * (1 + np.cos(np.pi * step / config.steps)) + 0.01
-        optimizer.param_groups[0]["lr"] = config.learning_rate * decay * min(1.0, (step + 1) / 50)
-        if encoder_parameters:
-            optimizer.param_groups[1]["lr"] = config.encoder_learning_rate * decay * (step > config.steps // 3)
-        if most > 0 and step and step % mine_every == 0:
-            hard = hardest(model, stream, boundary)
-
-        batch = [positives[index] for index in rng.integers(len(positives), size=config.batch)]
-        inputs, labels = padded(batch)
-        loss = phrase_loss(model, inputs, labels, boundary)
-        if most > 0:
-            starts = rng.integers(most, size=config.batch)
-            if len(hard):
-                half = config.batch // 2
-                near = rng.choice(hard, size=half) - warm - rng.integers(10, WINDOW - 10, size=half)
-                starts[:half] = np.clip(near, 0, most - 1)
-            windows = torch.from_numpy(np.stack([stream[s : s + warm + WINDOW] for s in starts])).float()
-            loss = loss + other_loss(model, windows, warm, boundary)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(head_parameters + encoder_parameters, 5.0)
-        optimizer.step()
-        # A moving average that begins as a plain mean (Polyak and Juditsky 1992).
-        keep = min(0.99, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, parameter in zip(average, head_parameters + encoder_parameters, strict=True):
-                mean.lerp_(parameter, 1 - keep)
-        progress("training", (step + 1) / config.steps)
-    with torch.no_grad():
-        for mean, parameter in zip(average, head_parameters + encoder_parameters, strict=True):
-            parameter.copy_(mean)
-    model.eval()
-
-
-def padded(batch: list[examples.Example]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs float32 `[batch, frames, dims]` and labels `[batch, frames]`, -1 where there is nothing."""
-    frames = max(len(example.frames) for example in batch)
-    inputs = np.zeros((len(batch), frames, batch[0].frames.shape[1]), np.float32)
-    labels = np.full((len(batch), frames), -1, np.int8)
-    for row, example in enumerate(batch):
-        inputs[row, : len(example.frames)] = example.frames
-        # The last frame repeated, so that padding does not look like a sound of its own to the normalisation.
-        inputs[row, len(example.frames) :] = example.frames[-1]
-        labels[row, : len(example.labels)] = example.labels
-    return torch.from_numpy(inputs), torch.from_numpy(labels)
-
-
-def logits_of(model: WakeModel, inputs: torch.Tensor, boundary: int) -> torch.Tensor:
-    taps = upper(model.encoder, inputs, boundary)
-    state = taps.new_zeros(len(taps), model.head.stack.state_size)
-    return model.head(taps, state)[0]
-
-
-def phrase_loss(model: WakeModel, inputs, labels, boundary: int) -> torch.Tensor:
-    logits = logits_of(model, inputs, boundary)
-    error = functional.binary_cross_entropy_with_logits(logits, (labels == 1).float(), reduction="none")
-    said = (error * (labels == 1)).sum() / (labels == 1).sum().clamp(min=1)
-    other = (error * (labels == 0)).sum() / len(labels)
-    return said + 0.3 * other
-
-
-def other_loss(model: WakeModel, windows, warm: int, boundary: int) -> torch.Tensor:
-    logits = logits_of(model, windows, boundary)[:, warm:]
-    return functional.softplus(logits).sum() / len(windows)
-
-
-@torch.no_grad()
-def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 0.002) -> np.ndarray:
-    """Frames int64 `[n]` of the negative stream with the highest scores."""
-    model.head.eval()
-    warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
-    scores = np.full(len(stream), -np.inf, np.float32)
-    for start in range(0, len(stream), 2000):
-        first = max(0, start - warm)
-        piece = torch.from_numpy(stream[first : start + 2000]).float()[None]
-        scores[start : start + 2000] = logits_of(model, piece, boundary)[0, start - first :].numpy()
-    model.head.train()
-    count = min(len(stream), max(200, int(share * len(stream))))
-    return np.argpartition(-scores, count - 1)[:count]

@@ -1,0 +1,174 @@
+"""One loop: the head, and what is unfrozen of the encoder, on what the frozen part gave."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wakeword import checkpoint
+from wakeword.errors import ModelError
+from wakeword.examples import Example
+from wakeword.head import WakeModel
+from wakeword.transfer import memory_frames, upper
+
+WINDOW = 75
+"""Encoder frames (3 s) of a window of negatives that count in the loss."""
+
+
+def fit(
+    model: WakeModel,
+    encoder_parameters: list[Tensor],
+    positives: list[Example],
+    stream: np.ndarray,
+    boundary: int,
+    config,
+    progress: Callable[[str, float], None],
+    begun: Path,
+) -> None:
+    """Train the head, and after a third of the steps the unfrozen part of the encoder.
+
+    Each batch: examples of the phrase, and windows of the negative stream, half of them from where the model's own
+    score was highest at its last look (hard negatives). Loss: binary cross-entropy a frame, averaged over the frames
+    of the phrase, and summed over each window's other frames, so that one false peak weighs as much as a phrase. The
+    weights that stay are a moving average over the steps (Polyak and Juditsky 1992).
+
+    Args:
+        stream: negatives, float16 `[frames, dims]`, from `examples.negatives`; may be empty.
+        config: a `train.TrainConfig`.
+        begun: where an interrupted run leaves its state, and finds it.
+    """
+    head_parameters = list(model.head.parameters())
+    parameters = head_parameters + encoder_parameters
+    groups = [{"params": head_parameters, "lr": config.learning_rate}]
+    if encoder_parameters:
+        groups.append({"params": encoder_parameters, "lr": 0.0})
+    optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
+    average = [parameter.detach().clone() for parameter in parameters]
+    warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
+    most = len(stream) - WINDOW - warm
+    look_every = max(50, config.steps // 6)
+    identity = _identity(config, positives, stream)
+    first, hard = _resume(begun, identity, model, optimizer, average)
+    model.head.train()
+    for step in range(first, config.steps):
+        if most > 0 and step and step % look_every == 0 and step != first:
+            hard = hardest(model, stream, boundary)
+            _save(begun, identity, step, hard, model, optimizer, average)
+        decay = 0.5 * (1 + np.cos(np.pi * step / config.steps)) + 0.01
+        optimizer.param_groups[0]["lr"] = config.learning_rate * decay * min(1.0, (step + 1) / 50)
+        if encoder_parameters:
+            optimizer.param_groups[1]["lr"] = config.encoder_learning_rate * decay * (step > config.steps // 3)
+
+        rng = np.random.default_rng([config.seed, 3, step])
+        batch = [positives[index] for index in rng.integers(len(positives), size=config.batch)]
+        loss = phrase_loss(model, *padded(batch), boundary)
+        if most > 0:
+            starts = rng.integers(most, size=config.batch)
+            if len(hard):
+                half = config.batch // 2
+                near = rng.choice(hard, size=half) - warm - rng.integers(10, WINDOW - 10, size=half)
+                starts[:half] = np.clip(near, 0, most - 1)
+            windows = torch.from_numpy(np.stack([stream[s : s + warm + WINDOW] for s in starts])).float()
+            loss = loss + other_loss(model, windows, warm, boundary)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+        optimizer.step()
+        # It begins as a plain mean, so that the first steps do not weigh on it for long.
+        keep = min(0.99, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, parameter in zip(average, parameters, strict=True):
+                mean.lerp_(parameter, 1 - keep)
+        progress("training", (step + 1) / config.steps)
+    with torch.no_grad():
+        for mean, parameter in zip(average, parameters, strict=True):
+            parameter.copy_(mean)
+    model.eval()
+
+
+def padded(batch: list[Example]) -> tuple[Tensor, Tensor]:
+    """Inputs float32 `[batch, frames, dims]` and labels `[batch, frames]`, -1 where there is nothing."""
+    frames = max(len(example.frames) for example in batch)
+    inputs = np.zeros((len(batch), frames, batch[0].frames.shape[1]), np.float32)
+    labels = np.full((len(batch), frames), -1, np.int8)
+    for row, example in enumerate(batch):
+        inputs[row, : len(example.frames)] = example.frames
+        # The last frame repeated, so that padding does not look like a sound of its own to the normalisation.
+        inputs[row, len(example.frames) :] = example.frames[-1]
+        labels[row, : len(example.labels)] = example.labels
+    return torch.from_numpy(inputs), torch.from_numpy(labels)
+
+
+def logits_of(model: WakeModel, inputs: Tensor, boundary: int) -> Tensor:
+    """Logits `[batch, frames]` from what `transfer.lower` gave, `[batch, frames, dims]`."""
+    taps = upper(model.encoder, inputs, boundary)
+    return model.head(taps, taps.new_zeros(len(taps), model.head.stack.state_size))[0]
+
+
+def phrase_loss(model: WakeModel, inputs: Tensor, labels: Tensor, boundary: int) -> Tensor:
+    """Mean over the frames of the phrase, and a share of the sum over each clip's other frames."""
+    logits = logits_of(model, inputs, boundary)
+    error = functional.binary_cross_entropy_with_logits(logits, (labels == 1).float(), reduction="none")
+    said = (error * (labels == 1)).sum() / (labels == 1).sum().clamp(min=1)
+    return said + 0.3 * (error * (labels == 0)).sum() / len(labels)
+
+
+def other_loss(model: WakeModel, windows: Tensor, warm: int, boundary: int) -> Tensor:
+    """Sum over each window's frames after the first `warm`, which lack their past."""
+    return functional.softplus(logits_of(model, windows, boundary)[:, warm:]).sum() / len(windows)
+
+
+@torch.no_grad()
+def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 0.002) -> np.ndarray:
+    """Frames int64 `[n]` of the negative stream with the highest scores."""
+    model.head.eval()
+    warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
+    scores = np.full(len(stream), -np.inf, np.float32)
+    for start in range(0, len(stream), 2000):
+        first = max(0, start - warm)
+        piece = torch.from_numpy(stream[first : start + 2000]).float()[None]
+        scores[start : start + 2000] = logits_of(model, piece, boundary)[0, start - first :].numpy()
+    model.head.train()
+    count = min(len(stream), max(200, int(share * len(stream))))
+    return np.sort(np.argpartition(-scores, count - 1)[:count])
+
+
+def _identity(config, positives: list[Example], stream: np.ndarray) -> str:
+    """What must be the same for a state to be taken up: the settings (but for the threads) and the data."""
+    settings = json.dumps(dataclasses.asdict(dataclasses.replace(config, threads=0)), sort_keys=True)
+    digest = hashlib.sha256(settings.encode())
+    for frames in (positives[0].frames, positives[-1].frames, stream[:1000], stream[-1000:]):
+        digest.update(np.ascontiguousarray(frames).tobytes())
+    digest.update(f"{len(positives)} {len(stream)}".encode())
+    return digest.hexdigest()
+
+
+def _save(begun: Path, identity: str, step: int, hard: np.ndarray, model, optimizer, average: list[Tensor]) -> None:
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"average/{index}": tensor for index, tensor in enumerate(average)}
+    tensors |= checkpoint.optimizer_tensors(optimizer)
+    tensors["hard"] = torch.from_numpy(hard)
+    checkpoint.save(begun, tensors, "training", {"identity": identity, "step": step})
+
+
+def _resume(begun: Path, identity: str, model, optimizer, average: list[Tensor]) -> tuple[int, np.ndarray]:
+    """The step to go on with, and the hard frames; a state of another run, or a damaged one, is passed over."""
+    try:
+        tensors, meta = checkpoint.load(begun, "training")
+    except ModelError:
+        return 0, np.zeros(0, np.int64)
+    if meta.get("identity") != identity:
+        return 0, np.zeros(0, np.int64)
+    model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
+    checkpoint.load_optimizer(optimizer, tensors)
+    for index, mean in enumerate(average):
+        mean.copy_(tensors[f"average/{index}"])
+    return meta["step"], tensors["hard"].numpy()
