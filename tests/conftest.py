@@ -97,8 +97,9 @@ def small_model(lively, small_sizes):
         with torch.no_grad():
             model.head.output.bias.zero_()
             logits = model(noise)
-            model.head.output.weight.div_(logits.std())
-            model.head.output.bias.copy_(-logits.mean() / logits.std())
+            spread = logits.std().clamp(min=1e-3)
+            model.head.output.weight.div_(spread)
+            model.head.output.bias.copy_(-logits.mean() / spread)
         return model
 
     return make

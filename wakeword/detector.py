@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 
 from wakeword import features
 from wakeword.checkpoint import checked, from_dict, read_meta
-from wakeword.errors import ModelError, require
+from wakeword.errors import ConfigError, ModelError, require
 from wakeword.features import FeatureSettings
 from wakeword.trigger import Trigger
 
@@ -32,6 +34,21 @@ class Hit:
     score: float
 
 
+@dataclass(frozen=True)
+class _Description:
+    """What of a model file's meta the detector goes by."""
+
+    phrase: str
+    threshold: float
+    refractory_s: float
+    smoothing_frames: int
+    features: FeatureSettings
+
+    def __post_init__(self):
+        if self.smoothing_frames < 1:
+            raise ConfigError(f"smoothing_frames = {self.smoothing_frames}: must be 1 or more")
+
+
 class Detector:
     """Hears one stream. `scores` gives the smoothed posterior of each 40 ms frame, `process` the hits.
 
@@ -43,13 +60,15 @@ class Detector:
     """
 
     def __init__(self, step: Step, state: np.ndarray, info: dict, threshold: float | None = None):
+        wanted = [field.name for field in dataclasses.fields(_Description)]
+        said = from_dict(_Description, {name: info[name] for name in wanted if name in info}, "its description")
         self.info = info
-        self.phrase: str = info["phrase"]
-        self.refractory_s: float = info["refractory_s"]
-        self._settings = from_dict(FeatureSettings, info["features"], "features")
+        self.phrase = said.phrase
+        self.refractory_s = said.refractory_s
+        self._settings = said.features
         self._step, self._zero_state = step, state
-        self._smoothing = int(info["smoothing_frames"])
-        self._trigger = Trigger(info["threshold"] if threshold is None else threshold, self.refractory_s)
+        self._smoothing = said.smoothing_frames
+        self._trigger = Trigger(said.threshold if threshold is None else threshold, self.refractory_s)
         self.reset()
 
     @classmethod
@@ -61,7 +80,12 @@ class Detector:
             WakewordError: a `.wakeword` file, and torch is not installed.
         """
         load = load_onnx if str(path).endswith(".onnx") else load_torch
-        return cls(*load(path), threshold=threshold)
+        try:
+            return cls(*load(path), threshold=threshold)
+        except ConfigError as error:
+            raise ModelError(
+                f"{path}: {error}: damaged, or made by another version: train or export it again"
+            ) from error
 
     @property
     def threshold(self) -> float:
@@ -138,7 +162,7 @@ def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
     options.log_severity_level = 3
     # The arena keeps the memory of the largest block ever seen; a listener wants it small.
     options.enable_cpu_mem_arena = False
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"{path}: no model file there: check the path")
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -148,8 +172,11 @@ def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
     text = session.get_modelmeta().custom_metadata_map.get("wakeword")
     if text is None:
         raise ModelError(f"{path}: an ONNX model that 'wakeword export' did not write")
-    meta = checked(path, json.loads(text), "wakeword")
-    size = session.get_inputs()[1].shape[1]
+    try:
+        meta = checked(path, json.loads(text), "wakeword")
+        size = {entry.name: entry.shape for entry in session.get_inputs()}["state"][1]
+    except (ValueError, RecursionError, KeyError) as error:
+        raise ModelError(f"{path}: a damaged export, or not one of 'wakeword export': export it again") from error
 
     def step(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         posterior, state = session.run(None, {"features": frames, "state": state})

@@ -1,0 +1,125 @@
+"""The base install: numpy, onnxruntime, soundfile, soxr and sounddevice, and nothing heavier."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wakeword.audio import write_wav
+
+HEAVY = (
+    "torch torchaudio lhotse librosa safetensors matplotlib tqdm onnx onnxscript scipy tomli faster_whisper ctranslate2"
+).split()
+BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
+BASE += " streams trigger calibrate checkpoint cli"
+
+
+def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Run code where the packages of the extras cannot be imported."""
+    block = f"import sys\nfor name in {HEAVY}: sys.modules[name] = None\n"
+    return subprocess.run(
+        [sys.executable, "-c", block + textwrap.dedent(code), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parents[1],
+    )
+
+
+def test_the_modules_of_the_base_install_import():
+    done = without_extras(
+        """
+        import importlib
+        import wakeword
+        assert wakeword.Detector and wakeword.Hit and wakeword.__version__
+        for name in sys.argv[1:]:
+            importlib.import_module(f"wakeword.{name}")
+        """,
+        *BASE.split(),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_loads_nothing_slow():
+    done = without_extras("import wakeword; print('onnxruntime' in sys.modules, 'sounddevice' in sys.modules)")
+    assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_an_exported_model_scores_a_file_as_it_does_with_torch(tmp_path, model_files, speech_like):
+    from wakeword import Detector
+    from wakeword.audio import read_audio
+
+    samples = speech_like(5, 3)
+    write_wav(tmp_path / "a.wav", samples)
+    done = without_extras(
+        """
+        import numpy
+        from wakeword import Detector
+        from wakeword.clips import Clip, find_clips
+        from wakeword.score import score_clip
+        detector = Detector.load(sys.argv[1])
+        time_s, score = score_clip(detector, find_clips(sys.argv[2])[0])
+        numpy.save(sys.argv[3], score)
+        detector.reset()
+        detector.threshold = 0.0
+        print(detector.process(numpy.zeros(16000, numpy.float32))[0].phrase)
+        """,
+        model_files[1],
+        tmp_path / "a.wav",
+        tmp_path / "score.npy",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "hello"
+    expected = Detector.load(model_files[0]).scores(read_audio(tmp_path / "a.wav"))[1]
+    assert len(expected) == 125
+    np.testing.assert_allclose(np.load(tmp_path / "score.npy"), expected, atol=1e-4)
+
+
+def test_a_model_that_needs_torch_says_so_in_one_line(model_files):
+    done = without_extras(
+        """
+        from wakeword import Detector, WakewordError
+        try:
+            Detector.load(sys.argv[1])
+        except WakewordError as error:
+            print(error)
+        """,
+        model_files[0],
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert "wakeword[train]" in done.stdout and "torch" in done.stdout
+
+
+def test_a_broken_file_is_named_before_torch_is_missed(tmp_path):
+    (tmp_path / "m.wakeword").write_bytes(b"no model")
+    done = without_extras(
+        """
+        from wakeword import Detector
+        from wakeword.errors import ModelError
+        try:
+            Detector.load(sys.argv[1])
+        except ModelError as error:
+            print(error)
+        """,
+        tmp_path / "m.wakeword",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "m.wakeword: not a wakeword model" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["train", "--help"], ["listen", "--help"], ["--version"], ["--help"]])
+def test_the_command_answers_without_the_extras(arguments):
+    done = without_extras(
+        """
+        from wakeword.cli import main
+        raise SystemExit(main(sys.argv[1:]))
+        """,
+        *arguments,
+    )
+    assert done.returncode == 0 and done.stdout and not done.stderr, done.stderr

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import gc
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hypothesis import example, given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from wakeword import Detector, Hit, checkpoint  # noqa: E402
+from wakeword.acoustic import SIZES  # noqa: E402
+from wakeword.audio import read_audio  # noqa: E402
+from wakeword.errors import ModelError  # noqa: E402
+from wakeword.export import export_onnx  # noqa: E402
+from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.metrics import alarms  # noqa: E402
+from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
+
+CHUNKS = st.lists(
+    st.one_of(st.just(1), st.integers(0, 700), st.sampled_from([160, 640, 1600, 16000]), st.integers(0, 90_000)),
+    max_size=60,
+)
+
+
+@pytest.fixture(scope="module")
+def both(model_files):
+    """The same model run by torch and by ONNX Runtime."""
+    return [Detector.load(path) for path in model_files]
+
+
+@pytest.fixture(scope="module")
+def base_files(tmp_path_factory, lively, small_model, wake_meta):
+    """A model of the size that ships, with random weights."""
+    folder = tmp_path_factory.mktemp("base")
+    save_wakeword(folder / "base.wakeword", small_model(1, HeadSizes(), SIZES["base"]), wake_meta(48))
+    export_onnx(folder / "base.wakeword", folder / "base.onnx")
+    return folder / "base.wakeword", folder / "base.onnx"
+
+
+def offline(path, samples):
+    """Smoothed posteriors without the detector: one forward pass of the model over the whole recording."""
+    model, meta = load_wakeword(path)
+    frames = log_mel(samples, FeatureSettings(**meta["features"]))
+    with torch.no_grad():
+        logits = model(torch.from_numpy(frames[: len(frames) // 4 * 4])[None])
+    posterior = torch.sigmoid(logits)[0].double().numpy()
+    padded = np.concatenate([np.zeros(meta["smoothing_frames"] - 1), posterior])
+    return np.lib.stride_tricks.sliding_window_view(padded, meta["smoothing_frames"]).mean(axis=1)
+
+
+def in_chunks(detector, samples, sizes):
+    detector.reset()
+    found, start = [], 0
+    for size in [*sizes, len(samples)]:
+        found.append(detector.scores(samples[start : start + size]))
+        start = min(len(samples), start + size)
+    return np.concatenate([time_s for time_s, _ in found]), np.concatenate([score for _, score in found])
+
+
+def middling(score):
+    """A threshold that cuts the scores often, and that no rounding can put on the other side of one of them."""
+    values = np.sort(score.astype(np.float64))
+    values = values[len(values) // 2 : len(values) * 9 // 10]
+    gap = int(np.argmax(np.diff(values)))
+    assert values[gap + 1] - values[gap] > 1e-4
+    return float(values[gap : gap + 2].mean())
+
+
+@given(seconds=st.floats(0, 12), sizes=CHUNKS, seed=st.integers(0, 3))
+@example(seconds=1.0, sizes=[1] * 16000, seed=0)
+@example(seconds=12.0, sizes=[], seed=1)
+def test_torch_onnx_and_offline_agree_for_any_chunking(both, model_files, speech_like, seconds, sizes, seed):
+    samples = speech_like(seconds, seed)
+    expected = offline(model_files[0], samples) if len(samples) >= 640 else np.zeros(0)
+    for detector in both:
+        time_s, score = in_chunks(detector, samples, sizes)
+        assert score.dtype == np.float32 and time_s.dtype == np.float64
+        assert len(score) == len(time_s) == len(samples) // 640
+        np.testing.assert_allclose(time_s, 0.04 * np.arange(1, len(score) + 1), atol=1e-9)
+        np.testing.assert_allclose(score, expected, atol=1e-4)
+
+
+def test_the_scores_of_the_small_model_say_something(model_files, speech_like):
+    score = offline(model_files[0], speech_like(12, 1))
+    assert score.std() > 0.05 and score.min() < 0.4 and score.max() > 0.6, "equal constants would agree as well"
+
+
+def test_blocks_of_minutes_agree(both, model_files, speech_like):
+    samples = speech_like(150, 5)
+    expected = offline(model_files[0], samples)
+    for detector in both:
+        for sizes in ([], [1, 160 * 16001, 3], [16000 * 61]):
+            np.testing.assert_allclose(in_chunks(detector, samples, sizes)[1], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [[], [1600] * 160, [1, 639, 641, 10_000, 1, 1, 52_345]])
+def test_the_size_that_ships_agrees(base_files, speech_like, sizes):
+    samples = speech_like(16, 6)
+    expected = offline(base_files[0], samples)
+    assert expected.std() > 0.01
+    for path in base_files:
+        np.testing.assert_allclose(in_chunks(Detector.load(path), samples, sizes)[1], expected, atol=1e-4)
+
+
+def test_real_speech_agrees(base_files, shared):
+    paths = sorted((shared / "wake-words" / "alexa").glob("*.opus"))[:6]
+    samples = np.concatenate([read_audio(path) for path in paths])
+    expected = offline(base_files[0], samples)
+    for path in base_files:
+        np.testing.assert_allclose(in_chunks(Detector.load(path), samples, [1024] * 60)[1], expected, atol=1e-4)
+
+
+def test_a_score_is_known_with_its_last_sample(both, speech_like):
+    samples = speech_like(1)
+    for detector in both:
+        detector.reset()
+        assert len(detector.scores(samples[:639])[0]) == 0
+        assert detector.scores(samples[639:640])[0].tolist() == pytest.approx([0.04])
+        assert len(detector.scores(samples[640:640])[0]) == 0
+        assert detector.scores(samples[640:1920])[0].tolist() == pytest.approx([0.08, 0.12])
+
+
+@given(sizes=CHUNKS, seed=st.integers(0, 2))
+@settings(max_examples=40)
+def test_hits_are_the_alarms_of_the_metrics(both, speech_like, sizes, seed):
+    samples = speech_like(12, seed)
+    for detector in both:
+        time_s, score = in_chunks(detector, samples, [])
+        before = detector.threshold
+        detector.threshold = threshold = middling(score)
+        try:
+            expected = alarms(time_s, score, threshold, detector.refractory_s)
+            detector.reset()
+            found, start = [], 0
+            for size in [*sizes, len(samples)]:
+                found += detector.process(samples[start : start + size])
+                start = min(len(samples), start + size)
+        finally:
+            detector.threshold = before
+        assert len(expected) >= 2, "no alarm, nothing compared"
+        assert [hit.time_s for hit in found] == pytest.approx(expected.tolist())
+        for hit in found:
+            assert isinstance(hit, Hit) and hit.phrase == "hello" and type(hit.score) is float
+            assert hit.score >= threshold
+            assert hit.score == pytest.approx(float(score[round(hit.time_s / 0.04) - 1]), abs=1e-4)
+
+
+def test_reset_forgets_everything(both, speech_like):
+    first, second = speech_like(3.01, 7), speech_like(2.37, 8)
+    for detector in both:
+        detector.reset()
+        detector.threshold = 0.0  # fires at once, and disarms
+        hits = detector.process(first)
+        scores = in_chunks(detector, first, [100])[1]
+        detector.process(second)
+        detector.reset()
+        assert detector.process(first) == hits
+        np.testing.assert_array_equal(in_chunks(detector, first, [100])[1], scores)
+        detector.threshold = 0.5
+
+
+def test_two_detectors_of_one_file_share_nothing(model_files, speech_like):
+    for path in model_files:
+        one, other = Detector.load(path), Detector.load(path)
+        expected = in_chunks(Detector.load(path), speech_like(2, 1), [])[1]
+        found = []
+        for start in range(0, 32000, 1600):
+            found.append(one.scores(speech_like(2, 1)[start : start + 1600])[1])
+            other.scores(speech_like(2, 2)[start : start + 1600])
+        np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
+
+
+def test_blocks_are_not_changed_or_kept(both, speech_like):
+    samples = speech_like(2, 3)
+    for detector in both:
+        expected = in_chunks(detector, samples, [1111])[1]
+        detector.reset()
+        found = []
+        for start in range(0, len(samples), 1000):
+            block = samples[start : start + 1000].copy()
+            before = block.copy()
+            found.append(detector.scores(block)[1])
+            np.testing.assert_array_equal(block, before)
+            block[:] = 9  # the device writes the next block over it
+        np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
+
+
+def test_sound_that_is_not_a_number_passes(both, speech_like):
+    samples = speech_like(6, 4)
+    broken = samples.copy()
+    broken[8000:8200] = np.nan
+    for detector in both:
+        expected, found = in_chunks(detector, samples, [])[1], in_chunks(detector, broken, [])[1]
+        detector.reset()
+        detector.threshold = -1.0
+        assert not any(0.5 < hit.time_s < 0.56 for hit in detector.process(broken)), "NaN is no hit"
+        detector.threshold = 0.5
+        np.testing.assert_allclose(found[:12], expected[:12], atol=1e-5)
+        np.testing.assert_allclose(found[60:], expected[60:], atol=1e-4)
+
+
+def held_bytes(detector) -> int:
+    """The bytes of all arrays that a detector holds, with what their views keep alive."""
+    total = 0
+    for value in vars(detector).values():
+        while isinstance(value, np.ndarray) and value.base is not None and isinstance(value.base, np.ndarray):
+            value = value.base
+        total += value.nbytes if isinstance(value, np.ndarray) else 0
+    return total
+
+
+def resident_bytes() -> int | None:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    except OSError:
+        return None
+
+
+def test_an_hour_takes_no_more_memory_than_a_minute(model_files, speech_like):
+    detector = Detector.load(model_files[1])
+    minute = speech_like(60, 9)
+
+    def hear(minutes: int, block: int) -> None:
+        for _ in range(minutes):
+            for start in range(0, len(minute), block):
+                detector.process(minute[start : start + block])
+
+    hear(1, 777)
+    hear(2, 8000)
+    gc.collect()
+    held, resident = held_bytes(detector), resident_bytes()
+    tracemalloc.start()
+    hear(1, 8000)
+    before, _ = tracemalloc.get_traced_memory()
+    hear(20, 8000)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    hear(36, 8000)
+    time_s, _ = detector.scores(minute[:640])
+    assert time_s[0] == pytest.approx(3600 + 0.04, abs=1e-6), "the clock drifted"
+    # One number kept for each of the 9600 blocks would be 230 kB; the interpreter's free lists fluctuate below.
+    assert after - before < 150_000
+    assert held_bytes(detector) <= held + 50_000 and held_bytes(detector) < 200_000
+    if resident is not None:
+        assert resident_bytes() - resident < 8_000_000
+
+
+def test_what_the_file_says_is_at_hand(both, model_files, wake_meta):
+    for detector, path in zip(both, model_files, strict=True):
+        assert (detector.phrase, detector.threshold, detector.refractory_s) == ("hello", 0.5, 1.0)
+        assert {key: detector.info[key] for key in wake_meta()} == wake_meta()
+        assert Detector.load(path, threshold=0.0).threshold == 0.0
+        assert Detector.load(str(path), threshold=0.9).threshold == 0.9
+
+
+@given(data=st.data())
+@settings(max_examples=60)
+def test_an_exported_file_cut_anywhere_is_a_model_error(model_files, tmp_path_factory, data):
+    content = model_files[1].read_bytes()
+    cut = data.draw(st.one_of(st.integers(0, 200), st.integers(0, len(content) - 1)))
+    path = tmp_path_factory.mktemp("cut") / "m.onnx"
+    path.write_bytes(content[:cut])
+    with pytest.raises(ModelError, match="m.onnx") as caught:
+        Detector.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.wakeword", "m"])
+def test_places_without_a_model_are_model_errors(tmp_path, name):
+    (tmp_path / "plain").write_bytes(b"plain")
+    (tmp_path / "folder" / name).mkdir(parents=True)
+    (tmp_path / name).write_bytes(b"RIFF....WAVEfmt ")
+    places = [tmp_path / name, tmp_path / "none" / name, tmp_path / "folder" / name, tmp_path / "plain" / name]
+    for path in [*places, "x" * 300 + name, "a\0" + name]:
+        with pytest.raises(ModelError) as caught:
+            Detector.load(path)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_acoustic_model_is_no_detector(tmp_path):
+    checkpoint.save(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, "acoustic", {})
+    with pytest.raises(ModelError, match="'acoustic', 'wakeword' is wanted"):
+        Detector.load(tmp_path / "a.safetensors")
+
+
+BROKEN_META = [
+    {"phrase": None},
+    {"threshold": "high"},
+    {"threshold": None},
+    {"smoothing_frames": 0},
+    {"smoothing_frames": "3"},
+    {"refractory_s": None},
+    {"refractory_s": "1"},
+    {"features": None},
+    {"features": {"mel": 3}},
+    {"features": {"mels": "16"}},
+]
+
+
+@pytest.mark.parametrize("change", BROKEN_META, ids=json.dumps)
+def test_a_description_that_cannot_be_used_is_a_model_error(tmp_path, small_model, wake_meta, change):
+    path = tmp_path / "odd.wakeword"
+    for meta in (wake_meta(**change), {k: v for k, v in wake_meta().items() if k not in change}):
+        save_wakeword(path, small_model(), meta)
+        with pytest.raises(ModelError, match="odd.wakeword") as caught:
+            Detector.load(path)
+        assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from wakeword import Detector, export  # noqa: E402
+from wakeword.checkpoint import read_meta  # noqa: E402
+from wakeword.detector import load_onnx  # noqa: E402
+from wakeword.errors import ModelError, WakewordError  # noqa: E402
+from wakeword.export import compare, export_onnx, set_onnx_meta  # noqa: E402
+from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
+
+
+def test_the_graph_is_the_model_step_by_step(model_files):
+    model, _ = load_wakeword(model_files[0])
+    assert compare(model, model_files[1]) < 1e-5
+
+
+def test_comparing_finds_another_model(model_files, small_model):
+    assert compare(small_model(5), model_files[1]) > 0.01
+
+
+def test_the_graph_has_the_stated_inputs_and_outputs_and_no_normalisation(model_files):
+    proto = onnx.load(str(model_files[1]))
+    assert [value.name for value in proto.graph.input] == ["features", "state"]
+    assert [value.name for value in proto.graph.output] == ["posterior", "next_state"]
+    shape = [dim.dim_value or dim.dim_param for dim in proto.graph.input[0].type.tensor_type.shape.dim]
+    assert shape[0] == 1 and isinstance(shape[1], str) and shape[2] == 16
+    kinds = [node.op_type for node in proto.graph.node]
+    # The standardising of the taps comes before a layer without bias, and stays; the rest is folded.
+    assert kinds.count("BatchNormalization") <= 1
+    assert not any(tensor.data_location for tensor in proto.graph.initializer), "weights beside the file"
+
+
+def test_the_meta_goes_with_it(model_files):
+    _, state, meta = load_onnx(model_files[1])
+    assert meta == read_meta(model_files[0])
+    assert state.dtype == np.float32 and not state.any()
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_shallow_heads_export(tmp_path, small_model, wake_meta, depth):
+    save_wakeword(tmp_path / "m.wakeword", small_model(3, HeadSizes(depth=depth, channels=6)), wake_meta())
+    assert export_onnx(tmp_path / "m.wakeword", tmp_path / "m.onnx") < 1e-5
+
+
+def test_a_graph_that_differs_is_not_written(model_files, tmp_path, monkeypatch):
+    """An export that loses the folding's shift is caught before the file appears."""
+    real = export.folded
+
+    def wrong(model):
+        model = real(model)
+        with torch.no_grad():
+            model.encoder.stem[0].bias.add_(0.2)
+        return model
+
+    monkeypatch.setattr(export, "folded", wrong)
+    (tmp_path / "m.onnx").write_bytes(b"the old one")
+    with pytest.raises(WakewordError, match="differs by"):
+        export_onnx(model_files[0], tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").read_bytes() == b"the old one"
+    assert os.listdir(tmp_path) == ["m.onnx"]
+
+
+def test_only_a_trained_model_is_exported(model_files, tmp_path):
+    for source in (model_files[1], tmp_path / "none.wakeword", tmp_path):
+        with pytest.raises(ModelError):
+            export_onnx(source, tmp_path / "m.onnx")
+    assert os.listdir(tmp_path) == []
+
+
+def test_meta_is_changed_in_place_and_the_graph_stays(model_files, tmp_path, speech_like):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model_files[1].read_bytes())
+    set_onnx_meta(path, {"threshold": 0.75, "note": "é"})
+    detector = Detector.load(path)
+    assert (detector.threshold, detector.info["note"], detector.phrase) == (0.75, "é", "hello")
+    samples = speech_like(2, 1)
+    np.testing.assert_array_equal(detector.scores(samples)[1], Detector.load(model_files[1]).scores(samples)[1])
+    assert onnx.load(str(path)).graph == onnx.load(str(model_files[1])).graph
+
+
+def foreign(path, **entries):
+    """An identity graph, as another program may have made it."""
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:])
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    for key, text in entries.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, text
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "{", "3", "[]", "{}", json.dumps({"format": 9, "kind": "wakeword"}), json.dumps({"format": 1, "kind": "x"})],
+)
+def test_another_programs_graph_is_a_model_error(tmp_path, text):
+    path = foreign(tmp_path / "other.onnx", **({} if text is None else {"wakeword": text}))
+    with pytest.raises(ModelError, match="other.onnx") as caught:
+        Detector.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_graph_that_only_says_it_is_ours_is_a_model_error(tmp_path, wake_meta):
+    text = json.dumps({"format": 1, "kind": "wakeword", **wake_meta()})
+    with pytest.raises(ModelError, match="other.onnx"):
+        Detector.load(foreign(tmp_path / "other.onnx", wakeword=text))

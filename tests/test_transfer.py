@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from wakeword import checkpoint  # noqa: E402
+from wakeword.acoustic import SIZES, AcousticModel, Encoder, EncoderSizes  # noqa: E402
+from wakeword.errors import ConfigError, ModelError  # noqa: E402
+from wakeword.features import FeatureSettings  # noqa: E402
+from wakeword.head import HeadSizes, WakeModel  # noqa: E402
+from wakeword.transfer import (  # noqa: E402
+    choose_unfreeze,
+    load_wakeword,
+    lower,
+    memory_frames,
+    save_wakeword,
+    stacked,
+    unfreeze,
+    upper,
+)
+
+
+@st.composite
+def encoders(draw):
+    dilations = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=5)))
+    taps = tuple(sorted(draw(st.sets(st.integers(1, len(dilations)), min_size=1))))
+    return EncoderSizes(mels=6, stem=5, channels=7, dilations=dilations, taps=taps)
+
+
+@given(sizes=encoders(), steps=st.integers(1, 25), batch=st.integers(1, 3))
+@torch.no_grad()
+def test_lower_and_upper_are_the_encoder_at_every_boundary(lively, sizes, steps, batch):
+    encoder = lively(Encoder(sizes))
+    features = torch.randn(batch, 4 * steps, 6, generator=torch.Generator().manual_seed(1))
+    expected = torch.cat(encoder(features), dim=-1)
+    for boundary in range(len(sizes.dilations) + 1):
+        cached = lower(encoder, features, boundary)
+        assert cached.shape[:2] == (batch, steps)
+        found = upper(encoder, cached, boundary)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@given(sizes=encoders(), data=st.data())
+@torch.no_grad()
+def test_upper_remembers_as_much_as_stated(lively, sizes, data):
+    """A piece of what `lower` gave, begun `memory_frames` early, is enough: cutting before that changes nothing."""
+    encoder = lively(Encoder(sizes))
+    boundary = data.draw(st.integers(1, len(sizes.dilations)))
+    cached = lower(encoder, torch.randn(1, 240, 6, generator=torch.Generator().manual_seed(2)), boundary)
+    whole = upper(encoder, cached, boundary)
+    first = memory_frames(encoder, boundary)
+    start = 5
+    part = upper(encoder, cached[:, start:], boundary)
+    torch.testing.assert_close(part[:, first:], whole[:, start + first :], atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_reach_what_trains_and_nothing_else(small_model):
+    for boundary in range(5):
+        model = small_model(2)
+        trainable = unfreeze(model, boundary)
+        features = torch.randn(2, 80, 16, generator=torch.Generator().manual_seed(3))
+        with torch.no_grad():
+            cached = lower(model.encoder, features, boundary)
+        logits, _ = model.head(upper(model.encoder, cached, boundary), torch.zeros(2, model.head.stack.state_size))
+        logits.sum().backward()
+        for name, parameter in model.encoder.named_parameters():
+            trains = any(parameter is each for each in trainable)
+            assert parameter.requires_grad == trains
+            block = int(name.split(".")[2]) + 1 if name.startswith("stack.blocks") else 0
+            assert trains == (block > boundary or boundary == 0), name
+            # The last block lies above the highest tap: nothing hears it.
+            assert (parameter.grad is not None) == (trains and block <= model.encoder.sizes.taps[-1]), name
+        assert all(p.grad is not None for p in model.head.parameters())
+
+
+def test_the_whole_encoder_stays_in_eval_mode_and_keeps_its_statistics(small_model):
+    for boundary in range(5):
+        model = small_model(4).train()
+        unfreeze(model, boundary)
+        assert not any(module.training for module in model.encoder.modules())
+        assert model.head.training
+        before = {name: value.clone() for name, value in model.encoder.named_buffers()}
+        model(torch.randn(2, 80, 16))
+        assert all(torch.equal(before[name], value) for name, value in model.encoder.named_buffers())
+
+
+def test_unfreezing_again_less_freezes_the_rest(small_model):
+    model = small_model()
+    assert len(unfreeze(model, 0)) == len(list(model.encoder.parameters()))
+    assert unfreeze(model, 4) == []
+    assert not any(parameter.requires_grad for parameter in model.encoder.parameters())
+    assert len(unfreeze(model, 3)) == 3  # one block: its matrix, the scale and the shift of its normalisation
+
+
+@pytest.mark.parametrize(
+    ("wanted", "clips", "boundary"),
+    [
+        ("auto", 0, 10),
+        ("auto", 99, 10),
+        ("auto", 100, 7),
+        ("auto", 1999, 7),
+        ("auto", 2000, 0),
+        ("auto", 10**6, 0),
+        ("none", 10**6, 10),
+        ("all", 1, 0),
+        ("0", 5, 10),
+        ("1", 5, 9),
+        ("9", 5, 1),
+    ],
+)
+def test_what_is_unfrozen_goes_by_the_wish_and_the_clips(wanted, clips, boundary):
+    chosen = choose_unfreeze(wanted, clips, 10)
+    assert chosen.boundary == boundary
+    assert ("auto" in chosen.reason) == (wanted == "auto") and (str(clips) in chosen.reason) == (wanted == "auto")
+
+
+def test_a_small_encoder_is_unfrozen_no_further_than_its_blocks():
+    assert choose_unfreeze("auto", 500, 2).boundary == 0
+
+
+@given(st.one_of(st.text(), st.sampled_from(["10", "11", "-1", "1.5", "AUTO", "", "²", "①", " 1", "1_0", "１２"])))
+def test_other_wishes_are_config_errors(wanted):
+    try:
+        chosen = choose_unfreeze(wanted, 500, 10)
+    except ConfigError as error:
+        assert "auto, none, all" in str(error)
+    else:
+        assert wanted in ("auto", "none", "all") or (wanted.isdecimal() and chosen.boundary == 10 - int(wanted))
+
+
+@pytest.fixture
+def acoustic_file(tmp_path, lively, small_sizes):
+    model = lively(AcousticModel(small_sizes, 29), 3)
+    meta = {
+        "sizes": dataclasses.asdict(small_sizes),
+        "features": dataclasses.asdict(FeatureSettings(mels=16)),
+        "tokens": list("x" * 29),
+        "card": {"name": "small"},
+    }
+    checkpoint.save(tmp_path / "small.safetensors", model.state_dict(), "acoustic", meta)
+    return tmp_path / "small.safetensors", model
+
+
+@torch.no_grad()
+def test_the_output_layers_come_off_and_the_encoder_stays(acoustic_file):
+    path, acoustic = acoustic_file
+    model, meta = stacked(path, HeadSizes(depth=2, channels=5))
+    assert meta["card"] == {"name": "small"} and meta["features"]["mels"] == 16
+    assert not any("ctc" in name or "teacher" in name for name in model.state_dict())
+    features = torch.randn(1, 40, 16)
+    for mine, theirs in zip(model.eval().encoder(features), acoustic.encoder(features), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=0, rtol=0)
+    assert model.head.standardise.num_features == 40
+
+
+def test_no_acoustic_model_is_a_model_error(tmp_path, model_files):
+    for name in ("nothing", tmp_path, model_files[0], model_files[1]):
+        with pytest.raises(ModelError):
+            stacked(name, HeadSizes())
+
+
+@given(depth=st.integers(0, 5), channels=st.integers(1, 9), seed=st.integers(0, 9))
+def test_a_trained_model_comes_back_bit_for_bit(tmp_path_factory, small_model, wake_meta, depth, channels, seed):
+    model = small_model(seed, HeadSizes(depth, channels))
+    path = tmp_path_factory.mktemp("again") / "m.wakeword"
+    save_wakeword(path, model, wake_meta())
+    again, meta = load_wakeword(path)
+    assert not again.training and meta["phrase"] == "hello"
+    assert (again.encoder.sizes, again.head.sizes) == (model.encoder.sizes, model.head.sizes)
+    expected = model.state_dict()
+    assert set(expected) == set(again.state_dict())
+    assert all(torch.equal(expected[name], value) for name, value in again.state_dict().items())
+
+
+def test_the_model_that_ships_stays_small():
+    model = WakeModel(SIZES["base"], HeadSizes())
+    assert sum(p.numel() for p in model.head.parameters()) < 100_000
