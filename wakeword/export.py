@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
-import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wakeword.acoustic import fold_norm
+from wakeword.acoustic import Stack, fold_norm
 from wakeword.errors import WakewordError, require
 from wakeword.files import replacing
 from wakeword.head import WakeModel
 from wakeword.transfer import load_wakeword
 
-
-class Streaming(nn.Module):
-    """`(features, state) -> (posterior, next_state)`, with every normalisation folded into the layer before it."""
-
-    def __init__(self, model: WakeModel):
-        super().__init__()
-        self.model = folded(model)
-
-    def forward(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        logits, state = self.model.step(features, state)
-        return torch.sigmoid(logits), state
+OPSET, IR_VERSION = 18, 8  # read by ONNX Runtime 1.14 and later
+_END = 2**63 - 1  # of a slice: to the last row
 
 
 def folded(model: WakeModel) -> WakeModel:
@@ -44,6 +34,119 @@ def folded(model: WakeModel) -> WakeModel:
     return model
 
 
+@dataclass
+class Graph:
+    """Nodes and constants of an ONNX graph as it is written down, each value under a name of its own."""
+
+    nodes: list = field(default_factory=list)
+    constants: list = field(default_factory=list)
+
+    def add(self, op: str, inputs: list[str], outputs: list[str] | None = None, **attributes) -> str:
+        """One node more; the name of its first output."""
+        outputs = outputs or [f"{op.lower()}_{len(self.nodes)}"]
+        self.nodes.append(require("onnx.helper").make_node(op, inputs, outputs, **attributes))
+        return outputs[0]
+
+    def constant(self, value) -> str:
+        """A constant: a numpy array, or a list of int64."""
+        name = f"constant_{len(self.constants)}"
+        value = np.asarray(value, None if isinstance(value, np.ndarray) else np.int64)
+        self.constants.append(require("onnx.numpy_helper").from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def reshape(self, x: str, shape: list[int], output: str | None = None) -> str:
+        return self.add("Reshape", [x, self.constant(shape)], output and [output])
+
+    def rows(self, x: str, start: int, end: int) -> str:
+        """`x[start:end]`."""
+        return self.add("Slice", [x, self.constant([start]), self.constant([end]), self.constant([0])])
+
+    def linear(self, x: str, weight: Tensor, bias: Tensor) -> str:
+        weight, bias = (self.constant(tensor.detach().numpy()) for tensor in (weight.T, bias))
+        return self.add("Gemm", [x, weight, bias])
+
+    def split(self, x: str, sizes: list[int], axis: int) -> list[str]:
+        names = [f"part_{len(self.nodes)}_{index}" for index in range(len(sizes))]
+        self.add("Split", [x, self.constant(sizes)], names, axis=axis)
+        return names
+
+    def stack(self, stack: Stack, x: str, state: str) -> tuple[list[str], str]:
+        """A stack's blocks: `x` [frames, channels], `state` [1, state_size] -> the same as `Stack.forward`.
+
+        The residual connection goes into the matrix product, as an identity added to the weights of the present frame.
+        """
+        channels = stack.channels
+        pasts = self.split(self.reshape(state, [-1, channels]), [2 * block.dilation for block in stack.blocks], axis=0)
+        outputs, after = [], []
+        for block, past in zip(stack.blocks, pasts, strict=True):
+            heard = self.add("Concat", [past, x], axis=0)
+            far, near = self.rows(heard, 0, -2 * block.dilation), self.rows(heard, block.dilation, -block.dilation)
+            after.append(self.rows(heard, -2 * block.dilation, _END))
+            weight = block.linear.weight.detach().clone()
+            weight[:, 2 * channels :] += torch.eye(channels)
+            x = self.linear(self.add("Concat", [far, near, x], axis=1), weight, block.linear.bias)
+            x = self.add("Relu", [x])
+            outputs.append(x)
+        return outputs, self.reshape(self.add("Concat", after, axis=0), [1, -1])
+
+
+def standardised(norm: nn.BatchNorm1d, linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one layer that does what `norm` (in eval mode, no scale and shift) and then `linear` do."""
+    # In double precision: where a mean is far larger than its deviation, the terms of the bias nearly cancel.
+    weight = linear.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return weight.float(), (linear.bias.double() - weight @ norm.running_mean.double()).float()
+
+
+def streaming_graph(model: WakeModel) -> Graph:
+    """A step of a folded model: `features` [1, 4 n, mels], `state` [1, size] -> `posterior` [1, n], `next_state`.
+
+    Inside, frames are rows of matrices: with the sizes of all but `n` known, no node computes a shape.
+    """
+    graph = Graph()
+    encoder, head = model.encoder, model.head
+    x = "features"
+    for linear in (encoder.stem[0], encoder.widen[0]):
+        x = graph.linear(graph.reshape(x, [-1, linear.in_features]), linear.weight, linear.bias)
+        x = graph.add("Relu", [x])
+    encoder_state, head_state = "state", None
+    if head.stack.blocks:
+        sizes = [encoder.stack.state_size, head.stack.state_size]
+        encoder_state, head_state = graph.split("state", sizes, axis=1)
+    outputs, after = graph.stack(encoder.stack, x, encoder_state)
+    x = graph.add("Concat", [outputs[tap - 1] for tap in encoder.sizes.taps], axis=1)
+    first = standardised(head.standardise, head.output if head.narrow is None else head.narrow[0])
+    x = graph.linear(x, *first)
+    if head.narrow is not None:
+        x = graph.add("Relu", [x])
+    if head_state is None:
+        graph.add("Identity", [after], ["next_state"])
+    else:
+        outputs, head_after = graph.stack(head.stack, x, head_state)
+        x = outputs[-1]
+        graph.add("Concat", [after, head_after], ["next_state"], axis=1)
+    if head.narrow is not None:
+        x = graph.linear(x, head.output.weight, head.output.bias)
+    graph.reshape(graph.add("Sigmoid", [x]), [1, -1], "posterior")
+    return graph
+
+
+def model_proto(model: WakeModel):
+    """The `onnx.ModelProto` of a trained model's streaming step."""
+    onnx = require("onnx")
+    graph = streaming_graph(folded(model))
+    size = model.initial_state().shape[1]
+    shapes = [
+        ("features", [1, "frames", model.encoder.sizes.mels]),
+        ("state", [1, size]),
+        ("posterior", [1, "steps"]),
+        ("next_state", [1, size]),
+    ]
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes]
+    body = onnx.helper.make_graph(graph.nodes, "wakeword", values[:2], values[2:], graph.constants)
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    return onnx.helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION, producer_name="wakeword")
+
+
 def export_onnx(source: str | Path, output: str | Path) -> float:
     """Write a trained model as ONNX: inputs `features` [1, 4 n, mels] and `state` [1, size], outputs `posterior`
     [1, n] and `next_state`. The features stay beside the graph (`wakeword.features`, numpy).
@@ -56,24 +159,9 @@ def export_onnx(source: str | Path, output: str | Path) -> float:
         WakewordError: the export differs from the model by more than 1e-4, or cannot be written.
     """
     onnx = require("onnx")
-    require("onnxscript")
     model, meta = load_wakeword(source)
-    streaming = Streaming(model).eval()
-    example = torch.zeros(1, 8, model.encoder.sizes.mels), model.initial_state()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            streaming,
-            example,
-            input_names=["features", "state"],
-            output_names=["posterior", "next_state"],
-            dynamic_shapes={"features": {1: 4 * torch.export.Dim("steps", min=1, max=100_000)}, "state": None},
-            opset_version=18,
-            dynamo=True,
-            verbose=False,
-        )
-    proto = program.model_proto
+    with torch.no_grad():
+        proto = model_proto(model)
     entry = proto.metadata_props.add()
     entry.key, entry.value = "wakeword", json.dumps(meta)
     onnx.checker.check_model(proto)

@@ -61,6 +61,11 @@ def _window(settings: FeatureSettings) -> np.ndarray:
     return (hann / np.sqrt(np.sum(hann**2))).astype(np.float32)
 
 
+@lru_cache(maxsize=8)
+def _constants(settings: FeatureSettings) -> tuple[np.ndarray, np.ndarray]:
+    return _window(settings), mel_filters(settings)
+
+
 def initial_state(settings: FeatureSettings) -> np.ndarray:
     """The samples before the stream: silence, so that the first frame is complete after one hop."""
     return np.zeros(settings.window - settings.hop, dtype=np.float32)
@@ -80,10 +85,13 @@ def step(samples: np.ndarray, state: np.ndarray, settings: FeatureSettings) -> t
     frames = max(0, (len(heard) - settings.window) // settings.hop + 1)
     if frames == 0:
         return np.zeros((0, settings.mels), np.float32), heard
-    windows = np.lib.stride_tricks.sliding_window_view(heard, settings.window)[:: settings.hop][:frames]
-    spectrum = np.fft.rfft(windows * _window(settings), settings.fft)
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    mel = power @ mel_filters(settings)
+    # Overlapping rows of `heard` without a copy; sliding_window_view costs as much as the Fourier transform of a block.
+    size = heard.itemsize
+    windows = np.ndarray((frames, settings.window), np.float32, heard, strides=(settings.hop * size, size))
+    window, filters = _constants(settings)
+    spectrum = np.fft.rfft(windows * window, settings.fft)
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
+    mel = power @ filters
     features = (np.log(mel + np.float32(settings.floor)) - np.float32(settings.offset)) / np.float32(settings.scale)
     return features, heard[frames * settings.hop :].copy()
 
