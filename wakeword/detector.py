@@ -67,7 +67,7 @@ class Detector:
         self.refractory_s = said.refractory_s
         self._settings = said.features
         self._step, self._zero_state = step, state
-        self._smoothing = said.smoothing_frames
+        self._window = np.full(said.smoothing_frames, np.float32(1 / said.smoothing_frames))
         self._trigger = Trigger(said.threshold if threshold is None else threshold, self.refractory_s)
         self.reset()
 
@@ -100,7 +100,7 @@ class Detector:
         self._samples = features.initial_state(self._settings)
         self._waiting = np.zeros((0, self._settings.mels), np.float32)
         self._state = self._zero_state
-        self._recent = np.zeros(self._smoothing - 1, np.float32)
+        self._recent = np.zeros(len(self._window) - 1, np.float32)
         self._frames = 0
         self._trigger.reset()
 
@@ -114,15 +114,17 @@ class Detector:
             `time_s` float64 `[m]`, the seconds of stream after which each score is known, and `score` float32 `[m]`,
             the posterior averaged over the last `smoothing_frames` frames.
         """
-        found = [self._posteriors(samples[i : i + _MOST_SAMPLES]) for i in range(0, len(samples), _MOST_SAMPLES)]
-        posteriors = np.concatenate([np.zeros(0, np.float32), *found])
+        if len(samples) <= _MOST_SAMPLES:
+            posteriors = self._posteriors(samples)
+        else:
+            found = [self._posteriors(samples[i : i + _MOST_SAMPLES]) for i in range(0, len(samples), _MOST_SAMPLES)]
+            posteriors = np.concatenate(found)
         heard = np.concatenate([self._recent, posteriors])
         self._recent = heard[len(posteriors) :].copy()
-        window = np.full(self._smoothing, np.float32(1 / self._smoothing))
-        score = np.convolve(heard, window, mode="valid") if len(posteriors) else posteriors
+        score = np.convolve(heard, self._window, mode="valid") if len(posteriors) else posteriors
         time_s = FRAME_S * (self._frames + 1 + np.arange(len(posteriors)))
         self._frames += len(posteriors)
-        return time_s, score.astype(np.float32)
+        return time_s, score.astype(np.float32, copy=False)
 
     def process(self, samples: np.ndarray) -> list[Hit]:
         """The hits in a block: float32 `[n]`, 16 kHz mono, any `n`."""
@@ -141,7 +143,8 @@ class Detector:
 
     def _posteriors(self, samples: np.ndarray) -> np.ndarray:
         frames, self._samples = features.step(samples, self._samples, self._settings)
-        frames = np.concatenate([self._waiting, frames])
+        if len(self._waiting):
+            frames = np.concatenate([self._waiting, frames])
         ready = len(frames) // FRAMES_PER_STEP * FRAMES_PER_STEP
         self._waiting = frames[ready:]
         if not ready:
