@@ -12,9 +12,8 @@ import pytest
 
 from wakeword.audio import write_wav
 
-HEAVY = (
-    "torch torchaudio lhotse librosa safetensors matplotlib tqdm onnx onnxscript scipy tomli faster_whisper ctranslate2"
-).split()
+HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
+HEAVY += ["tomli", "faster_whisper", "ctranslate2"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
 BASE += " streams trigger calibrate checkpoint cli"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import soxr
+import torch
 from lhotse.audio.mixer import AudioMixer
 from lhotse.augmentation import ReverbWithImpulseResponse
 
@@ -76,7 +77,10 @@ def augment(samples: np.ndarray, settings: Augmentation, rng: np.random.Generato
         else:
             room, source = (int(seed) for seed in rng.integers(2**31, size=2))
             generator = {"sr": SAMPLE_RATE, "room_seed": room, "source_seed": source}
-            samples = ReverbWithImpulseResponse(rir_generator=generator)(samples[None], SAMPLE_RATE)[0]
+            # Beside its two generators lhotse draws from torch's: without this, a resumed run hears other rooms.
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(room)
+                samples = ReverbWithImpulseResponse(rir_generator=generator)(samples[None], SAMPLE_RATE)[0]
     if settings.noise and rng.random() < settings.noise_probability:
         noise = piece_of(settings.noise, len(samples), rng)
         if np.any(noise) and np.any(samples):

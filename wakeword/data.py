@@ -47,12 +47,15 @@ def read_manifest(path: str | Path) -> lhotse.CutSet:
     try:
         cuts = lhotse.CutSet.from_file(path).to_eager()
         count = len(cuts)
+        other = next((type(cut).__name__ for cut in cuts if not isinstance(cut, lhotse.cut.Cut)), None)
     except FileNotFoundError as error:
         raise ManifestError(f"{path}: no such manifest: make it with 'wakeword prepare'") from error
     except Exception as error:  # lhotse raises whatever the broken line provokes.
         raise ManifestError(
             f"{path}: not a manifest of utterances ({error}): make it with 'wakeword prepare'"
         ) from error
+    if other:
+        raise ManifestError(f"{path}: a manifest of {other}s, not of utterances: make it with 'wakeword prepare'")
     if not count:
         raise ManifestError(f"{path}: the manifest is empty")
     return cuts
@@ -134,6 +137,8 @@ class Utterances(torch.utils.data.Dataset):
             return None
         features = log_mel(samples, self.settings)
         features = features[: len(features) // 4 * 4]
+        if not len(features):
+            return None
         if self.augmentation:
             features = mask(features, self.augmentation, rng)
         ids = cut.tokens if cut.has_custom("tokens") else []

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lhotse")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from wakeword.audio import write_wav  # noqa: E402
+from wakeword.augment import (  # noqa: E402
+    Augmentation,
+    at_level,
+    at_speed,
+    augment,
+    mask,
+    piece_of,
+    read_recordings,
+    reverberated,
+)
+from wakeword.errors import WakewordError  # noqa: E402
+
+SEEDS = st.integers(0, 10_000)
+DRY = dict(rir_probability=0.0, noise_probability=0.0)
+
+
+def tone(hz, seconds, level=0.1):
+    return (level * np.sqrt(2) * np.sin(2 * np.pi * hz * np.arange(round(seconds * 16000)) / 16000)).astype(np.float32)
+
+
+def level_of(samples):
+    return 10 * np.log10(np.mean(samples.astype(np.float64) ** 2))
+
+
+def share_at(samples, hz):
+    """The mean power of the tone of this frequency (a whole number of periods) in a recording."""
+    time = np.arange(len(samples)) / 16000
+    return 2 * np.abs(np.mean(samples.astype(np.float64) * np.exp(-2j * np.pi * hz * time))) ** 2
+
+
+@given(snr=st.floats(-10, 35), seed=SEEDS, speech_level=st.floats(0.001, 0.5), noise_level=st.floats(0.001, 0.5))
+def test_noise_comes_at_the_snr_asked_for(snr, seed, speech_level, noise_level):
+    settings = Augmentation(
+        noise_probability=1.0,
+        snr_db=(snr, snr),
+        rir_probability=0.0,
+        level_dbfs=(-25.0, -25.0),
+        noise=(tone(1600, 3, noise_level),),
+    )
+    mixed = augment(tone(400, 1, speech_level), settings, np.random.default_rng(seed))
+    assert mixed.dtype == np.float32 and len(mixed) == 16000
+    found = 10 * np.log10(share_at(mixed, 400) / share_at(mixed, 1600))
+    assert found == pytest.approx(snr, abs=0.1)
+    assert level_of(mixed) == pytest.approx(-25, abs=0.05)
+
+
+@given(low=st.floats(-60, -30), span=st.floats(0, 20), seed=SEEDS)
+def test_the_level_lies_where_asked(speech_like, low, span, seed):
+    samples = speech_like(1, 3)
+    out = augment(samples, Augmentation(**DRY, level_dbfs=(low, low + span)), np.random.default_rng(seed))
+    assert low - 0.1 <= level_of(out) <= low + span + 0.1
+    # Only the level changed.
+    assert np.corrcoef(samples, out)[0, 1] > 0.99
+
+
+def test_levels_snrs_and_chances_spread_over_what_is_asked(speech_like):
+    samples = speech_like(0.5, 1)
+    settings = Augmentation(noise_probability=0.5, rir_probability=0.0, noise=(tone(6000, 2),), level_dbfs=(-45, -25))
+    outs = [augment(samples, settings, np.random.default_rng(seed)) for seed in range(300)]
+    levels = np.array([level_of(out) for out in outs])
+    assert levels.min() < -43 and levels.max() > -27 and abs(levels.mean() + 35) < 1.5
+    noisy = np.mean([share_at(out, 6000) / np.mean(out**2) > 1e-3 for out in outs])
+    assert 0.4 < noisy < 0.6
+
+
+@given(seed=SEEDS)
+@settings(max_examples=20)
+def test_the_same_seed_gives_the_same_sound(speech_like, seed):
+    rir = (np.exp(-np.arange(1600) / 200) * np.random.default_rng(1).standard_normal(1600)).astype(np.float32)
+    chances = Augmentation(rir_probability=0.7, simulated_rir_share=0.5, noise=(speech_like(2, 8),), rirs=(rir,))
+    samples = speech_like(0.6, 2)
+    before = samples.copy()
+    one, same = (augment(samples, chances, np.random.default_rng(seed)) for _ in range(2))
+    np.testing.assert_array_equal(one, same)  # also where torch's own generator stands elsewhere
+    np.testing.assert_array_equal(samples, before)
+    assert one.shape == samples.shape and one.dtype == np.float32 and np.isfinite(one).all()
+    assert not np.array_equal(one, augment(samples, chances, np.random.default_rng(seed + 1)))
+
+
+def test_a_simulated_room_keeps_length_and_time():
+    noise = np.random.default_rng(4).standard_normal(16000).astype(np.float32)
+    samples = np.concatenate([np.zeros(8000, np.float32), 0.1 * noise])
+    room = Augmentation(rir_probability=1.0, simulated_rir_share=1.0, noise_probability=0.0)
+    for seed in range(8):
+        out = augment(samples, room, np.random.default_rng(seed))
+        assert len(out) == len(samples)
+        assert np.corrcoef(out, samples)[0, 1] < 0.999, "no room was heard"
+        # The loudest path stays in its place: where a phrase ends is trained by the frame.
+        lag = np.argmax(np.correlate(out.astype(float), samples.astype(float)[400:-400], "valid")) - 400
+        assert abs(lag) <= 160
+
+
+@given(delay=st.integers(0, 3000), tail=st.integers(1, 5000), count=st.integers(1, 4000))
+def test_a_recorded_room_is_heard_in_time_with_its_loudest_path(delay, tail, count):
+    rng = np.random.default_rng(delay)
+    rir = np.concatenate([np.zeros(delay), [1.0], rng.uniform(-0.5, 0.5, tail) * np.exp(-np.arange(tail) / 300)])
+    samples = rng.standard_normal(count).astype(np.float32)
+    out = reverberated(samples, rir.astype(np.float32))
+    np.testing.assert_allclose(out, np.convolve(samples, rir)[delay : delay + count], atol=1e-3)
+    assert out.dtype == np.float32 and len(out) == count
+
+
+@given(rms=st.floats(-90, 0), wanted=st.floats(-60, 10))
+def test_levelling_reaches_its_level_and_never_full_scale(rms, wanted):
+    noise = np.random.default_rng(6).standard_normal(4000).astype(np.float32) * np.float32(10 ** (rms / 20))
+    out = at_level(noise, wanted)
+    assert np.abs(out).max() <= 1.0
+    if wanted < -15:
+        assert level_of(out) == pytest.approx(wanted, abs=0.01)
+
+
+def test_silence_stays_silence_and_nothing_stays_nothing():
+    assert not at_level(np.zeros(100, np.float32), -20).any()
+    assert len(at_level(np.zeros(0, np.float32), -20)) == 0
+    settings = Augmentation(noise_probability=1.0, rir_probability=0.0, noise=(tone(500, 1),))
+    assert not augment(np.zeros(1600, np.float32), settings, np.random.default_rng(0)).any()
+    quiet = Augmentation(noise_probability=1.0, rir_probability=0.0, noise=(np.zeros(100, np.float32),))
+    assert np.isfinite(augment(tone(500, 1), quiet, np.random.default_rng(0))).all()
+
+
+@given(length=st.integers(1, 300), wanted=st.integers(1, 1000), seed=SEEDS)
+def test_a_piece_is_a_stretch_of_its_recording(length, wanted, seed):
+    recording = np.arange(length, dtype=np.float32)
+    piece = piece_of([recording], wanted, np.random.default_rng(seed))
+    assert len(piece) == wanted
+    np.testing.assert_array_equal(piece[1:], (piece[:-1] + 1) % length if wanted > length else piece[:-1] + 1)
+
+
+def test_pieces_begin_everywhere():
+    rng = np.random.default_rng(0)
+    starts = {int(piece_of([np.arange(10.0)], 8, rng)[0]) for _ in range(200)}
+    assert starts == {0, 1, 2}
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.9, 1.1, 1.25])
+def test_speed_changes_length_and_pitch(factor):
+    out = at_speed(tone(500, 2), factor)
+    assert len(out) == pytest.approx(32000 / factor, abs=2)
+    middle = out[4000:20000]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    assert spectrum.argmax() * 16000 / len(middle) == pytest.approx(500 * factor, abs=2)
+
+
+@given(frames=st.integers(1, 200), seed=SEEDS)
+def test_masks_are_as_wide_as_asked_and_the_rest_is_untouched(frames, seed):
+    features = np.random.default_rng(1).standard_normal((frames, 30)).astype(np.float32)
+    before = features.copy()
+    widths = Augmentation(time_masks=2, time_mask_frames=5, frequency_masks=1, frequency_mask_bands=4)
+    masked = mask(features, widths, np.random.default_rng(seed))
+    np.testing.assert_array_equal(features, before)
+    changed = masked != features
+    rows, columns = changed.all(axis=1), changed.all(axis=0)
+    assert (rows.sum() <= 10 or frames <= 10) and (columns.sum() <= 4 or rows.all())
+    outside = changed[~rows][:, ~columns]
+    assert not outside.any()
+    if changed.any():
+        np.testing.assert_allclose(masked[changed], features.mean(), atol=1e-6)
+
+
+def test_masks_do_mask():
+    features = np.random.default_rng(1).standard_normal((100, 30)).astype(np.float32)
+    shares = [(mask(features, Augmentation(), np.random.default_rng(seed)) != features).mean() for seed in range(50)]
+    assert 0.2 < np.mean(shares) < 0.6
+    none = Augmentation(time_masks=0, frequency_masks=0)
+    np.testing.assert_array_equal(mask(features, none, np.random.default_rng(0)), features)
+
+
+def test_recordings_for_testing_stay_out(tmp_path, write_corpus):
+    recordings = {f"r{i}": np.full(16000, 0.01 * (i + 1), np.float32) for i in range(4)}
+    manifest = write_corpus(tmp_path / "noise", recordings, splits={"r1": "test", "r3": "test"})
+    found = sorted(round(float(samples[0]), 3) for samples in read_recordings([manifest]))
+    assert found == [0.01, 0.03]
+
+
+def test_recordings_are_limited_by_their_hours_and_chosen_by_the_seed(tmp_path):
+    for i in range(8):
+        write_wav(tmp_path / f"{i}.wav", np.full(16000, 0.01 * (i + 1), np.float32))
+    few = read_recordings([tmp_path], most_hours=2.5 / 3600)
+    assert len(few) == 3
+    chosen = {tuple(round(float(s[0]), 2) for s in read_recordings([tmp_path], 2.5 / 3600, seed)) for seed in range(6)}
+    assert len(chosen) > 1
+    assert len(read_recordings([tmp_path])) == 8
+
+
+def test_recordings_that_cannot_be_read_are_passed_over_until_none_is_left(tmp_path):
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(WakewordError, match="none of the recordings can be read.*broken.wav"):
+        read_recordings([tmp_path])
+    write_wav(tmp_path / "good.wav", tone(300, 1))
+    assert len(read_recordings([tmp_path])) == 1
+    assert read_recordings([]) == ()
+    with pytest.raises(WakewordError, match="no such file"):
+        read_recordings([tmp_path / "none"])
