@@ -105,7 +105,30 @@ def read_config(path: str | Path) -> Config:
         raise ConfigError(f"{path}: a stage distils, but 'teacher' names none: set it, or distil = 0")
     if not config.stages or min(stage.steps for stage in config.stages) < 1:
         raise ConfigError(f"{path}: stages: each needs at least one step")
+    wrong = out_of_range(config)
+    if wrong:
+        raise ConfigError(f"{path}: {wrong}")
     return config
+
+
+def out_of_range(config: Config) -> str:
+    """The first setting that cannot work, with what it must be; empty if there is none."""
+    positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
+    shares = ("noise_probability", "rir_probability")
+    rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]
+    rules += [(name, getattr(config, name) >= 0, "0 or more") for name in ("warmup", "workers", "delay_frames")]
+    rules += [(name, 0 <= getattr(config, name) <= 1, "from 0 to 1") for name in shares]
+    rules += [
+        ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
+        ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
+        ("device", config.device.partition(":")[0] in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
+    ]
+    for name, fine, must in rules:
+        if not fine:
+            return f"{name} = {getattr(config, name)}: must be {must}"
+    if config.features.mels != config.sizes.mels:
+        return f"mels are {config.features.mels} in features, {config.sizes.mels} in sizes: must be equal"
+    return ""
 
 
 def losses(model: AcousticModel, batch: dict, stage: Stage, delay: int) -> dict[str, Tensor]:
@@ -291,6 +314,7 @@ def run(model, optimizer, training, validation, config, progress, last, device, 
     began, heard = time.monotonic(), progress.seconds
     while progress.step < last:
         dataset = Utterances(config.features, augmentation, config.seed, progress.epoch)
+        whole_epoch, before = progress.batch == 0, progress.step
         for batch in batches(training, dataset, config.batch_seconds, progress.batch, config.workers):
             if progress.step >= last:
                 break
@@ -326,6 +350,8 @@ def run(model, optimizer, training, validation, config, progress, last, device, 
             if progress.step % config.checkpoint_every == 0 or progress.step == last:
                 save_training(latest, model, optimizer, progress, frozen)
         else:
+            if whole_epoch and progress.step == before:
+                raise WakewordError("none of the training audio can be read: check the paths in the manifests")
             progress.epoch += 1
             progress.batch = 0
 

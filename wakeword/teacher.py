@@ -124,6 +124,17 @@ def _statistics(cuts, teacher: Teacher, windows: int) -> dict:
     return {"teacher": teacher.name, "mean": frames.mean(0).tolist(), "deviation": (frames.std(0) + 1e-5).tolist()}
 
 
+def _read_statistics(file: Path, source: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        statistics = json.loads(file.read_text())
+        made_with, mean, deviation = (statistics[key] for key in ("teacher", "mean", "deviation"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WakewordError(f"{file}: cannot be read: delete its folder, it will be made again") from error
+    if made_with != source:
+        raise WakewordError(f"{file.parent}: holds frames of '{made_with}': give '{source}' another folder")
+    return np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
+
+
 def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progress=None) -> tuple[object, Skipped]:
     """Give each cut a custom array `teacher`: float16 `[frames of 40 ms, dims]`, standardised, kept under `folder`.
 
@@ -154,10 +165,7 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
             made = _statistics(cuts, teacher, windows=60)
             with replacing(statistics_file) as temporary:
                 temporary.write_text(json.dumps(made))
-    statistics = json.loads(statistics_file.read_text())
-    if statistics["teacher"] != source:
-        raise WakewordError(f"{folder}: holds frames of '{statistics['teacher']}': give '{source}' another folder")
-    mean, deviation = (np.asarray(statistics[key], np.float32) for key in ("mean", "deviation"))
+    mean, deviation = _read_statistics(statistics_file, source)
 
     pending: dict[str, list[np.ndarray]] = {}
     for pack in _windows(missing, skipped):

@@ -1,0 +1,462 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lhotse")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from wakeword import checkpoint, pretrain, teacher, tokens  # noqa: E402
+from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes  # noqa: E402
+from wakeword.data import Source, held_out  # noqa: E402
+from wakeword.errors import ConfigError, ManifestError, ModelError, WakewordError  # noqa: E402
+from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.pretrain import Config, Progress, Stage, learning_rate, load_acoustic, losses, read_config  # noqa: E402
+
+SPEAKERS = 20
+WORDS = ["abba", "cab", "dad", "bead", "deed"]
+
+
+def word_of(text, seed):
+    """A made language: each letter a chord of its own, with gaps; speakers differ in pitch and level."""
+    rng = np.random.default_rng(seed)
+    pieces = [np.zeros(1600)]
+    for letter in text:
+        hz = (300 + 450 * (ord(letter) - ord("a"))) * rng.uniform(0.97, 1.03)
+        time = np.arange(int(rng.integers(2400, 3200))) / 16000
+        pieces.append(0.2 * (np.sin(2 * np.pi * hz * time) + 0.5 * np.sin(4 * np.pi * hz * time)))
+        pieces.append(np.zeros(600))
+    samples = np.concatenate([*pieces, np.zeros(1600)])
+    return (samples + 0.003 * rng.standard_normal(len(samples))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, write_corpus):
+    folder = tmp_path_factory.mktemp("corpus")
+    said = {f"s{s}-{word}": (s, word) for s in range(SPEAKERS) for word in WORDS}
+    assert 0 < sum(held_out(f"s{s}", 0.2) for s in range(SPEAKERS)) < SPEAKERS // 2
+    return write_corpus(
+        folder,
+        {key: word_of(word, index) for index, (key, (_, word)) in enumerate(said.items())},
+        texts={key: word for key, (_, word) in said.items()},
+        speakers={key: f"s{speaker}" for key, (speaker, _) in said.items()},
+    )
+
+
+@pytest.fixture
+def config(corpus, tmp_path):
+    return Config(
+        size="tiny",
+        output=str(tmp_path / "tiny.safetensors"),
+        folder=str(tmp_path / "run"),
+        data=(Source(str(corpus)),),
+        held_out=0.2,
+        stages=(Stage(steps=24, distil=0.0, ctc=1.0),),
+        batch_seconds=8.0,
+        learning_rate=5e-3,
+        warmup=4,
+        workers=0,
+        threads=1,
+        device="cpu",
+        checkpoint_every=5,
+        validate_every=12,
+        noise=(str(corpus),),
+        rir_probability=0.15,
+        sizes=EncoderSizes(mels=16, stem=16, channels=24, dilations=(1, 2), taps=(2,)),
+        features=FeatureSettings(mels=16),
+        card="made for a test",
+    )
+
+
+def weights(path):
+    return checkpoint.load(path)[0]
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from wakeword import checkpoint, pretrain
+
+kind, config = sys.argv[1], checkpoint.from_dict(pretrain.Config, json.loads(sys.argv[2]), "argument")
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+if kind == "step":  # in the middle of a step, two after a checkpoint
+    count, real = 0, torch.optim.AdamW.step
+    def step(self, *args, **kwargs):
+        global count
+        count += 1
+        if count == 13:
+            die()
+        return real(self, *args, **kwargs)
+    torch.optim.AdamW.step = step
+else:  # while the third checkpoint is being written: half of it is there
+    count, real = 0, Path.write_bytes
+    def write_bytes(self, content):
+        global count
+        count += self.name.startswith(".training")
+        if count == 3:
+            with open(self, "wb") as file:
+                file.write(content[: len(content) // 2])
+            die()
+        return real(self, content)
+    Path.write_bytes = write_bytes
+pretrain.pretrain(config)
+"""
+
+
+def test_a_killed_run_goes_on_bit_for_bit(config, tmp_path):
+    killed = {}
+    for kind in ("step", "write"):
+        there = dataclasses.replace(config, folder=str(tmp_path / kind), output=str(tmp_path / f"{kind}.safetensors"))
+        arguments = [sys.executable, "-c", KILLED, kind, json.dumps(dataclasses.asdict(there))]
+        killed[kind] = there, subprocess.Popen(arguments, stderr=subprocess.PIPE, cwd=Path(__file__).parents[1])
+
+    pretrain.pretrain(config)
+    whole = weights(Path(config.folder) / "training.safetensors")
+    for there, process in killed.values():
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == -9, errors.decode()
+        latest = Path(there.folder) / "training.safetensors"
+        assert checkpoint.read_meta(latest, "training")["progress"]["step"] == 10
+        assert not Path(there.output).exists()
+        pretrain.pretrain(there)
+        assert equal(weights(latest), whole), "weights, moments or statistics differ from those of the unbroken run"
+        assert equal(weights(there.output), weights(config.output))
+        rows = [json.loads(line) for line in (Path(there.folder) / "log.jsonl").read_text().splitlines()]
+        assert rows[-1]["step"] == 24
+
+
+def test_a_run_stopped_at_steps_and_read_by_workers_is_the_same(config, tmp_path):
+    pretrain.pretrain(config)
+    there = dataclasses.replace(config, folder=str(tmp_path / "parts"), output=str(tmp_path / "parts.safetensors"))
+    pretrain.pretrain(there, max_steps=7)
+    assert checkpoint.read_meta(Path(there.folder) / "training.safetensors")["progress"]["step"] == 7
+    torch.randn(100)  # whatever else drew from the process's generator
+    pretrain.pretrain(dataclasses.replace(there, workers=1), max_steps=12)
+    pretrain.pretrain(there)
+    name = "training.safetensors"
+    assert equal(weights(Path(there.folder) / name), weights(Path(config.folder) / name))
+
+
+def test_training_learns_and_writes_what_it_says(config):
+    longer = dataclasses.replace(config, stages=(Stage(steps=240, distil=0.0, ctc=1.0),), validate_every=40)
+    longer = dataclasses.replace(longer, noise=(), rir_probability=0.0, checkpoint_every=100, batch_seconds=25.0)
+    path = pretrain.pretrain(longer)
+    rows = [json.loads(line) for line in (Path(longer.folder) / "log.jsonl").read_text().splitlines()]
+    held = [row["held_out"] for row in rows if "held_out" in row]
+    assert held[-1]["ctc"] < 0.5 * held[0]["ctc"] and held[-1]["cer"] < 0.5
+
+    model, meta = load_acoustic(path)
+    assert not model.training and model.teacher is None
+    card = meta["card"]
+    assert card == json.loads(path.with_suffix(".json").read_text())
+    assert card["steps"] == 240 and card["note"] == "made for a test"
+    assert card["data"]["made"]["licence"] == "none" and card["data"]["made"]["hours"] > 0
+    assert 0 < card["held_out_speakers"]["cer"] < 0.5 or card["held_out_speakers"]["cer"] == 0.0
+    assert card["parameters"] == sum(p.numel() for p in model.encoder.parameters())
+
+    # The file alone reads words of a speaker that training has not heard.
+    right = 0
+    for index, word in enumerate(WORDS):
+        features = log_mel(word_of(word, 5000 + index), FeatureSettings(**meta["features"]))
+        with torch.no_grad():
+            best = model.log_probs(torch.from_numpy(features[: len(features) // 4 * 4])[None]).argmax(-1)
+        right += tokens.decode(best[0].tolist()) == word
+    assert right >= 3
+
+
+def test_the_written_weights_are_those_trained_to_half_precision(config):
+    path = pretrain.pretrain(config, max_steps=3)
+    trained = {
+        name.removeprefix("model/"): tensor
+        for name, tensor in weights(Path(config.folder) / "training.safetensors").items()
+        if name.startswith("model/")
+    }
+    written = weights(path)
+    assert written.keys() == trained.keys()
+    for name, tensor in trained.items():
+        expected = tensor.half().float() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+        assert torch.equal(written[name], expected), name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 1e-3},
+        {"seed": 5},
+        {"batch_seconds": 9.0},
+        {"stages": (Stage(steps=25, distil=0.0, ctc=1.0),)},
+        {"features": FeatureSettings(mels=16, floor=1e-6)},
+        {"noise": ()},
+        {"sizes": EncoderSizes(mels=16, stem=16, channels=20, dilations=(1, 2), taps=(2,))},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_run_does_not_go_on_with_another_configuration(config, started, change):
+    config = dataclasses.replace(config, folder=started)
+    before = (Path(started) / "training.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match=f"training.safetensors.*'{next(iter(change))}'"):
+        pretrain.pretrain(dataclasses.replace(config, **change))
+    assert (Path(started) / "training.safetensors").read_bytes() == before
+
+
+@pytest.fixture
+def started(config, tmp_path):
+    """The folder of a run of one step."""
+    pretrain.pretrain(config, max_steps=1)
+    return config.folder
+
+
+def test_threads_workers_and_the_note_may_change(config, started):
+    pretrain.pretrain(dataclasses.replace(config, card="other"), max_steps=2)
+    assert load_acoustic(config.output)[1]["card"]["note"] == "other"
+
+
+def test_a_damaged_or_foreign_checkpoint_is_a_model_error(config, started, model_files):
+    latest = Path(started) / "training.safetensors"
+    content = latest.read_bytes()
+    for damaged in (content[:-7], b"", model_files[0].read_bytes()):
+        latest.write_bytes(damaged)
+        with pytest.raises(ModelError, match="training.safetensors"):
+            pretrain.pretrain(config)
+
+
+def test_audio_that_has_gone_ends_the_run(config, corpus, tmp_path):
+    """Not one file can be read: an error, and no endless search for a batch."""
+    lines = Path(shutil.copy(corpus, tmp_path / "gone.jsonl.gz"))
+    import lhotse
+
+    cuts = lhotse.CutSet.from_file(lines).to_eager()
+    for cut in cuts:
+        cut.recording.sources[0].source = str(tmp_path / "gone" / Path(cut.recording.sources[0].source).name)
+    cuts.to_file(tmp_path / "moved.jsonl.gz")
+    moved = dataclasses.replace(config, data=(Source(str(tmp_path / "moved.jsonl.gz")),), noise=())
+    with pytest.raises(WakewordError, match="can be read"):
+        pretrain.pretrain(moved)
+
+
+def test_data_that_cannot_be_divided_is_refused(config, tmp_path, write_corpus):
+    one = write_corpus(tmp_path / "one", {"u": word_of("abba", 0)}, texts={"u": "abba"})
+    for share in (0.2, 1.0):
+        with pytest.raises(WakewordError, match="held_out"):
+            pretrain.pretrain(dataclasses.replace(config, data=(Source(str(one)),), held_out=share))
+    with pytest.raises(ManifestError, match="none.jsonl.gz"):
+        pretrain.pretrain(dataclasses.replace(config, data=(Source(str(tmp_path / "none.jsonl.gz")),)))
+
+
+class Fake:
+    """A teacher that hears loudness and pitch: eight numbers a frame, made from log-mels."""
+
+    def __init__(self, name="fake"):
+        self.matrix = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32) / 4
+
+    def load(self, source, threads=2):
+        return teacher.Teacher(source, self.encode)
+
+    def encode(self, samples):
+        frames = log_mel(samples, FeatureSettings(mels=16))
+        frames = np.pad(frames, [(0, -len(frames) % 4), (0, 0)], mode="edge")
+        return np.tanh(frames.reshape(-1, 4, 16).mean(axis=1) @ self.matrix)
+
+
+def test_distillation_lowers_its_loss(config, monkeypatch):
+    monkeypatch.setattr(teacher, "load_teacher", Fake().load)
+    distilled = dataclasses.replace(
+        config,
+        teacher="fake",
+        delay_frames=1,
+        stages=(Stage(steps=50, distil=1.0), Stage(steps=10, distil=1.0, ctc=0.1)),
+        validate_every=10,
+        noise=(),
+        rir_probability=0.0,
+    )
+    path = pretrain.pretrain(distilled)
+    rows = [json.loads(line) for line in (Path(config.folder) / "log.jsonl").read_text().splitlines()]
+    held = [row["held_out"]["distil"] for row in rows if "held_out" in row]
+    assert len(held) == 6 and held[-1] < 0.5 * held[0]
+    assert [set(row) & {"distil", "ctc"} for row in rows if "distil" in row] == [{"distil"}] * 2 + [{"distil", "ctc"}]
+    assert not any(name.startswith("teacher") for name in weights(path))
+    assert len(list((Path(config.folder) / "teacher").rglob("*.npy"))) == SPEAKERS * len(WORDS)
+    assert load_acoustic(path)[1]["card"]["teacher"] == "fake"
+
+
+def batch_of(lengths, teacher_lengths, token_lengths, dims=5):
+    generator = torch.Generator().manual_seed(1)
+    frames = max(lengths)
+    ids = torch.randint(1, 29, (len(lengths), max(1, *token_lengths)), generator=generator)
+    return {
+        "features": torch.randn(len(lengths), 4 * frames, 16, generator=generator),
+        "lengths": torch.tensor(lengths),
+        "teacher": torch.randn(len(lengths), frames, dims, generator=generator),
+        "teacher_lengths": torch.tensor(teacher_lengths),
+        "tokens": ids,
+        "token_lengths": torch.tensor(token_lengths),
+    }
+
+
+@pytest.fixture(scope="module")
+def student(lively, small_sizes):
+    return lively(AcousticModel(small_sizes, 29, 5), 1)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 15), min_size=2, max_size=4),
+    delay=st.integers(0, 6),
+    data=st.data(),
+)
+@torch.no_grad()
+def test_distillation_is_the_mean_over_known_frames_at_the_delay(student, lengths, delay, data):
+    known = [data.draw(st.integers(0, length)) for length in lengths]
+    batch = batch_of(lengths, known, [0] * len(lengths))
+    found = losses(student, batch, Stage(distil=1.0, ctc=1.0), delay)
+    assert set(found) == {"distil"}
+    predicted = student.teacher(student.encoder(batch["features"])[-1])
+    each = []
+    for row, length in enumerate(lengths):
+        for t in range(min(known[row], length - delay)):
+            p, q = predicted[row, t + delay], batch["teacher"][row, t]
+            each.append(float((p - q).square().mean() + 1 - torch.dot(p, q) / (p.norm() * q.norm())))
+    assert float(found["distil"]) == pytest.approx(np.mean(each) if each else 0.0, rel=1e-3, abs=1e-5)
+
+
+@torch.no_grad()
+def test_ctc_leaves_out_what_has_no_transcript_and_padding(student):
+    batch = batch_of([12, 9, 15], [0, 0, 0], [3, 0, 4])
+    found = losses(student, batch, Stage(distil=0.0, ctc=1.0), 0)
+    assert set(found) == {"ctc"}
+    batch["tokens"][1] = 7
+    batch["features"][0, 48:] = 5.0  # behind the end of the first, all of the second
+    batch["features"][1] = 5.0
+    again = losses(student, batch, Stage(distil=0.0, ctc=1.0), 0)
+    torch.testing.assert_close(again["ctc"], found["ctc"])
+    rows = torch.tensor([0, 2])
+    log_probs = student.log_probs(batch["features"])[rows].transpose(0, 1)
+    expected = torch.nn.functional.ctc_loss(
+        log_probs, batch["tokens"][rows], batch["lengths"][rows], batch["token_lengths"][rows], reduction="none"
+    )
+    assert float(found["ctc"]) == pytest.approx(float((expected / torch.tensor([3.0, 4.0])).mean()), rel=1e-4)
+
+
+def test_the_learning_rate_rises_then_falls():
+    config = Config(learning_rate=1e-3, warmup=10)
+    rates = [learning_rate(step, 100, config) for step in range(101)]
+    assert rates[:10] == pytest.approx([1e-3 * (i + 1) / 10 for i in range(10)])
+    assert max(rates) == pytest.approx(1e-3) and all(np.diff(rates[10:]) < 0)
+    assert rates[-1] == pytest.approx(1e-5)
+
+
+def test_stages_follow_one_another():
+    stages = (Stage(steps=2), Stage(steps=3, ctc=0.5), Stage(steps=1, ctc=1.0))
+    found = [pretrain.stage_at(step, stages).ctc for step in range(7)]
+    assert found == [0.0, 0.0, 0.5, 0.5, 0.5, 1.0, 1.0]
+
+
+def test_a_training_checkpoint_holds_all_moments(tmp_path, small_sizes):
+    torch.manual_seed(0)
+    model = AcousticModel(small_sizes, 29, 5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model.log_probs(torch.randn(2, 16, 16)).sum().backward()
+        optimizer.step()
+    progress = Progress(step=3, epoch=1, batch=2, seconds=4.5)
+    pretrain.save_training(tmp_path / "t.safetensors", model, optimizer, progress, {"a": 1})
+    other = AcousticModel(small_sizes, 29, 5)
+    fresh = torch.optim.AdamW(other.parameters(), lr=1e-3)
+    assert pretrain.resume(tmp_path / "t.safetensors", other, fresh, {"a": 1}) == progress
+    assert equal(dict(model.state_dict()), dict(other.state_dict()))
+    kept, read = optimizer.state_dict()["state"], fresh.state_dict()["state"]
+    assert kept.keys() == read.keys() and len(kept) > 5
+    assert all(equal(kept[index], read[index]) for index in kept)
+
+
+GOOD = """
+size = "micro"
+[[data]]
+manifest = "m.jsonl.gz"
+[[stages]]
+steps = 10
+distil = 0
+ctc = 1
+"""
+
+
+def read(tmp_path, text):
+    (tmp_path / "run.toml").write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_config(tmp_path / "run.toml")
+
+
+def test_a_configuration_is_read(tmp_path):
+    config = read(tmp_path, GOOD + "[features]\nfloor = 1e-6\n")
+    assert config.sizes == SIZES["micro"] and config.data == (Source("m.jsonl.gz"),)
+    assert config.stages == (Stage(10, 0.0, 1.0),) and config.features == FeatureSettings(floor=1e-6)
+    own = read(tmp_path, GOOD.replace("micro", "mine") + "[sizes]\nchannels = 32\ndilations = [1, 2]\ntaps = [2]\n")
+    assert own.size == "mine" and own.sizes == EncoderSizes(channels=32, dilations=(1, 2), taps=(2,))
+
+
+def test_the_recipes_are_read():
+    recipes = sorted((Path(__file__).parents[1] / "recipes" / "pretrain").glob("*.toml"))
+    assert len(recipes) >= 2
+    for path in recipes:
+        config = read_config(path)
+        assert config.sizes == SIZES[config.size] and config.data
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("size = ", "not TOML"),
+        (b"\xff\xfe", "not TOML"),
+        ("", "no .*data"),
+        (GOOD.replace("micro", "huge"), "huge.*base, micro"),
+        ("learning_rte = 1e-3\n" + GOOD, "learning_rte"),
+        ("learning_rate = 'fast'\n" + GOOD, "learning_rate"),
+        ("seed = 1.5\n" + GOOD, "seed"),
+        ("noise = 'folder'\n" + GOOD, "noise"),
+        ("noise = [1]\n" + GOOD, "noise"),
+        ("data = 3\n", "data"),
+        ("data = ['m.jsonl.gz']\n", "data"),
+        (GOOD.replace("manifest", "manifst"), "manifst"),
+        (GOOD.replace('manifest = "m.jsonl.gz"', ""), "manifest"),
+        (GOOD.replace("steps = 10", "steps = 0"), "at least one step"),
+        (GOOD.replace("steps = 10", "steps = 'many'"), r"stages\[0\].*steps"),
+        ("stages = []\n[[data]]\nmanifest = 'm'\n", "stages"),
+        (GOOD.replace("distil = 0", "distil = 1"), "teacher"),
+        (GOOD + "[sizes]\ntaps = [3, 1]\n", "taps"),
+        (GOOD + "[sizes]\nchannels = 0\n", "1 or more"),
+        (GOOD + "[features]\nmels = 20\n", "mels"),
+        ("held_out = 1.5\n" + GOOD, "held_out"),
+        ("batch_seconds = 0\n" + GOOD, "batch_seconds"),
+        ("learning_rate = -1.0\n" + GOOD, "learning_rate"),
+        ("snr_db = [5]\n" + GOOD, "snr_db"),
+        ("snr_db = [25, 0]\n" + GOOD, "snr_db"),
+        ("checkpoint_every = 0\n" + GOOD, "checkpoint_every"),
+        ("delay_frames = -1\n" + GOOD, "delay_frames"),
+        ("threads = 0\n" + GOOD, "threads"),
+        ("device = 'gpu'\n" + GOOD, "device"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_a_config_error(tmp_path, text, named):
+    with pytest.raises(ConfigError, match=f"run.toml.*{named}") as caught:
+        read(tmp_path, text)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["none.toml", "."])
+def test_no_configuration_is_a_config_error(tmp_path, name):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path / name)
