@@ -153,11 +153,11 @@ class Detector:
         return posteriors
 
 
-def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
-    """The step function, zero state and meta of an exported model, run by ONNX Runtime on one thread.
+def open_onnx(path: str | Path):
+    """The `onnxruntime.InferenceSession` of a graph, on one thread.
 
     Raises:
-        ModelError: no such file, or not one that `wakeword export` wrote.
+        ModelError: no such file, or not a whole ONNX model.
     """
     onnxruntime = require("onnxruntime", "")
     options = onnxruntime.SessionOptions()
@@ -168,10 +168,19 @@ def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
     if not os.path.isfile(path):
         raise ModelError(f"{path}: no model file there: check the path")
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has its own exception types for each way a file can be broken.
         reason = str(error).splitlines()[0][:120]
         raise ModelError(f"{path}: not an ONNX model, or a truncated one ({reason}): export it again") from error
+
+
+def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
+    """The step function, zero state and meta of an exported model, run by ONNX Runtime on one thread.
+
+    Raises:
+        ModelError: no such file, or not one that `wakeword export` wrote.
+    """
+    session = open_onnx(path)
     text = session.get_modelmeta().custom_metadata_map.get("wakeword")
     if text is None:
         raise ModelError(f"{path}: an ONNX model that 'wakeword export' did not write")
@@ -182,7 +191,7 @@ def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
         raise ModelError(f"{path}: a damaged export, or not one of 'wakeword export': export it again") from error
 
     def step(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        posterior, state = session.run(None, {"features": frames, "state": state})
+        posterior, state = session.run(["posterior", "next_state"], {"features": frames, "state": state})
         return posterior[0], state
 
     return step, np.zeros((1, size), np.float32), meta

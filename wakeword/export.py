@@ -65,29 +65,30 @@ class Graph:
         weight, bias = (self.constant(tensor.detach().numpy()) for tensor in (weight.T, bias))
         return self.add("Gemm", [x, weight, bias])
 
-    def split(self, x: str, sizes: list[int], axis: int) -> list[str]:
-        names = [f"part_{len(self.nodes)}_{index}" for index in range(len(sizes))]
+    def split(self, x: str, sizes: list[int], names: list[str], axis: int) -> None:
         self.add("Split", [x, self.constant(sizes)], names, axis=axis)
-        return names
 
-    def stack(self, stack: Stack, x: str, state: str) -> tuple[list[str], str]:
-        """A stack's blocks: `x` [frames, channels], `state` [1, state_size] -> the same as `Stack.forward`.
+    def stack(self, stack: Stack, x: str, state: str, after: str) -> list[str]:
+        """A stack's blocks: `x` [frames, channels], `state` [1, state_size] -> the outputs; `after` is the next state.
 
         The residual connection goes into the matrix product, as an identity added to the weights of the present frame.
         """
         channels = stack.channels
-        pasts = self.split(self.reshape(state, [-1, channels]), [2 * block.dilation for block in stack.blocks], axis=0)
-        outputs, after = [], []
+        pasts = [f"{state}_{index}" for index in range(len(stack.blocks))]
+        sizes = [2 * block.dilation for block in stack.blocks]
+        self.split(self.reshape(state, [-1, channels]), sizes, pasts, axis=0)
+        outputs, ends = [], []
         for block, past in zip(stack.blocks, pasts, strict=True):
             heard = self.add("Concat", [past, x], axis=0)
             far, near = self.rows(heard, 0, -2 * block.dilation), self.rows(heard, block.dilation, -block.dilation)
-            after.append(self.rows(heard, -2 * block.dilation, _END))
+            ends.append(self.rows(heard, -2 * block.dilation, _END))
             weight = block.linear.weight.detach().clone()
             weight[:, 2 * channels :] += torch.eye(channels)
             x = self.linear(self.add("Concat", [far, near, x], axis=1), weight, block.linear.bias)
             x = self.add("Relu", [x])
             outputs.append(x)
-        return outputs, self.reshape(self.add("Concat", after, axis=0), [1, -1])
+        self.reshape(self.add("Concat", ends, axis=0), [1, -1], after)
+        return outputs
 
 
 def standardised(norm: nn.BatchNorm1d, linear: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -100,7 +101,8 @@ def standardised(norm: nn.BatchNorm1d, linear: nn.Linear) -> tuple[Tensor, Tenso
 def streaming_graph(model: WakeModel) -> Graph:
     """A step of a folded model: `features` [1, 4 n, mels], `state` [1, size] -> `posterior` [1, n], `next_state`.
 
-    Inside, frames are rows of matrices: with the sizes of all but `n` known, no node computes a shape.
+    Inside, frames are rows of matrices: with the sizes of all but `n` known, no node computes a shape. The encoder
+    ends at `taps` and, of a head with blocks, `next_encoder_state`: there the graph can be cut.
     """
     graph = Graph()
     encoder, head = model.encoder, model.head
@@ -108,23 +110,19 @@ def streaming_graph(model: WakeModel) -> Graph:
     for linear in (encoder.stem[0], encoder.widen[0]):
         x = graph.linear(graph.reshape(x, [-1, linear.in_features]), linear.weight, linear.bias)
         x = graph.add("Relu", [x])
-    encoder_state, head_state = "state", None
+    state, after = "state", "next_state"
     if head.stack.blocks:
+        state, after = "encoder_state", "next_encoder_state"
         sizes = [encoder.stack.state_size, head.stack.state_size]
-        encoder_state, head_state = graph.split("state", sizes, axis=1)
-    outputs, after = graph.stack(encoder.stack, x, encoder_state)
-    x = graph.add("Concat", [outputs[tap - 1] for tap in encoder.sizes.taps], axis=1)
-    first = standardised(head.standardise, head.output if head.narrow is None else head.narrow[0])
-    x = graph.linear(x, *first)
-    if head.narrow is not None:
+        graph.split("state", sizes, ["encoder_state", "head_state"], axis=1)
+    outputs = graph.stack(encoder.stack, x, state, after)
+    graph.add("Concat", [outputs[tap - 1] for tap in encoder.sizes.taps], ["taps"], axis=1)
+    x = graph.linear("taps", *standardised(head.standardise, head.narrow[0] if head.narrow else head.output))
+    if head.narrow:
         x = graph.add("Relu", [x])
-    if head_state is None:
-        graph.add("Identity", [after], ["next_state"])
-    else:
-        outputs, head_after = graph.stack(head.stack, x, head_state)
-        x = outputs[-1]
-        graph.add("Concat", [after, head_after], ["next_state"], axis=1)
-    if head.narrow is not None:
+        if head.stack.blocks:
+            x = graph.stack(head.stack, x, "head_state", "next_head_state")[-1]
+            graph.add("Concat", ["next_encoder_state", "next_head_state"], ["next_state"], axis=1)
         x = graph.linear(x, head.output.weight, head.output.bias)
     graph.reshape(graph.add("Sigmoid", [x]), [1, -1], "posterior")
     return graph

@@ -1,0 +1,238 @@
+"""CPU seconds for an hour of audio on one thread, part by part, and the memory of a listening process.
+
+    python benchmarks/speed.py                                    # base and micro with random weights: as fast as real
+    python benchmarks/speed.py --model computer.wakeword --output speed.md
+
+A part's time is the process's CPU time over a stream of `--seconds`, the least of `--repeats` rounds that take turns
+between all parts (a busy machine adds, never takes away), scaled to an hour. For ONNX, `encoder` and `head` are the two
+halves of the exported graph, cut at the encoder's taps and run as graphs of their own; each pays for a call of its
+own, so that features + encoder + head may exceed `whole`, which is the detector from samples to hits.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"  # read when numpy and torch are loaded, so before that
+
+import argparse  # noqa: E402
+import dataclasses  # noqa: E402
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+from listening import listening_memory, sound  # noqa: E402
+from machine import machine, markdown  # noqa: E402
+
+from wakeword import Detector, WakewordError, features  # noqa: E402
+from wakeword.checkpoint import from_dict  # noqa: E402
+from wakeword.detector import open_onnx  # noqa: E402
+from wakeword.features import SAMPLE_RATE, FeatureSettings  # noqa: E402
+
+PARTS = ("features", "encoder", "head", "whole")
+Case = tuple[str, str, int, str]
+"""model, runtime, block in ms, part"""
+
+
+def random_model(name: str, folder: Path) -> Path:
+    """A wake model of a named size with the default head and random weights."""
+    import torch
+
+    from wakeword.acoustic import SIZES
+    from wakeword.head import HeadSizes, WakeModel
+    from wakeword.transfer import save_wakeword
+
+    torch.manual_seed(0)
+    meta = {"phrase": name, "threshold": 0.9, "smoothing_frames": 3, "refractory_s": 1.0}
+    meta["features"] = dataclasses.asdict(FeatureSettings())
+    save_wakeword(folder / f"{name}.wakeword", WakeModel(SIZES[name], HeadSizes()).eval(), meta)
+    return folder / f"{name}.wakeword"
+
+
+def sliced(values: np.ndarray, size: int) -> list[np.ndarray]:
+    return [values[start : start + size] for start in range(0, len(values) - size + 1, size)]
+
+
+def features_over(blocks: list[np.ndarray], settings: FeatureSettings) -> Callable[[], None]:
+    def run() -> None:
+        state = features.initial_state(settings)
+        for block in blocks:
+            _, state = features.step(block, state, settings)
+
+    return run
+
+
+def whole_over(detector: Detector, blocks: list[np.ndarray]) -> Callable[[], None]:
+    def run() -> None:
+        detector.reset()
+        for block in blocks:
+            detector.process(block)
+
+    return run
+
+
+def onnx_halves(path: Path, folder: Path, frames: list[np.ndarray]) -> dict[str, Callable[[], None]]:
+    """The encoder and the head of an exported graph over blocks of frames; nothing if the graph has no such seam."""
+    onnx = importlib.import_module("onnx")
+    names = {name for node in onnx.load(str(path)).graph.node for name in node.output}
+    if "taps" not in names:
+        return {}
+    if "head_state" in names:
+        seams = ("encoder_state", "next_encoder_state"), ["taps", "head_state"], ["posterior", "next_head_state"]
+    else:
+        seams = ("state", "next_state"), ["taps"], ["posterior"]
+    (state, after), head_in, head_out = seams
+    encoder_path, head_path = folder / "encoder.onnx", folder / "head.onnx"
+    onnx.utils.extract_model(str(path), str(encoder_path), ["features", state], ["taps", after])
+    onnx.utils.extract_model(str(path), str(head_path), head_in, head_out)
+    encoder, head = open_onnx(encoder_path), open_onnx(head_path)
+    zeros = [np.zeros(value.shape, np.float32) for value in (encoder.get_inputs()[1], *head.get_inputs()[1:])]
+    taps = [encoder.run(["taps"], {"features": block, state: zeros[0]})[0] for block in frames]
+
+    def run_encoder() -> None:
+        before = zeros[0]
+        for block in frames:
+            _, before = encoder.run(["taps", after], {"features": block, state: before})
+
+    def run_head() -> None:
+        before = zeros[1:]
+        for block in taps:
+            _, *before = head.run(head_out, dict(zip(head_in, [block, *before], strict=True)))
+
+    return {"encoder": run_encoder, "head": run_head}
+
+
+def torch_halves(path: Path, frames: list[np.ndarray]) -> dict[str, Callable[[], None]]:
+    """The encoder and the head as torch runs them over blocks of frames."""
+    import torch
+
+    from wakeword.transfer import load_wakeword
+
+    torch.set_num_threads(1)
+    model, _ = load_wakeword(path)
+    blocks = [torch.from_numpy(block) for block in frames]
+    with torch.inference_mode():
+        zero = model.encoder.initial_state()
+        taps = [torch.cat(model.encoder.step(block, zero)[0], dim=-1) for block in blocks]
+
+    @torch.inference_mode()
+    def run_encoder() -> None:
+        state = model.encoder.initial_state()
+        for block in blocks:
+            found, state = model.encoder.step(block, state)
+            torch.cat(found, dim=-1)
+
+    @torch.inference_mode()
+    def run_head() -> None:
+        state = torch.zeros(1, model.head.stack.state_size)
+        for block in taps:
+            logits, state = model.head(block, state)
+            torch.sigmoid(logits)
+
+    return {"encoder": run_encoder, "head": run_head}
+
+
+def cases(path: Path, blocks_ms: list[int], seconds: float, folder: Path) -> Iterator[tuple[Case, Callable[[], None]]]:
+    """What there is to time for one model file: each part, runtime and block size."""
+    samples = sound(seconds)
+    detector = Detector.load(path)
+    settings = from_dict(FeatureSettings, detector.info["features"], str(path))
+    frames = features.log_mel(samples, settings)[None]
+    runtime = "ONNX Runtime" if path.suffix == ".onnx" else "torch"
+    for ms in blocks_ms:
+        heard = sliced(samples, ms * SAMPLE_RATE // 1000)
+        inputs = [block[None] for block in sliced(frames[0], ms // 10)]
+        parts = {"features": features_over(heard, settings), "whole": whole_over(detector, heard)}
+        if runtime == "torch":
+            parts |= torch_halves(path, inputs)
+        elif importlib.util.find_spec("onnx"):
+            parts |= onnx_halves(path, folder, inputs)
+        for part in PARTS:
+            if part in parts:
+                yield (path.stem, runtime, ms, part), parts[part]
+
+
+def measure(timed: dict[Case, Callable[[], None]], seconds: float, repeats: int) -> dict[Case, float]:
+    """CPU seconds for an hour of audio: the least of `repeats` rounds, after one that warms up."""
+    least: dict[Case, float] = {}
+    for turn in range(repeats + 1):
+        for case, run in timed.items():
+            began = time.process_time()
+            run()
+            spent = (time.process_time() - began) * 3600 / seconds
+            if turn:
+                least[case] = min(spent, least.get(case, spent))
+    return least
+
+
+def report(
+    paths: list[Path], blocks_ms: list[int], seconds: float, repeats: int, memory_s: float, folder: Path
+) -> dict:
+    """All measurements as `{"machine", "speed": [...], "memory": [...]}`; trained models are exported and timed as
+    ONNX too."""
+    found = {"machine": machine()}
+    for path in [path for path in paths if path.suffix != ".onnx"]:
+        from wakeword.export import export_onnx
+
+        export_onnx(path, folder / f"{path.stem}.onnx")
+        paths = [*paths, folder / f"{path.stem}.onnx"]
+    timed: dict[Case, Callable[[], None]] = {}
+    for path in paths:
+        timed |= dict(cases(path, blocks_ms, seconds, folder))
+    rows: dict[tuple, dict] = {}
+    for (model, runtime, ms, part), spent in measure(timed, seconds, repeats).items():
+        row = rows.setdefault((model, runtime, ms), {"model": model, "runtime": runtime, "block ms": ms})
+        row[part] = spent
+    found["speed"] = [{**row, **{part: row.get(part) for part in PARTS}} for _, row in sorted(rows.items())]
+    exported = [path for path in paths if path.suffix == ".onnx"]
+    found["memory"] = [listening_memory(path, memory_s) for path in exported]
+    return found
+
+
+def text(found: dict) -> str:
+    """The report as Markdown."""
+    lines = ["Machine: " + ", ".join(f"{name} {value}" for name, value in found["machine"].items()), ""]
+    lines += ["CPU seconds for an hour of audio, one thread:", "", markdown(found["speed"]), ""]
+    if any(found["memory"]):
+        lines += [
+            "The listening process (base install, raw samples in, 40 ms blocks):",
+            "",
+            markdown(found["memory"]),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", nargs="+", type=Path, default=[], metavar="FILE", help=".wakeword or .onnx files")
+    parser.add_argument("--blocks", nargs="+", type=int, default=[40, 80, 1000], metavar="MS", help="block sizes")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the stream that is timed")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds, of which the least counts")
+    parser.add_argument("--memory-seconds", type=float, default=600.0, help="stream of the listening process")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--output", type=Path, metavar="FILE.md", help="also write the tables there")
+    options = parser.parse_args()
+    if any(ms < 40 or ms % 40 or ms > 1000 * options.seconds for ms in options.blocks):
+        parser.error("--blocks: multiples of 40 ms, the encoder's frame, and no longer than the stream")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            paths = options.model or [random_model(size, folder) for size in ("base", "micro")]
+            if len({path.stem for path in paths}) < len(paths):
+                parser.error("--model: the files need different names")
+            found = report(paths, options.blocks, options.seconds, options.repeats, options.memory_seconds, folder)
+        except WakewordError as error:
+            parser.exit(2, f"{error}\n")
+    print(json.dumps(found, indent=2) if options.json else text(found))
+    if options.output:
+        options.output.write_text(text(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

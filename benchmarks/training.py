@@ -1,0 +1,168 @@
+"""Pretraining throughput in hours of audio a minute: the data pipeline alone, the step alone, and both together.
+
+    python benchmarks/training.py recipes/pretrain/micro.toml --steps 30
+
+Nothing of the run that the configuration describes is touched: its folder and output are replaced by a temporary
+folder. The teacher's frames are read from the configuration's cache where there is one, else made in that folder for
+the utterances that are used. What is timed is wall time between batches or steps, from the second one on: the first
+one starts worker processes and warms caches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+import random
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+from unittest import mock
+
+import torch
+from machine import machine, markdown
+
+from wakeword import WakewordError, pretrain, tokens
+from wakeword.acoustic import AcousticModel
+from wakeword.augment import Augmentation, read_recordings
+from wakeword.data import Utterances, batches, read_sources, with_tokens
+from wakeword.pretrain import Config, Progress
+from wakeword.teacher import cache_teacher
+
+
+class Clock:
+    """Stands where the progress bar does and notes when each step ended, and how much audio it was."""
+
+    def __init__(self, progress: Progress):
+        self.progress, self.marks = progress, []
+
+    def update(self) -> None:
+        self.marks.append((time.perf_counter(), time.process_time(), self.progress.seconds))
+
+    def set_postfix(self, values: dict) -> None:
+        """The loop tells its losses; they do not matter here."""
+
+
+def rates(name: str, marks: list[tuple[float, float, float]]) -> dict:
+    """From the first mark (wall seconds, CPU seconds, seconds of audio) to the last, as a row of the report."""
+    wall, cpu, audio = (last - first for first, last in zip(marks[0], marks[-1], strict=True))
+    return {
+        "measured": name,
+        "hours a minute": audio / 3600 / (wall / 60),
+        "s a step": wall / (len(marks) - 1),
+        "CPU s a step": cpu / (len(marks) - 1),
+        "audio s a step": audio / (len(marks) - 1),
+    }
+
+
+def chosen(config: Config, steps: int, scratch: Path):
+    """Utterances enough for the steps, drawn from all of the configuration's, with tokens and the teacher's frames."""
+    cuts = list(read_sources(list(config.data)))
+    random.Random(config.seed).shuffle(cuts)
+    wanted, taken = 1.3 * (steps + 2) * config.batch_seconds, []
+    while cuts and wanted > 0:
+        taken.append(cuts.pop())
+        wanted -= taken[-1].duration
+    from lhotse import CutSet
+
+    found = CutSet.from_cuts(taken)
+    if config.teacher:
+        cache = Path(config.teacher_cache or Path(config.folder) / "teacher")
+        # A cache begun here would be standardised by what these few utterances are.
+        cache = cache if (cache / "statistics.json").exists() else scratch / "teacher"
+        found, _ = cache_teacher(found, config.teacher, cache, config.threads)
+    return with_tokens(found)[0]
+
+
+def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
+    """The pipeline (reading, resampling, noise and rooms, features, masks) without training; the row and the batches.
+
+    The CPU time is this process's: with `workers` above 0 most of the work is done in others.
+    """
+    augmentation = Augmentation(
+        noise_probability=config.noise_probability,
+        snr_db=config.snr_db,
+        rir_probability=config.rir_probability,
+        noise=read_recordings(config.noise),
+        rirs=read_recordings(config.rirs),
+    )
+    held, marks, audio = [], [], 0.0
+    for epoch in range(steps + 1):
+        dataset = Utterances(config.features, augmentation, config.seed, epoch)
+        for batch in islice(batches(cuts, dataset, config.batch_seconds, 0, config.workers), steps + 1 - len(held)):
+            if batch:
+                audio += batch["seconds"]
+                held.append(batch)
+                marks.append((time.perf_counter(), time.process_time(), audio))
+        if len(held) > steps:
+            break
+    if len(marks) < 2:
+        raise WakewordError("the configuration's utterances make no two batches: name more data")
+    return rates("data alone", marks), held
+
+
+def training(cuts, config: Config, steps: int, scratch: Path, held: list[dict] | None = None) -> list[tuple]:
+    """The marks of `steps + 1` real training steps; from `held` batches in memory, if given."""
+    torch.manual_seed(config.seed)
+    device = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    )
+    dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
+    model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    progress = Progress()
+    clock = Clock(progress)
+    supply = (lambda *ignored: held) if held else batches
+    with mock.patch.object(pretrain, "batches", supply):
+        latest = scratch / "training.safetensors"
+        pretrain.run(model, optimizer, cuts, [], config, progress, steps + 1, device, io.StringIO(), clock, latest, {})
+    return clock.marks
+
+
+def report(config: Config, steps: int, scratch: Path) -> dict:
+    """The three measurements as `{"machine", "size", "threads", "workers", "training": [rows]}`."""
+    found = {"machine": machine(), "size": config.size, "threads": config.threads, "workers": config.workers}
+    torch.set_num_threads(config.threads)
+    config = dataclasses.replace(config, checkpoint_every=10**9, validate_every=10**9)
+    cuts = chosen(config, steps, scratch)
+    data, held = data_alone(cuts, config, steps)
+    step = rates("step alone", training(cuts, config, steps, scratch, held))
+    together = rates("together", training(cuts, config, steps, scratch))
+    return {**found, "training": [data, step, together]}
+
+
+def text(found: dict) -> str:
+    """The report as Markdown."""
+    about = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
+    run = f"`{found['size']}`, {found['threads']} thread(s) for the step, {found['workers']} worker(s) for the data:"
+    return f"Machine: {about}\n\nPretraining {run}\n\n{markdown(found['training'])}\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path, help="a pretraining configuration (TOML)")
+    parser.add_argument("--steps", type=int, default=30, help="steps that are timed")
+    parser.add_argument("--threads", type=int, help="instead of the configuration's")
+    parser.add_argument("--workers", type=int, help="instead of the configuration's")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--output", type=Path, metavar="FILE.md", help="also write the table there")
+    options = parser.parse_args()
+    if options.steps < 1:
+        parser.error("--steps: 1 or more")
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            config = pretrain.read_config(options.config)
+            changes = {name: getattr(options, name) for name in ("threads", "workers")}
+            config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
+            found = report(config, options.steps, Path(scratch))
+        except WakewordError as error:
+            parser.exit(2, f"{error}\n")
+    print(json.dumps(found, indent=2) if options.json else text(found))
+    if options.output:
+        options.output.write_text(text(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

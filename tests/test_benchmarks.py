@@ -1,0 +1,131 @@
+"""The benchmarks run and report what they say; how fast anything is, is no matter of tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lhotse")
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+CONFIG = """
+size = "small"
+output = "{out}/small.safetensors"
+folder = "{out}/run"
+batch_seconds = 4.0
+workers = 0
+threads = 1
+[sizes]
+stem = 12
+channels = 20
+dilations = [1, 2]
+taps = [2]
+[[stages]]
+steps = 5
+distil = 0.0
+ctc = 1.0
+[[data]]
+manifest = "{manifest}"
+"""
+
+
+def bench(name: str, *arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, FOLDER / name, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=FOLDER.parent)
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """`module(name)`: a benchmark imported, with what it sets for its own process undone afterwards."""
+    import importlib
+
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def test_speed_reports_each_part_and_the_listening_process(model_files, tmp_path):
+    arguments = ["--seconds", 2, "--repeats", 1, "--memory-seconds", 3, "--blocks", 40, 200, "--json"]
+    done = bench("speed.py", "--model", model_files[0], "--output", tmp_path / "speed.md", *arguments)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {"cpu", "cores", "python", "numpy", "onnxruntime", "torch"} <= set(found["machine"])
+    cases = [(row["model"], row["runtime"], row["block ms"]) for row in found["speed"]]
+    assert cases == [("small", runtime, ms) for runtime in ("ONNX Runtime", "torch") for ms in (40, 200)]
+    for row in found["speed"]:
+        assert all(row[part] > 0 for part in ("features", "encoder", "head", "whole")), row
+    written = (tmp_path / "speed.md").read_text()
+    assert "| small | ONNX Runtime | 40 " in written and written.count("\n| small") >= 4
+    if Path("/proc/self/status").exists():
+        (memory,) = found["memory"]
+        assert memory["model"] == "small" and memory["CPU s/h"] > 0
+        assert 10 < memory["early MB"] <= memory["peak MB"] and memory["steady MB"] <= memory["peak MB"]
+
+
+def test_the_halves_of_a_graph_make_the_whole(module, model_files, tmp_path):
+    """Encoder and head are timed as graphs cut from the exported one: together they are that graph."""
+    from wakeword.detector import load_onnx, open_onnx
+
+    frames = np.random.default_rng(0).standard_normal((1, 40, 16)).astype(np.float32)
+    halves = module("speed").onnx_halves(model_files[1], tmp_path, [frames])
+    assert set(halves) == {"encoder", "head"}
+    for run in halves.values():
+        run()
+    step, state, _ = load_onnx(model_files[1])
+    expected, _ = step(frames, state)
+    encoder, head = open_onnx(tmp_path / "encoder.onnx"), open_onnx(tmp_path / "head.onnx")
+    size = encoder.get_inputs()[1].shape[1]
+    taps, _ = encoder.run(None, {"features": frames, "encoder_state": state[:, :size]})
+    posterior, _ = head.run(None, {"taps": taps, "head_state": state[:, size:]})
+    np.testing.assert_allclose(posterior[0], expected, atol=1e-6)
+    assert np.ptp(expected) > 0.01
+
+
+def test_a_time_is_the_least_of_the_rounds_scaled_to_an_hour(module, monkeypatch):
+    speed = module("speed")
+    clock, costs = [0.0], iter([9.0, 0.5, 0.2, 0.3])
+
+    def work():
+        clock[0] += next(costs)
+
+    monkeypatch.setattr(speed.time, "process_time", lambda: clock[0])
+    found = speed.measure({("m", "r", 80, "whole"): work}, seconds=20.0, repeats=3)
+    assert found == {("m", "r", 80, "whole"): pytest.approx(0.2 * 180)}
+
+
+@pytest.mark.parametrize("arguments", [["--model", "none.onnx"], ["--blocks", "50"]])
+def test_a_mistake_is_one_line(arguments):
+    done = bench("speed.py", *arguments, "--seconds", 1)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert arguments[1].split(".")[0] in done.stderr or "40 ms" in done.stderr
+
+
+def test_training_is_measured_without_touching_the_run(write_corpus, speech_like, tmp_path):
+    recordings = {f"u{i}": speech_like(2.0, i) for i in range(8)}
+    manifest = write_corpus(tmp_path / "corpus", recordings, texts=dict.fromkeys(recordings, "hello"))
+    config = tmp_path / "small.toml"
+    config.write_text(CONFIG.format(out=tmp_path / "out", manifest=manifest))
+    done = bench("training.py", config, "--steps", 3, "--json", "--output", tmp_path / "training.md")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    rows = {row["measured"]: row for row in found["training"]}
+    assert list(rows) == ["data alone", "step alone", "together"]
+    for row in rows.values():
+        assert row["audio s a step"] == pytest.approx(4.0, abs=0.1)
+        assert row["hours a minute"] == pytest.approx(row["audio s a step"] / 60 / row["s a step"])
+    assert not (tmp_path / "out").exists()
+    assert "together" in (tmp_path / "training.md").read_text()
+
+
+def test_a_wrong_configuration_is_one_line(tmp_path):
+    (tmp_path / "c.toml").write_text("sise = 3\n")
+    done = bench("training.py", tmp_path / "c.toml")
+    assert done.returncode == 2 and "unknown key 'sise'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
