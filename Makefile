@@ -1,0 +1,54 @@
+# make demo    install, then the whole way: train, calibrate, export, evaluate, listen (ARGS="--fast", "--phrase ...")
+# make test    install, then all tests (ARGS="tests/test_metrics.py")
+# make system  the Debian packages that the two use, by apt-get (asks for a password with sudo)
+# make lint    ruff     make bench  speed and memory     make clean  remove the environment and what the demo made
+#
+# PYTHON=python3.12 picks the interpreter, PIP_ARGS="..." is passed to pip install.
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= train,tts,test
+PIP_ARGS ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LISTEN := libportaudio2 ffmpeg espeak-ng
+SOUND_CARD := pulseaudio pulseaudio-utils libasound2-plugins
+
+.PHONY: demo test lint bench system clean python
+
+demo: $(STAMP)
+	@.ci/system $(LISTEN)
+	$(BIN)/python recipes/demo/run.py $(ARGS)
+
+test: $(STAMP)
+	@.ci/system $(LISTEN) $(SOUND_CARD)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	@$(BIN)/python -c "import ruff" 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) ruff
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+bench: $(STAMP)
+	for one in speed listening training; do $(BIN)/python benchmarks/$$one.py $(ARGS) || exit 1; done
+
+system:
+	@.ci/system --ask make python3-venv $(LISTEN) $(SOUND_CARD)
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
+
+# An environment that exists already (with the same stamp) asks nothing of the system's Python.
+$(STAMP): pyproject.toml | python
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[$(EXTRAS)]'
+	@touch $@
+
+python:
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	  { echo "make: $(PYTHON) is missing or not 3.10 to 3.13: install one and say make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/system python3-venv
+	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "make: $(PYTHON) cannot make environments: apt-get install python3-venv (or 'make system')"; exit 1; }
