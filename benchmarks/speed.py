@@ -79,6 +79,7 @@ def whole_over(detector: Detector, blocks: list[np.ndarray]) -> Callable[[], Non
 def onnx_halves(path: Path, folder: Path, frames: list[np.ndarray]) -> dict[str, Callable[[], None]]:
     """The encoder and the head of an exported graph over blocks of frames; nothing if the graph has no such seam."""
     onnx = importlib.import_module("onnx")
+    importlib.import_module("onnx.utils")
     names = {name for node in onnx.load(str(path)).graph.node for name in node.output}
     if "taps" not in names:
         return {}
