@@ -189,7 +189,8 @@ def report(
     for (model, runtime, ms, part), spent in measure(timed, seconds, repeats).items():
         row = rows.setdefault((model, runtime, ms), {"model": model, "runtime": runtime, "block ms": ms})
         row[part] = spent
-    found["speed"] = [{**row, **{part: row.get(part) for part in PARTS}} for _, row in sorted(rows.items())]
+    columns = ("model", "runtime", "block ms", *PARTS)
+    found["speed"] = [{name: row.get(name) for name in columns} for _, row in sorted(rows.items())]
     exported = [path for path in paths if path.suffix == ".onnx"]
     found["memory"] = [listening_memory(path, memory_s) for path in exported]
     return found
