@@ -32,7 +32,7 @@ lint: $(STAMP)
 	$(BIN)/python -m ruff format --check .
 
 bench: $(STAMP)
-	for one in speed listening training; do $(BIN)/python benchmarks/$$one.py $(ARGS) || exit 1; done
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 system:
 	@.ci/system --ask make python3-venv $(LISTEN) $(SOUND_CARD)
@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml | python
 	@touch $@
 
 python:
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null || \
 	  { echo "make: $(PYTHON) is missing or not 3.10 to 3.13: install one and say make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/system python3-venv
 	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \

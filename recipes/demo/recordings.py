@@ -72,8 +72,9 @@ def real(corpora: Path, phrase: str, out: Path, share: float, progress: Progress
         WakewordError: a corpus is missing or malformed.
     """
     made = {}
+    wakewords = {"phrase": phrase, "even_odd": True, "duplicates": True}
     jobs = {
-        "positives": (prepare_wakewords, f"wake-words/{phrase}", {"phrase": phrase, "even_odd": True}),
+        "positives": (prepare_wakewords, f"wake-words/{phrase}", wakewords),
         "librispeech": (prepare_librispeech, "LibriSpeech", {}),
         "speechocean762": (prepare_speechocean762, "speechocean762", {}),
         "librispeech-audio": (prepare_librispeech_audio, "resemblyzer-librispeech", {}),
@@ -97,6 +98,11 @@ def real(corpora: Path, phrase: str, out: Path, share: float, progress: Progress
     # LibriSpeech's subsets share speakers.
     unheard = [cut for cut in made["librispeech-audio"] if speaker(cut) not in heard]
 
+    training = split("positives", "train")
+    known = {cut["custom"]["group"] for cut in training}
+    # The benchmark holds many recordings twice; one that trained is no test.
+    testing = [cut for cut in split("positives", "test") if cut["custom"]["group"] not in known]
+
     def part(name: str, use: str, source: str, licence: str, cuts: list[dict], hours: float = np.inf) -> Part:
         return write_part(out / f"{name}.jsonl.gz", use, source, licence, choose(cuts, hours * share))
 
@@ -106,16 +112,16 @@ def real(corpora: Path, phrase: str, out: Path, share: float, progress: Progress
     clips, picovoice = f"'{phrase}' of the Picovoice wake-word benchmark", "Apache-2.0"
     read = "LibriSpeech (train-clean-5) and speechocean762 (its train list)"
     return Recordings(
-        positives=part("positives", "training", f"{clips}, even index", picovoice, split("positives", "train")),
+        positives=part("positives", "training", f"{clips}, even index", picovoice, training),
         negatives=part("negatives", "training", read, "CC BY 4.0; attribution", other(speech), 2.5),
         noise=part("noise", "training", "ESC-10, folds 1-3", "CC BY 3.0", split("noise", "train")),
         rir=part("rir", "training", "SpeechBrain's room impulse responses", "Apache-2.0", made["rir"]),
         dev=part("dev", "threshold", "other LibriSpeech speakers", "CC BY 4.0", other(unheard), 1.0),
-        test_positives=part("test-positives", "test", f"{clips}, odd index", picovoice, split("positives", "test")),
+        test_positives=part("test-positives", "test", f"{clips}, odd index, no repeats", picovoice, testing),
         test_negatives=part("test-negatives", "test", "VoxForge", "GPL v3", other(made["voxforge"]), 1.0),
         test_noise=part("test-noise", "test", "ESC-10, fold 4", "CC BY 3.0", split("noise", "test")),
-        note="These are recordings of people. The test clips' speakers are not named by their corpus, so some of them "
-        "may also have spoken training clips.",
+        note="These are recordings of people. Test clips that repeat a training recording are left out. The clips' "
+        "speakers are not named, so some people may be heard in training and in test clips.",
     )
 
 

@@ -74,7 +74,7 @@ def demo(args: argparse.Namespace) -> None:
                 copies=4 if args.fast else 6,
                 negative_hours=2.0,
                 steps=300 if args.fast else 600,
-                threads=os.cpu_count() or 1,
+                threads=args.threads,
                 output=str(model),
             ),
             progress,
@@ -142,6 +142,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--phrase", default="computer", help="spoken by machine if there are no clips of it (computer)")
     parser.add_argument("--acoustic", default="base", help="base, micro, or the file of an acoustic model (base)")
     parser.add_argument("--budget", default="1 per h", help="false alarms to calibrate for (1 per h)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="for training (all there are)")
     parser.add_argument("--fast", action="store_true", help="a third of the data and steps, for a first look")
     return parser.parse_args()
 
