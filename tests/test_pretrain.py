@@ -118,14 +118,17 @@ pretrain.pretrain(config)
 """
 
 
-def test_a_killed_run_goes_on_bit_for_bit(config, tmp_path):
+def test_a_killed_run_goes_on_bit_for_bit(config, tmp_path, monkeypatch):
     killed = {}
     for kind in ("step", "write"):
         there = dataclasses.replace(config, folder=str(tmp_path / kind), output=str(tmp_path / f"{kind}.safetensors"))
         arguments = [sys.executable, "-c", KILLED, kind, json.dumps(dataclasses.asdict(there))]
         killed[kind] = there, subprocess.Popen(arguments, stderr=subprocess.PIPE, cwd=Path(__file__).parents[1])
 
+    steps, step = [], torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: steps.append(1) or step(self))
     pretrain.pretrain(config)
+    assert len(steps) == 24
     whole = weights(Path(config.folder) / "training.safetensors")
     for there, process in killed.values():
         _, errors = process.communicate(timeout=300)
@@ -133,7 +136,9 @@ def test_a_killed_run_goes_on_bit_for_bit(config, tmp_path):
         latest = Path(there.folder) / "training.safetensors"
         assert checkpoint.read_meta(latest, "training")["progress"]["step"] == 10
         assert not Path(there.output).exists()
+        steps.clear()
         pretrain.pretrain(there)
+        assert len(steps) == 24 - 10, "it began again, or skipped some"
         assert equal(weights(latest), whole), "weights, moments or statistics differ from those of the unbroken run"
         assert equal(weights(there.output), weights(config.output))
         rows = [json.loads(line) for line in (Path(there.folder) / "log.jsonl").read_text().splitlines()]
