@@ -127,9 +127,9 @@ def recorded(corpora: Path, phrase: str, data: Data, out: Path) -> Heard:
     cuts: dict[str, list[dict]] = {"speech": [], "test": []}
     for use, chosen in parts.items():
         for folder in chosen:
-            manifest = out / "corpora" / f"{folder.name}_cuts.jsonl.gz"
+            manifest = out / "corpora" / folder.name / "librispeech_cuts.jsonl.gz"
             if not manifest.exists():
-                prepare_librispeech(folder, manifest.parent, name=folder.name)
+                prepare_librispeech(folder, manifest.parent)
             cuts[use] += read_cuts(manifest)[: data.utterances]
         write_cuts(out / f"{use}.jsonl.gz", cuts[use])
     write_cuts(out / "negatives.jsonl.gz", cuts["speech"][: data.negatives])
