@@ -30,9 +30,9 @@ from listening import listening_memory, sound  # noqa: E402
 from machine import machine, markdown  # noqa: E402
 
 from wakeword import Detector, WakewordError, features  # noqa: E402
-from wakeword.checkpoint import from_dict  # noqa: E402
 from wakeword.detector import open_onnx  # noqa: E402
 from wakeword.features import SAMPLE_RATE, FeatureSettings  # noqa: E402
+from wakeword.settings import from_dict  # noqa: E402
 
 PARTS = ("features", "encoder", "head", "whole")
 Case = tuple[str, str, int, str]

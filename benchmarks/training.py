@@ -28,7 +28,8 @@ from wakeword import WakewordError, pretrain, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.augment import Augmentation, read_recordings
 from wakeword.data import Utterances, batches, read_sources, with_tokens
-from wakeword.pretrain import Config, Progress
+from wakeword.pretrain import Progress
+from wakeword.pretrain_config import Config, read_config
 from wakeword.teacher import cache_teacher
 
 
@@ -153,7 +154,7 @@ def main() -> None:
         parser.error("--steps: 1 or more")
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            config = pretrain.read_config(options.config)
+            config = read_config(options.config)
             changes = {name: getattr(options, name) for name in ("threads", "workers")}
             config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
             found = report(config, options.steps, Path(scratch))

@@ -19,10 +19,11 @@ from hypothesis import strategies as st  # noqa: E402
 
 from wakeword import checkpoint  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
-from wakeword.checkpoint import from_dict, load, read_meta, rewrite_meta, save, shipped  # noqa: E402
+from wakeword.acoustic_file import load_acoustic  # noqa: E402
+from wakeword.checkpoint import load, read_meta, rewrite_meta, save, shipped  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, WakewordError  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.pretrain import load_acoustic  # noqa: E402
+from wakeword.settings import from_dict  # noqa: E402
 from wakeword.transfer import load_wakeword  # noqa: E402
 
 TENSORS = {

@@ -18,10 +18,13 @@ from hypothesis import strategies as st  # noqa: E402
 
 from wakeword import checkpoint, pretrain, teacher, tokens  # noqa: E402
 from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes  # noqa: E402
+from wakeword.acoustic_file import load_acoustic  # noqa: E402
 from wakeword.data import Source, held_out  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, ModelError, WakewordError  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
-from wakeword.pretrain import Config, Progress, Stage, learning_rate, load_acoustic, losses, read_config  # noqa: E402
+from wakeword.objectives import learning_rate, losses  # noqa: E402
+from wakeword.pretrain import Progress  # noqa: E402
+from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402
 
 SPEAKERS = 20
 WORDS = ["abba", "cab", "dad", "bead", "deed"]
@@ -91,8 +94,10 @@ import json, os, signal, sys
 from pathlib import Path
 import torch
 from wakeword import checkpoint, pretrain
+from wakeword.pretrain_config import Config
+from wakeword.settings import from_dict
 
-kind, config = sys.argv[1], checkpoint.from_dict(pretrain.Config, json.loads(sys.argv[2]), "argument")
+kind, config = sys.argv[1], from_dict(Config, json.loads(sys.argv[2]), "argument")
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 if kind == "step":  # in the middle of a step, two after a checkpoint
     count, real = 0, torch.optim.AdamW.step

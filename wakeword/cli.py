@@ -136,7 +136,8 @@ def _pretrain(args) -> None:
     from wakeword.errors import require
 
     require("torch")
-    from wakeword.pretrain import pretrain, read_config
+    from wakeword.pretrain import pretrain
+    from wakeword.pretrain_config import read_config
 
     path = pretrain(read_config(args.config), args.steps)
     show({"acoustic": str(path), **json.loads(path.with_suffix(".json").read_text())}, args.json)

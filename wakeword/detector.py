@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from wakeword import features
-from wakeword.checkpoint import checked, from_dict, read_meta
+from wakeword.checkpoint import checked, read_meta
 from wakeword.errors import ConfigError, ModelError, require
 from wakeword.features import FeatureSettings
+from wakeword.settings import from_dict
 from wakeword.trigger import Trigger
 
 FRAMES_PER_STEP = 4

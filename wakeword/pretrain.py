@@ -7,175 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from wakeword import checkpoint, tokens
-from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes
+from wakeword.acoustic import AcousticModel
+from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings
-from wakeword.data import Source, Utterances, batches, read_sources, split_speakers, with_tokens
+from wakeword.data import Utterances, batches, read_sources, split_speakers, with_tokens
 from wakeword.errors import ConfigError, WakewordError, require
-from wakeword.features import FeatureSettings
-from wakeword.files import replacing
+from wakeword.objectives import learning_rate, losses, stage_at
+from wakeword.pretrain_config import Config, Stage
 from wakeword.teacher import cache_teacher
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training: how many steps, and the weight of each loss. A weight of 0 leaves its loss out."""
-
-    steps: int = 1000
-    distil: float = 1.0
-    ctc: float = 0.0
-
-
-@dataclass(frozen=True)
-class Config:
-    """A pretraining run. Manifests come from `wakeword prepare`."""
-
-    size: str = "base"
-    output: str = "acoustic.safetensors"
-    folder: str = "exp"
-    data: tuple[Source, ...] = field(default=(), metadata={"items": Source})
-    held_out: float = 0.06
-    noise: tuple[str, ...] = ()
-    rirs: tuple[str, ...] = ()
-    teacher: str = ""
-    teacher_cache: str = ""
-    delay_frames: int = 4
-    stages: tuple[Stage, ...] = field(default=(Stage(),), metadata={"items": Stage})
-    batch_seconds: float = 120.0
-    learning_rate: float = 2e-3
-    warmup: int = 200
-    weight_decay: float = 1e-2
-    clip_gradient: float = 5.0
-    seed: int = 0
-    workers: int = 1
-    threads: int = 2
-    device: str = "auto"
-    checkpoint_every: int = 250
-    validate_every: int = 500
-    snr_db: tuple[float, ...] = (0.0, 25.0)
-    noise_probability: float = 0.6
-    rir_probability: float = 0.25
-    sizes: EncoderSizes = EncoderSizes()
-    features: FeatureSettings = FeatureSettings()
-    card: str = ""
-
-
-def read_toml(path: str | Path) -> dict:
-    """A TOML file's tables.
-
-    Raises:
-        ConfigError: no such file, or not TOML.
-    """
-    try:
-        import tomllib
-    except ModuleNotFoundError:
-        tomllib = require("tomli")
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
-
-
-def read_config(path: str | Path) -> Config:
-    """A run from its TOML file; relative paths inside it are seen from the working folder.
-
-    Raises:
-        ConfigError: no such file, not TOML, an unknown key, a value of the wrong type or out of range.
-    """
-    values = read_toml(path)
-    config = checkpoint.from_dict(Config, values, str(path))
-    if config.size not in SIZES and "sizes" not in values:
-        raise ConfigError(f"{path}: size = '{config.size}': one of {', '.join(SIZES)}, or give a [sizes] table")
-    if "sizes" not in values:
-        config = dataclasses.replace(config, sizes=SIZES[config.size])
-    if not config.data:
-        raise ConfigError(f"{path}: no [[data]] table: name at least one manifest")
-    if any(stage.distil for stage in config.stages) and not config.teacher:
-        raise ConfigError(f"{path}: a stage distils, but 'teacher' names none: set it, or distil = 0")
-    if not config.stages or min(stage.steps for stage in config.stages) < 1:
-        raise ConfigError(f"{path}: stages: each needs at least one step")
-    wrong = out_of_range(config)
-    if wrong:
-        raise ConfigError(f"{path}: {wrong}")
-    return config
-
-
-def out_of_range(config: Config) -> str:
-    """The first setting that cannot work, with what it must be; empty if there is none."""
-    positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
-    shares = ("noise_probability", "rir_probability")
-    rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]
-    rules += [(name, getattr(config, name) >= 0, "0 or more") for name in ("warmup", "workers", "delay_frames")]
-    rules += [(name, 0 <= getattr(config, name) <= 1, "from 0 to 1") for name in shares]
-    rules += [
-        ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
-        ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
-        ("device", config.device.partition(":")[0] in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
-    ]
-    for name, fine, must in rules:
-        if not fine:
-            return f"{name} = {getattr(config, name)}: must be {must}"
-    if config.features.mels != config.sizes.mels:
-        return f"mels are {config.features.mels} in features, {config.sizes.mels} in sizes: must be equal"
-    return ""
-
-
-def losses(model: AcousticModel, batch: dict, stage: Stage, delay: int) -> dict[str, Tensor]:
-    """The losses that the stage weighs: `distil` and `ctc`, each a mean over frames or tokens.
-
-    Distillation: the encoder's frame `t + delay` predicts the teacher's frame `t` through one linear layer; mean
-    squared error and (1 - cosine). The delay is what the student may hear of the future; it adds none to the model.
-    """
-    hidden = model.encoder(batch["features"])[-1]
-    found = {}
-    if stage.distil and batch["teacher"] is not None:
-        predicted = model.teacher(hidden[:, delay:])
-        target = batch["teacher"][:, : predicted.shape[1]].to(predicted.dtype)
-        known = (
-            torch.arange(predicted.shape[1], device=hidden.device)[None]
-            < torch.minimum(batch["teacher_lengths"], batch["lengths"] - delay).clamp(min=0)[:, None]
-        )
-        error = (predicted - target).square().mean(-1) + 1 - functional.cosine_similarity(predicted, target, dim=-1)
-        found["distil"] = (error * known).sum() / known.sum().clamp(min=1)
-    if stage.ctc and (batch["token_lengths"] > 0).any():
-        rows = batch["token_lengths"] > 0
-        log_probs = torch.log_softmax(model.ctc(hidden[rows]).float(), dim=-1).transpose(0, 1)
-        found["ctc"] = functional.ctc_loss(
-            log_probs,
-            batch["tokens"][rows],
-            batch["lengths"][rows],
-            batch["token_lengths"][rows],
-            blank=tokens.BLANK,
-            zero_infinity=True,
-        )
-    return found
-
-
-def learning_rate(step: int, total: int, config: Config) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, total - config.warmup)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
-
-
-def stage_at(step: int, stages: tuple[Stage, ...]) -> Stage:
-    for stage in stages:
-        if step < stage.steps:
-            return stage
-        step -= stage.steps
-    return stages[-1]
 
 
 @dataclass
@@ -296,7 +143,8 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         run(model, optimizer, training, validation, config, progress, last, device, log, bar, latest, frozen_config)
 
     result = validate(model, validation, config, device, limit=10**6) if len(validation) else {}
-    write_acoustic(Path(config.output), model, config, training, validation, progress, result)
+    card = card_of(config, training, validation, progress, result)
+    save_acoustic(Path(config.output), model, config.features, card)
     return Path(config.output)
 
 
@@ -356,17 +204,14 @@ def run(model, optimizer, training, validation, config, progress, last, device, 
             progress.batch = 0
 
 
-def write_acoustic(path: Path, model, config: Config, training, validation, progress: Progress, result: dict) -> None:
-    """The acoustic model as it ships: encoder and CTC layer in 16 bits, without the layer towards the teacher."""
+def card_of(config: Config, training, validation, progress: Progress, result: dict) -> dict:
+    """On what, with which teacher and how long a model was trained, and what it does on held-out speakers."""
     hours: dict[str, dict] = {}
     for cut in training:
         custom = cut.custom or {}
         corpus = hours.setdefault(custom.get("corpus", "?"), {"hours": 0.0, "licence": custom.get("licence", "?")})
-        corpus["hours"] += cut.duration / 3600
-    for corpus in hours.values():
-        corpus["hours"] = round(corpus["hours"], 3)
-    parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
-    card = {
+        corpus["hours"] = round(corpus["hours"] + cut.duration / 3600, 5)
+    return {
         "name": config.size,
         "data": hours,
         "held_out_hours": round(sum(cut.duration for cut in validation) / 3600, 3),
@@ -374,39 +219,6 @@ def write_acoustic(path: Path, model, config: Config, training, validation, prog
         "teacher": config.teacher,
         "hours_heard": round(progress.seconds / 3600, 1),
         "steps": progress.step,
-        "parameters": parameters,
-        "receptive_field_s": round(model.encoder.receptive_field_s, 3),
-        "look_ahead_s": 0.0,
         "distillation_delay_s": config.delay_frames * 0.04,
-        "units": "".join(tokens.SYMBOLS[1:]),
         "note": config.card,
     }
-    meta = {
-        "sizes": dataclasses.asdict(config.sizes),
-        "features": dataclasses.asdict(config.features),
-        "tokens": list(tokens.SYMBOLS),
-        "card": card,
-    }
-    tensors = {name: t for name, t in model.state_dict().items() if not name.startswith("teacher.")}
-    tensors = {name: t.half() if t.is_floating_point() and t.dim() > 1 else t for name, t in tensors.items()}
-    checkpoint.save(path, tensors, "acoustic", meta)
-    with replacing(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(card, indent=2) + "\n")
-
-
-def load_acoustic(path: str | Path) -> tuple[AcousticModel, dict]:
-    """An acoustic model in eval mode, and its meta.
-
-    Args:
-        path: the name of a shipped model (`base`, `micro`) or a file.
-
-    Raises:
-        ModelError: no such model, or a foreign, truncated or older file.
-    """
-    tensors, meta = checkpoint.load(checkpoint.shipped(str(path)), "acoustic")
-    try:
-        model = AcousticModel(checkpoint.from_dict(EncoderSizes, meta["sizes"], str(path)), len(meta["tokens"]))
-        model.load_state_dict(tensors)
-    except (RuntimeError, KeyError, TypeError, ValueError, ConfigError) as error:
-        raise checkpoint.ModelError(f"{path}: its weights do not fit its sizes: it is damaged") from error
-    return model.eval(), meta

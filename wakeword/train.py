@@ -14,7 +14,6 @@ import torch
 from wakeword import __version__, examples, tokens
 from wakeword.augment import Augmentation, read_recordings
 from wakeword.calibrate import Calibration, calibrate, parse_budget
-from wakeword.checkpoint import from_dict
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
 from wakeword.detector import Detector
 from wakeword.errors import ConfigError, Skipped, WakewordError
@@ -22,6 +21,7 @@ from wakeword.features import FeatureSettings
 from wakeword.fit import fit
 from wakeword.head import HeadSizes
 from wakeword.metrics import hits, wilson_interval
+from wakeword.settings import from_dict
 from wakeword.streams import positive_stream, score_stream
 from wakeword.transfer import choose_unfreeze, save_wakeword, stacked, unfreeze
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from wakeword import checkpoint
 from wakeword.acoustic import Encoder, EncoderSizes
+from wakeword.acoustic_file import load_acoustic
 from wakeword.errors import ConfigError, ModelError
 from wakeword.head import HeadSizes, WakeModel
-from wakeword.pretrain import load_acoustic
+from wakeword.settings import from_dict
 
 TOP_BLOCKS_FROM = 100
 ALL_FROM = 2000
@@ -129,8 +130,8 @@ def load_wakeword(path: str | Path) -> tuple[WakeModel, dict]:
     tensors, meta = checkpoint.load(path, "wakeword")
     try:
         sizes = meta["sizes"]
-        encoder = checkpoint.from_dict(EncoderSizes, sizes["encoder"], str(path))
-        model = WakeModel(encoder, checkpoint.from_dict(HeadSizes, sizes["head"], str(path)))
+        encoder = from_dict(EncoderSizes, sizes["encoder"], str(path))
+        model = WakeModel(encoder, from_dict(HeadSizes, sizes["head"], str(path)))
         model.load_state_dict(tensors)
     except (RuntimeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise ModelError(f"{path}: its weights do not fit its sizes: damaged, or of another version") from error

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wakeword.cli import bar
@@ -33,8 +33,8 @@ class Config:
     snr_db: float = 10.0
     fa_rates: tuple[float, ...] = (0.5, 0.1)
     threads: int = 2
-    negatives: tuple[Source, ...] = field(default=(), metadata={"items": Source})
-    test_negatives: tuple[Source, ...] = field(default=(), metadata={"items": Source})
+    negatives: tuple[Source, ...] = ()
+    test_negatives: tuple[Source, ...] = ()
 
 
 def manifest(config: Config, name: str) -> str:
@@ -156,8 +156,7 @@ def write_results(runs: list[dict], config: Config, path: Path) -> None:
 
 
 def main() -> int:
-    from wakeword.checkpoint import from_dict
-    from wakeword.pretrain import read_toml
+    from wakeword.settings import from_dict, read_toml
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=HERE / "config.toml")

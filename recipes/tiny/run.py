@@ -18,16 +18,17 @@ from data_prep.cuts import read_cuts, write_cuts
 from data_prep.librispeech import prepare_librispeech
 from data_prep.synthesise import synthesise, synthesise_speech
 from data_prep.voices import NO_VOICES, Voice, installed_voices
-from wakeword.checkpoint import from_dict
 from wakeword.cli import bar
 from wakeword.clips import Clip, find_clips
 from wakeword.data import Source
 from wakeword.detector import Detector
-from wakeword.errors import WakewordError, require
+from wakeword.errors import WakewordError
 from wakeword.evaluate import evaluate
 from wakeword.export import export_onnx
 from wakeword.files import replacing
-from wakeword.pretrain import Config, pretrain
+from wakeword.pretrain import pretrain
+from wakeword.pretrain_config import Config
+from wakeword.settings import from_dict, read_toml
 from wakeword.train import TrainConfig, train
 
 HERE = Path(__file__).resolve().parent
@@ -165,14 +166,6 @@ def spoken(phrase: str, data: Data, out: Path) -> Heard:
         clips("test-positives", data.test_clips, 3),
         find_clips(speech("test-negatives", data.negatives // 2, 4)),
     )
-
-
-def read_toml(path: Path) -> dict:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        tomllib = require("tomli")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""The file of an acoustic model: encoder and CTC layer, and the card that says on what they were trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from wakeword import checkpoint, tokens
+from wakeword.acoustic import AcousticModel, EncoderSizes
+from wakeword.errors import ConfigError, ModelError
+from wakeword.features import FeatureSettings
+from wakeword.files import replacing
+from wakeword.settings import from_dict
+
+
+def save_acoustic(path: Path, model: AcousticModel, features: FeatureSettings, card: dict) -> None:
+    """Encoder and CTC layer in 16 bits, without the layer towards the teacher; the card inside, and beside as JSON."""
+    card = {
+        **card,
+        "parameters": sum(parameter.numel() for parameter in model.encoder.parameters()),
+        "receptive_field_s": round(model.encoder.receptive_field_s, 3),
+        "look_ahead_s": 0.0,
+        "units": "".join(tokens.SYMBOLS[1:]),
+    }
+    meta = {
+        "sizes": dataclasses.asdict(model.encoder.sizes),
+        "features": dataclasses.asdict(features),
+        "tokens": list(tokens.SYMBOLS),
+        "card": card,
+    }
+    tensors = {name: t for name, t in model.state_dict().items() if not name.startswith("teacher.")}
+    tensors = {name: t.half() if t.is_floating_point() and t.dim() > 1 else t for name, t in tensors.items()}
+    checkpoint.save(path, tensors, "acoustic", meta)
+    with replacing(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(card, indent=2) + "\n")
+
+
+def load_acoustic(path: str | Path) -> tuple[AcousticModel, dict]:
+    """An acoustic model in eval mode, and its meta.
+
+    Args:
+        path: the name of a shipped model (`base`, `micro`) or a file.
+
+    Raises:
+        ModelError: no such model, or a foreign, truncated or older file.
+    """
+    tensors, meta = checkpoint.load(checkpoint.shipped(str(path)), "acoustic")
+    try:
+        model = AcousticModel(from_dict(EncoderSizes, meta["sizes"], str(path)), len(meta["tokens"]))
+        model.load_state_dict(tensors)
+    except (RuntimeError, KeyError, TypeError, ValueError, ConfigError) as error:
+        raise ModelError(f"{path}: its weights do not fit its sizes: it is damaged") from error
+    return model.eval(), meta

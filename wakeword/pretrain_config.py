@@ -1,0 +1,100 @@
+"""What a pretraining run is: its stages, data, teacher and schedule, from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from wakeword.acoustic import SIZES, EncoderSizes
+from wakeword.data import Source
+from wakeword.errors import ConfigError
+from wakeword.features import FeatureSettings
+from wakeword.settings import from_dict, read_toml
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training: how many steps, and the weight of each loss. A weight of 0 leaves its loss out."""
+
+    steps: int = 1000
+    distil: float = 1.0
+    ctc: float = 0.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """A pretraining run. Manifests come from `wakeword prepare`."""
+
+    size: str = "base"
+    output: str = "acoustic.safetensors"
+    folder: str = "exp"
+    data: tuple[Source, ...] = ()
+    held_out: float = 0.06
+    noise: tuple[str, ...] = ()
+    rirs: tuple[str, ...] = ()
+    teacher: str = ""
+    teacher_cache: str = ""
+    delay_frames: int = 4
+    stages: tuple[Stage, ...] = (Stage(),)
+    batch_seconds: float = 120.0
+    learning_rate: float = 2e-3
+    warmup: int = 200
+    weight_decay: float = 1e-2
+    clip_gradient: float = 5.0
+    seed: int = 0
+    workers: int = 1
+    threads: int = 2
+    device: str = "auto"
+    checkpoint_every: int = 250
+    validate_every: int = 500
+    snr_db: tuple[float, ...] = (0.0, 25.0)
+    noise_probability: float = 0.6
+    rir_probability: float = 0.25
+    sizes: EncoderSizes = EncoderSizes()
+    features: FeatureSettings = FeatureSettings()
+    card: str = ""
+
+
+def read_config(path: str | Path) -> Config:
+    """A run from its TOML file; relative paths inside it are seen from the working folder.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key, a value of the wrong type or out of range.
+    """
+    values = read_toml(path)
+    config = from_dict(Config, values, str(path))
+    if config.size not in SIZES and "sizes" not in values:
+        raise ConfigError(f"{path}: size = '{config.size}': one of {', '.join(SIZES)}, or give a [sizes] table")
+    if "sizes" not in values:
+        config = dataclasses.replace(config, sizes=SIZES[config.size])
+    if not config.data:
+        raise ConfigError(f"{path}: no [[data]] table: name at least one manifest")
+    if any(stage.distil for stage in config.stages) and not config.teacher:
+        raise ConfigError(f"{path}: a stage distils, but 'teacher' names none: set it, or distil = 0")
+    if not config.stages or min(stage.steps for stage in config.stages) < 1:
+        raise ConfigError(f"{path}: stages: each needs at least one step")
+    wrong = out_of_range(config)
+    if wrong:
+        raise ConfigError(f"{path}: {wrong}")
+    return config
+
+
+def out_of_range(config: Config) -> str:
+    """The first setting that cannot work, with what it must be; empty if there is none."""
+    positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
+    shares = ("noise_probability", "rir_probability")
+    rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]
+    rules += [(name, getattr(config, name) >= 0, "0 or more") for name in ("warmup", "workers", "delay_frames")]
+    rules += [(name, 0 <= getattr(config, name) <= 1, "from 0 to 1") for name in shares]
+    rules += [
+        ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
+        ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
+        ("device", config.device.partition(":")[0] in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
+    ]
+    for name, fine, must in rules:
+        if not fine:
+            return f"{name} = {getattr(config, name)}: must be {must}"
+    if config.features.mels != config.sizes.mels:
+        return f"mels are {config.features.mels} in features, {config.sizes.mels} in sizes: must be equal"
+    return ""
