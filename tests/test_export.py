@@ -10,10 +10,13 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from wakeword import Detector, export  # noqa: E402
-from wakeword.checkpoint import read_meta  # noqa: E402
+from wakeword.checkpoint import (
+    read_meta,  # noqa: E402
+    rewrite_onnx_meta,  # noqa: E402
+)
 from wakeword.detector import load_onnx  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
-from wakeword.export import compare, export_onnx, set_onnx_meta  # noqa: E402
+from wakeword.export import compare, export_onnx  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
@@ -79,7 +82,7 @@ def test_only_a_trained_model_is_exported(model_files, tmp_path):
 def test_meta_is_changed_in_place_and_the_graph_stays(model_files, tmp_path, speech_like):
     path = tmp_path / "m.onnx"
     path.write_bytes(model_files[1].read_bytes())
-    set_onnx_meta(path, {"threshold": 0.75, "note": "é"})
+    rewrite_onnx_meta(path, {"threshold": 0.75, "note": "é"})
     detector = Detector.load(path)
     assert (detector.threshold, detector.info["note"], detector.phrase) == (0.75, "é", "hello")
     samples = speech_like(2, 1)

@@ -104,6 +104,21 @@ def rewrite_meta(path: str | Path, changes: dict) -> None:
         temporary.write_bytes(struct.pack("<Q", len(text)) + text + weights)
 
 
+def rewrite_onnx_meta(path: str | Path, changes: dict) -> None:
+    """Change entries of an exported model's meta, in place.
+
+    Raises:
+        WakewordError: the onnx package is not installed.
+    """
+    onnx = require("onnx")
+    proto = onnx.load(str(path))
+    for entry in proto.metadata_props:
+        if entry.key == "wakeword":
+            entry.value = json.dumps({**json.loads(entry.value), **changes})
+    with replacing(path) as temporary:
+        temporary.write_bytes(proto.SerializeToString())
+
+
 def optimizer_tensors(optimizer) -> dict:
     """An optimizer's moments as named tensors, for `save`."""
     torch = require("torch")

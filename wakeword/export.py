@@ -185,18 +185,3 @@ def compare(model: WakeModel, path: Path, blocks: int = 40) -> float:
             logits, model_state = model.step(torch.from_numpy(features), model_state)
         worst = max(worst, float(np.abs(torch.sigmoid(logits)[0].numpy() - posterior).max()))
     return worst
-
-
-def set_onnx_meta(path: str | Path, changes: dict) -> None:
-    """Change entries of an exported model's meta, in place.
-
-    Raises:
-        WakewordError: the onnx package is not installed.
-    """
-    onnx = require("onnx")
-    proto = onnx.load(str(path))
-    for entry in proto.metadata_props:
-        if entry.key == "wakeword":
-            entry.value = json.dumps({**json.loads(entry.value), **changes})
-    with replacing(path) as temporary:
-        temporary.write_bytes(proto.SerializeToString())

@@ -16,7 +16,7 @@ import numpy as np
 from wakeword.audio import StreamResampler
 from wakeword.errors import WakewordError
 
-BLOCK_S = 0.04
+BLOCK_S = 0.08
 HELD_S = 10.0
 LOST_AFTER_S = 3.0
 SILENCE_S = 10.0

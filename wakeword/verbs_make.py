@@ -1,0 +1,121 @@
+"""The verbs that make: corpora and clips, an acoustic model, a detector."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from wakeword.cli import bar, json_flag, show, verb
+
+
+def _data_prep(module: str) -> tuple[Callable, Callable]:
+    def load():
+        return importlib.import_module(f"data_prep.{module}")
+
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        load().add_arguments(parser)
+        if not any("--json" in action.option_strings for action in parser._actions):
+            json_flag(parser)
+
+    return arguments, lambda args: show(load().run(args), args.json)
+
+
+for _name, _module, _help, _example in (
+    ("prepare", "command", "A corpus on disk, or fetched, to a manifest", "prepare librispeech LibriSpeech manifests"),
+    ("record", "record", "Record clips of your phrase, guided", 'record "hey computer" clips/ -n 30'),
+    (
+        "synthesise",
+        "synthesise",
+        "Clips of a phrase in many synthetic voices",
+        'synthesise "hey computer" clips/ -n 500',
+    ),
+):
+    verb(_name, _help, f"wakeword {_example}", _data_prep(_module)[0])(_data_prep(_module)[1])
+
+
+def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml")
+    parser.add_argument("--steps", type=int, help="stop after this many steps in all, with a checkpoint to resume from")
+    json_flag(parser)
+
+
+@verb(
+    "pretrain",
+    "Pretrain an acoustic model: distillation and CTC; resumes",
+    "wakeword pretrain recipes/pretrain/base.toml",
+    _pretrain_arguments,
+)
+def _pretrain(args) -> None:
+    from wakeword.errors import require
+
+    require("torch")
+    from wakeword.pretrain import pretrain
+    from wakeword.pretrain_config import read_config
+
+    path = pretrain(read_config(args.config), args.steps)
+    show({"acoustic": str(path), **json.loads(path.with_suffix(".json").read_text())}, args.json)
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--phrase", required=True, help="what the clips say")
+    parser.add_argument(
+        "--positives", nargs="+", required=True, metavar="PATH", help="clips: folders, files, manifests"
+    )
+    parser.add_argument("--negatives", nargs="+", default=[], metavar="PATH", help="speech without the phrase")
+    parser.add_argument("--noise", nargs="+", default=[], metavar="PATH", help="noise to mix in")
+    parser.add_argument("--rir", nargs="+", default=[], metavar="PATH", help="room impulse responses")
+    parser.add_argument("--acoustic", default="base", help="base, micro, or the file of an acoustic model (base)")
+    parser.add_argument("--unfreeze", default="auto", help="auto, none, all, or how many top blocks (auto)")
+    parser.add_argument("--budget", default="0.5 per h", help="false alarms to calibrate for (0.5 per h)")
+    parser.add_argument("--depth", type=int, default=4, help="new layers before the output node; 0: none (4)")
+    parser.add_argument("--steps", type=int, default=1000, help="training steps (1000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--output", required=True, metavar="FILE.wakeword")
+    json_flag(parser)
+
+
+@verb(
+    "train",
+    "Train a detector for a phrase from clips of it",
+    "wakeword train --phrase computer --positives clips/ --negatives speech/ --noise noise/ --output computer.wakeword",
+    _train_arguments,
+)
+def _train(args) -> None:
+    from wakeword.errors import require
+
+    require("torch")
+    from wakeword.train import TrainConfig, train
+
+    given = {key: value for key, value in vars(args).items() if key in TrainConfig.__dataclass_fields__}
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    trained = train(TrainConfig(**given), bar())
+    estimate = trained.estimate
+    low, high = estimate["miss_rate_interval"]
+    lines = [
+        f"{trained.path}: '{args.phrase}' on {args.acoustic}; {trained.unfrozen}",
+        f"first estimate, clean: missed {estimate['missed']} of {estimate['clips']} held-out clips "
+        f"(95 % interval {low:.1%} to {high:.1%})",
+    ]
+    if trained.calibration:
+        calibration = trained.calibration
+        lines.append(
+            f"threshold {calibration.threshold:.4f}: {calibration.fa_per_hour_observed:.2f} false alarms per hour on "
+            f"{calibration.hours:.2f} h of held-out negatives. {calibration.note}"
+        )
+    else:
+        lines.append("threshold 0.5, not calibrated: give --negatives, or run 'wakeword calibrate'")
+    lines += [trained.skipped.summary()] if len(trained.skipped) else []
+    report = {
+        "model": str(trained.path),
+        "unfrozen": trained.unfrozen,
+        "estimate": estimate,
+        "calibration": dataclasses.asdict(trained.calibration) if trained.calibration else None,
+        "skipped": trained.skipped.reasons,
+    }
+    show(report, args.json, "\n".join(lines))
