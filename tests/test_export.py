@@ -10,10 +10,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from wakeword import Detector, export  # noqa: E402
-from wakeword.checkpoint import (
-    read_meta,  # noqa: E402
-    rewrite_onnx_meta,  # noqa: E402
-)
+from wakeword.checkpoint import read_meta, rewrite_onnx_meta  # noqa: E402
 from wakeword.detector import load_onnx  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
 from wakeword.export import compare, export_onnx  # noqa: E402
