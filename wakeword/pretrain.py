@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import lhotse
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,6 +57,42 @@ def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, confi
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
     checkpoint.load_optimizer(optimizer, tensors)
     return Progress(**meta["progress"])
+
+
+@torch.no_grad()
+def settle(model: AcousticModel, training, config: Config, device: torch.device) -> None:
+    """Measure the normalisation's means and variances anew, over `settle_batches` batches of training audio.
+
+    While training they are averages over the last ten batches or so, which may all be of one corpus or length ("precise
+    batch normalisation", Wu and Johnson 2021, https://arxiv.org/abs/2105.07576).
+    """
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    if not config.settle_batches:
+        return
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+    model.train()
+    order = np.random.default_rng(config.seed).permutation(len(training))
+    mixed = lhotse.CutSet.from_cuts(training[int(index)] for index in order[: 60 * config.settle_batches])
+    dataset = Utterances(config.features, augmentation_of(config), config.seed, epoch=2**31 - 1)
+    loader = batches(mixed, dataset, config.batch_seconds, workers=config.workers)
+    for _, batch in zip(range(config.settle_batches), loader, strict=False):
+        if batch:
+            model.encoder(batch["features"].to(device))
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+def augmentation_of(config: Config) -> Augmentation:
+    """The run's augmentation, its recordings read."""
+    return Augmentation(
+        noise_probability=config.noise_probability,
+        snr_db=config.snr_db,
+        rir_probability=config.rir_probability,
+        noise=read_recordings(config.noise),
+        rirs=read_recordings(config.rirs),
+    )
 
 
 def to_device(batch: dict, device: torch.device) -> dict:
@@ -142,6 +180,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     ):
         run(model, optimizer, training, validation, config, progress, last, device, log, bar, latest, frozen_config)
 
+    settle(model, training, config, device)
     result = validate(model, validation, config, device, limit=10**6) if len(validation) else {}
     card = card_of(config, training, validation, progress, result)
     save_acoustic(Path(config.output), model, config.features, card)
@@ -150,13 +189,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
 
 def run(model, optimizer, training, validation, config, progress, last, device, log, bar, latest, frozen) -> None:
     """Train until step `last`, epoch after epoch; `progress` is always where the next batch begins."""
-    augmentation = Augmentation(
-        noise_probability=config.noise_probability,
-        snr_db=config.snr_db,
-        rir_probability=config.rir_probability,
-        noise=read_recordings(config.noise),
-        rirs=read_recordings(config.rirs),
-    )
+    augmentation = augmentation_of(config)
     total = sum(stage.steps for stage in config.stages)
     model.train()
     began, heard = time.monotonic(), progress.seconds

@@ -41,6 +41,7 @@ class Config:
     learning_rate: float = 2e-3
     warmup: int = 200
     weight_decay: float = 1e-2
+    settle_batches: int = 200
     clip_gradient: float = 5.0
     seed: int = 0
     workers: int = 1
