@@ -71,6 +71,7 @@ def config(corpus, tmp_path):
         workers=0,
         threads=1,
         device="cpu",
+        settle_batches=2,
         checkpoint_every=5,
         validate_every=12,
         noise=(str(corpus),),
@@ -189,8 +190,30 @@ def test_training_learns_and_writes_what_it_says(config):
     assert right >= 3
 
 
+def test_the_normalisation_is_measured_anew_over_training_audio(config):
+    """Its last batches leave it wherever they were; afterwards it is that of the corpus, and nothing else changed."""
+    loose, settled = (
+        weights(
+            pretrain.pretrain(
+                dataclasses.replace(config, settle_batches=count, output=f"{config.output}.{count}"), max_steps=3
+            )
+        )
+        for count in (0, 4)
+    )
+    for name in loose:
+        measured = name.endswith(("running_mean", "running_var"))
+        assert measured or name.endswith("num_batches_tracked") or torch.equal(loose[name], settled[name]), name
+        if measured:
+            # After three steps the loose ones are still near their start (0 and 1), with a momentum of a tenth.
+            assert not torch.equal(loose[name], settled[name]), name
+    again = pretrain.pretrain(
+        dataclasses.replace(config, settle_batches=4, output=f"{config.output}.again"), max_steps=3
+    )
+    assert equal(weights(again), settled)
+
+
 def test_the_written_weights_are_those_trained_to_half_precision(config):
-    path = pretrain.pretrain(config, max_steps=3)
+    path = pretrain.pretrain(dataclasses.replace(config, settle_batches=0), max_steps=3)
     trained = {
         name.removeprefix("model/"): tensor
         for name, tensor in weights(Path(config.folder) / "training.safetensors").items()

@@ -26,6 +26,9 @@ from wakeword.objectives import learning_rate, losses, stage_at
 from wakeword.pretrain_config import Config, Stage
 from wakeword.teacher import cache_teacher
 
+UNBINDING = dict(card="", output="", folder="", threads=0, workers=0, device="", settle_batches=0)
+"""Settings that may change while a run is interrupted: the steps do not depend on them."""
+
 
 @dataclass
 class Progress:
@@ -167,7 +170,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
 
     model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    frozen_config = dataclasses.asdict(dataclasses.replace(config, card="", threads=0, workers=0, device=""))
+    frozen_config = dataclasses.asdict(dataclasses.replace(config, **UNBINDING))
     latest = folder / "training.safetensors"
     progress = resume(latest, model, optimizer, frozen_config) if latest.exists() else Progress()
 

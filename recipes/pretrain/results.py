@@ -31,12 +31,12 @@ def read_log(path: Path) -> list[dict]:
 def table(size: str, log: list[dict], card: dict) -> list[str]:
     """The held-out speakers over the run."""
     checks = [row for row in log if "held_out" in row]
+    speech = sum(corpus["hours"] for corpus in card["data"].values())
     lines = [
         f"## {size}",
         "",
         f"{card['parameters'] / 1e6:.2f} M parameters, {card['hours_heard']} h of audio heard in {card['steps']} "
-        f"steps; {sum(corpus['hours'] for corpus in card['data'].values()):.1f} h of speech, {card['held_out_hours']} h of "
-        "held-out speakers.",
+        f"steps; {speech:.1f} h of speech, {card['held_out_hours']} h of held-out speakers.",
         "",
         "| step | distillation loss | CTC loss | character error rate |",
         "|---|---|---|---|",
@@ -73,12 +73,13 @@ def main() -> int:
         "# The first acoustic models",
         "",
         "Written by `python recipes/pretrain/results.py` from the logs of `wakeword pretrain",
-        "recipes/pretrain/base.toml` and `micro.toml`: teacher Whisper tiny.en, its distillation, then CTC beside it at a",
-        "low weight. One seed; both ran at once, one thread each, on a two-core machine without an accelerator. The rows",
-        "are on at most 400 held-out utterances, clean, with the normalisation as it was in training (its statistics follow",
-        "the last batches, so they jump); the last row is on all of them, after the statistics were measured anew over",
-        "200 batches: the model that ships. The character error rates say that the CTC layer is no recognizer yet. What",
-        "the encoder is worth under a wake head: ../one_hour/RESULTS.md.",
+        "recipes/pretrain/base.toml` and `micro.toml`: teacher Whisper tiny.en, its distillation, then CTC",
+        "beside it at a low weight. One seed; both ran at once, one thread each, on a two-core machine",
+        "without an accelerator. The rows are on at most 400 held-out utterances, clean, with the",
+        "normalisation as it was in training (its statistics follow the last batches, so they jump); the last",
+        "row is on all of them, after the statistics were measured anew over 200 batches: the model that",
+        "ships. The character error rates say that the CTC layer is no recognizer yet. What the encoder is",
+        "worth under a wake head: ../one_hour/RESULTS.md.",
         "",
     ]
     try:
