@@ -122,9 +122,10 @@ def test_the_microphone_hears_what_the_loudspeaker_plays(clips, exported, tmp_pa
                     break
             assert listener.poll() is None, listener.stderr.read()
         finally:
-            listener.send_signal(signal.SIGINT)
-            listener.wait(timeout=20)
+            listener.send_signal(signal.SIGTERM)
+            ended = listener.wait(timeout=20)
             reader.join(timeout=10)
+    assert ended == 0 and f"{len(lines)} hit(s)" in listener.stderr.read()
     assert len(lines) >= 6, f"{len(lines)} hits of 8"
     assert {line["phrase"] for line in lines} == {"computer"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -150,12 +151,22 @@ def _listen(args) -> None:
     def status(line: str) -> None:
         print(f"wakeword: {line}", file=sys.stderr, flush=True)
 
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    # Both are the usual end of a listener. Set here, since a shell starts background jobs with SIGINT ignored.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     count = 0
-    for hit in listen(detectors, device, None if raw else args.file, raw, status):
-        count += 1
-        text = f"{hit.time_s:9.2f} s  {hit.phrase}  {hit.score:.3f}"
-        show(dataclasses.asdict(hit), args.json, text)
-        sys.stdout.flush()
+    try:
+        for hit in listen(detectors, device, None if raw else args.file, raw, status):
+            count += 1
+            show(dataclasses.asdict(hit), args.json, f"{hit.time_s:9.2f} s  {hit.phrase}  {hit.score:.3f}")
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     status(f"{count} hit(s)")
 
 
