@@ -222,6 +222,19 @@ def test_a_wav_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
         assert len(read_audio(path)) == SAMPLE_RATE
 
 
+def test_a_wav_cut_off_in_its_samples(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tone(SAMPLE_RATE), SAMPLE_RATE)
+    path.write_bytes(path.read_bytes()[:20000])
+    fails(path, "truncated")
+
+
+def test_float_samples_far_beyond_full_scale(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tone(SAMPLE_RATE) * 1e30, SAMPLE_RATE, subtype="FLOAT")
+    fails(path, "scale them")
+
+
 @quick
 @given(st.sampled_from(["wav", "flac", "ogg", "mp3"]), st.integers(0, 3000), st.binary(max_size=40), st.booleans())
 def test_mangled_files_give_audio_or_one_line(tmp_path: Path, suffix: str, at: int, junk: bytes, cut: bool) -> None:

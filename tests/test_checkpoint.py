@@ -372,3 +372,15 @@ def test_no_parsed_table_raises_anything_else(kind, values):
     for entry in dataclasses.fields(kind):
         value, wanted = getattr(made, entry.name), type(getattr(kind(), entry.name))
         assert type(value) is wanted, f"{entry.name} = {value!r}"
+
+
+def test_a_device_is_not_replaced_by_a_file(tmp_path):
+    import os
+
+    from wakeword.files import replacing
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(WakewordError, match="no regular file"), replacing(pipe) as temporary:
+        temporary.write_bytes(b"x")
+    assert not pipe.is_file() and [entry.name for entry in tmp_path.iterdir()] == ["pipe"]

@@ -25,6 +25,9 @@ FULL_SCALE = 0.999
 CLIPPED_MOST = 0.05
 
 
+LOUDEST = 100.0  # 40 dB over full scale: no float recording means that
+
+
 @dataclass(frozen=True)
 class AudioQuality:
     """Level of a clip: peak and RMS in dB relative to full scale, and the fraction of samples at full scale."""
@@ -148,6 +151,8 @@ def _resampled(path: str | os.PathLike, start_s: float = 0.0, duration_s: float 
     for rate, block in decoded_blocks(path, start_s, duration_s):
         if not np.isfinite(block).all():
             raise AudioError(f"{path}: holds samples that are NaN or infinite: export it again")
+        if np.abs(block).max(initial=0) > LOUDEST:
+            raise AudioError(f"{path}: float samples far beyond full scale (1.0): scale them to [-1, 1]")
         if resampler is None:
             resampler = StreamResampler(rate, block.shape[1])
         piece = resampler.process(block)

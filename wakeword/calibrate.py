@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FRAME_S = 0.04
 FIT_PEAKS = 50  # peaks that the tail's slope is taken from, at most
 FIT_LEAST = 10
+LEAST_HOURS = 1 / 60
 LOGIT_EDGE = 1e-7  # float32 cannot tell higher posteriors from 1
 
 UNIT_HOURS = {"s": 1 / 3600, "min": 1 / 60, "m": 1 / 60, "h": 1.0, "hr": 1.0, "d": 24.0, "w": 168.0}
@@ -143,13 +144,18 @@ def calibrate(
     The detector's threshold is left as it is. Use negatives that neither trained the model nor will test it.
 
     Raises:
-        WakewordError: a malformed budget, or no negative that could be read.
+        WakewordError: a malformed budget, or less than a minute of negatives that could be read.
     """
     fa_per_hour, skipped = parse_budget(budget), Skipped()
     pieces = negative_stream(negatives, skipped=skipped)
     track, _ = score_stream(detector, pieces, len(negatives), progress, "negatives")
     if track.hours <= 0:
         raise WakewordError(f"no negatives to calibrate with: {skipped.summary() or 'none given'}")
+    if track.hours < LEAST_HOURS:
+        raise WakewordError(
+            f"only {track.hours * 3600:.0f} s of negatives to calibrate with: give a minute at least, and better hours"
+            + (f" ({skipped.summary()})" if skipped else "")
+        )
     found = choose_threshold([track.score], track.hours, fa_per_hour, detector.refractory_s)
     found.skipped = len(skipped)
     found.note = "; ".join(filter(None, [found.note, skipped.summary()]))

@@ -43,6 +43,8 @@ def decoded_blocks(
         with open(path, "rb") as file:
             if duration_s is None and not start_s and not _ogg_whole(file):
                 raise AudioError(f"{path}: damaged (an Ogg page fails its checksum): copy or record it again")
+            if _wav_cut_off(file, path.stat().st_size):
+                raise AudioError(f"{path}: truncated (shorter than its WAV header says): copy or record it again")
     except FileNotFoundError as error:
         raise AudioError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
@@ -54,6 +56,26 @@ def decoded_blocks(
         return
     with file:
         yield from _by_libsndfile(path, file, start_s, duration_s)
+
+
+def _wav_cut_off(file: BinaryIO, size: int) -> bool:
+    """Whether the data chunk of a RIFF WAVE file reaches beyond the file's end, which libsndfile passes over.
+
+    A data chunk of no known length (0, or about 2 or 4 GiB, as programs that write to a pipe leave it) is no fault.
+    """
+    file.seek(0)
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return False
+    position = 12
+    while len(chunk := file.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little")
+        position += 8
+        if chunk[:4] == b"data":
+            return 0 < length < 2**31 - 2**16 and position + length > size
+        position += length + length % 2
+        file.seek(position)
+    return False
 
 
 def _by_libsndfile(

@@ -16,9 +16,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path` (same suffix); rename it to `path` when the block ends without an error.
 
     Raises:
-        WakewordError: the folder cannot be written or the disk is full; `path` is then as it was.
+        WakewordError: the folder cannot be written, the disk is full, or `path` is a folder or a device; `path` is
+            then as it was.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        # A rename would put a file in the place of a device or a folder.
+        raise WakewordError(f"{path}: cannot be written (it is there, and no regular file): choose another place")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,8 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     if len(clips) < FEWEST_CLIPS:
         raise WakewordError(
             f"{', '.join(map(str, config.positives))}: only {len(clips)} usable clip(s) of '{config.phrase}' left to "
-            f"train on beside {len(dev_clips)} held out, {FEWEST_CLIPS} are needed: record more. {skipped.summary()}"
+            f"train on beside {len(dev_clips)} held out, {FEWEST_CLIPS} are needed: record more"
+            + (f" ({skipped.summary()})" if skipped else "")
         )
     heard = (
         without_phrase(in_pieces(for_training(find_clips(config.negatives))), config.phrase) if config.negatives else []
@@ -175,7 +176,12 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     }
     save_wakeword(config.output, model, meta)
     detector = Detector.load(config.output)
-    calibration = calibrate(detector, dev_negatives, parse_budget(config.budget), progress) if dev_negatives else None
+    calibration = None
+    if dev_negatives:
+        try:
+            calibration = calibrate(detector, dev_negatives, config.budget, progress)
+        except WakewordError as error:  # Too little to calibrate on must not lose what was trained.
+            skipped.add("calibration", f"not calibrated: {error}")
     if calibration:
         detector.threshold = meta["threshold"] = calibration.threshold
         meta["calibration"] = dataclasses.asdict(calibration)
