@@ -161,9 +161,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=HERE / "config.toml")
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
+    parser.add_argument("--words", nargs="+", help="only these of the words in the config")
     args = parser.parse_args()
     try:
         config = from_dict(Config, read_toml(args.config), str(args.config))
+        if args.words:
+            config = replace(config, words=tuple(args.words))
         folder = Path(config.folder)
         negatives = chosen(config, config.negatives, folder / "negatives.jsonl.gz")
         test_negatives = chosen(config, config.test_negatives, folder / "test_negatives.jsonl.gz")
