@@ -202,7 +202,7 @@ def text(found: dict) -> str:
     lines += ["CPU seconds for an hour of audio, one thread:", "", markdown(found["speed"]), ""]
     if any(found["memory"]):
         lines += [
-            "The listening process (base install, raw samples in, 40 ms blocks):",
+            "The listening process (base install, raw samples in, blocks as `wakeword listen` takes them):",
             "",
             markdown(found["memory"]),
             "",
