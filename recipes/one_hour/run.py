@@ -126,7 +126,8 @@ def write_results(runs: list[dict], config: Config, path: Path) -> None:
     text = [
         "# Three phrases from the shared clips",
         "",
-        "Written by `python recipes/one_hour/run.py` (config.toml beside it). Even clips train, odd clips test, as",
+        f"Written by `python recipes/one_hour/run.py --words {' '.join(config.words)}` (config.toml beside it).",
+        "Even clips train, odd clips test, as",
         f"one stream, clean and with held-out noise (ESC-10 fold 4, a street) at {config.snr_db:g} dB. False alarms on",
         f"{first['negatives']['hours']:.2f} h of clean audio that no training has heard: {hours}.",
         "Miss rates with 95 % Wilson intervals; delay from the phrase's end (by energy) to the hit, median / 95th",
