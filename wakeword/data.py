@@ -15,6 +15,7 @@ from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
 
 from wakeword import tokens
 from wakeword.augment import Augmentation, augment, mask
+from wakeword.clips import share_of
 from wakeword.errors import ManifestError, Skipped
 from wakeword.features import SAMPLE_RATE, FeatureSettings, log_mel
 
@@ -30,8 +31,7 @@ class Source:
 
 def held_out(speaker: str, fraction: float) -> bool:
     """Whether a speaker is kept from training: decided by a hash of the name, so that no list of corpora moves it."""
-    digest = hashlib.sha256(speaker.encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < fraction
+    return share_of(speaker) < fraction
 
 
 def speaker_of(cut) -> str:

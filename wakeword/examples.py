@@ -11,12 +11,12 @@ import torch
 from wakeword.acoustic import FRAMES_PER_STEP, Encoder
 from wakeword.augment import Augmentation, at_speed, augment, piece_of
 from wakeword.clips import Clip, read_clips
+from wakeword.detector import FRAME_S
 from wakeword.errors import Skipped
 from wakeword.features import SAMPLE_RATE, FeatureSettings, log_mel
 from wakeword.levels import active_span
 from wakeword.transfer import lower
 
-FRAME_S = 0.04
 LATEST_S = 0.28
 """How long after the phrase's end its frames still count as the phrase."""
 UNSURE_S = 0.4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from wakeword import __version__, examples, tokens
 from wakeword.augment import Augmentation, read_recordings
 from wakeword.calibrate import Calibration, calibrate, parse_budget
-from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
+from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
 from wakeword.detector import Detector
 from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.features import FeatureSettings
@@ -68,10 +67,6 @@ class Trained:
     skipped: Skipped
 
 
-def _share(name: str, seed: int) -> float:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big") / 2**64
-
-
 def split_clips(clips: list[Clip], fraction: float, seed: int, fewest: int = 0) -> tuple[list[Clip], list[Clip]]:
     """Clips to train on and clips held out: whole speakers where several are named, else files or parts of them.
 
@@ -81,8 +76,8 @@ def split_clips(clips: list[Clip], fraction: float, seed: int, fewest: int = 0) 
     names = [clip.speaker or str(clip.attributes.get("group", clip.path)) for clip in clips]
     if len(set(names)) < 4:
         names = [f"{clip.path} {clip.start_s}" for clip in clips]
-    ranked = sorted(set(names), key=lambda name: _share(name, seed))
-    count = sum(_share(name, seed) < fraction for name in ranked)
+    ranked = sorted(set(names), key=lambda name: share_of(f"{seed}/{name}"))
+    count = sum(share_of(f"{seed}/{name}") < fraction for name in ranked)
     out = set(ranked[: min(max(count, fewest), len(ranked) - 1)])
     return (
         [clip for clip, name in zip(clips, names, strict=True) if name not in out],
