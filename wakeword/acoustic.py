@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wakeword.errors import ConfigError
-
-FRAMES_PER_STEP = 4
-"""Feature frames (10 ms) for one encoder frame (40 ms): a step takes a multiple of these."""
+from wakeword.features import FRAME_S, FRAMES_PER_STEP
 
 
 @dataclass(frozen=True)
@@ -129,12 +127,12 @@ class Encoder(nn.Module):
         linear, norm = self.stem
         x = torch.relu(normalised(norm, linear(features.reshape(batch, frames // 2, 2 * mels))))
         linear, norm = self.widen
-        return torch.relu(normalised(norm, linear(x.reshape(batch, frames // 4, linear.in_features))))
+        return torch.relu(normalised(norm, linear(x.reshape(batch, frames // FRAMES_PER_STEP, linear.in_features))))
 
     @property
     def receptive_field_s(self) -> float:
         """Seconds of audio that one output frame can depend on."""
-        return 0.04 * (1 + 2 * sum(self.sizes.dilations[: self.sizes.taps[-1]])) + 0.015
+        return FRAME_S * (1 + 2 * sum(self.sizes.dilations[: self.sizes.taps[-1]])) + 0.015
 
 
 class AcousticModel(nn.Module):

@@ -7,7 +7,13 @@ from functools import lru_cache
 
 import numpy as np
 
-SAMPLE_RATE = 16000
+from wakeword.audio import SAMPLE_RATE
+
+FRAMES_PER_STEP = 4
+"""Feature frames (10 ms) in one encoder frame: a step of the encoder takes a multiple of these."""
+
+FRAME_S = 0.04
+"""Seconds of audio in one encoder frame, and so between two scores."""
 
 
 @dataclass(frozen=True)

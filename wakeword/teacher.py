@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from wakeword.errors import Skipped, WakewordError, require
+from wakeword.features import FRAME_S, SAMPLE_RATE
 from wakeword.files import replacing
 
-FRAME_S = 0.04
 WINDOW_S = 30.0
+"""Seconds of audio that the teacher takes at once (Whisper's)."""
+
 GAP_S = 0.32
-SAMPLE_RATE = 16000
+"""Seconds of silence between utterances that share a window, so that they do not run into one another."""
 
 
 @dataclass(frozen=True)
