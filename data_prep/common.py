@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -61,6 +62,11 @@ def audio_files(src: Path) -> list[Path]:
     """Every audio file below `src`, sorted by path; hidden files and folders are left out."""
     found = (p for p in src.rglob("*") if p.suffix in AUDIO_SUFFIXES and p.is_file())
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(src).parts))
+
+
+def file_key(path: Path, src: Path) -> str:
+    """What a file is called inside its corpus: its path below `src` without the suffix, in word characters and "-"."""
+    return re.sub(r"\W+", "-", path.relative_to(src).with_suffix("").as_posix())
 
 
 def find_audio(listed: Path) -> Path | None:

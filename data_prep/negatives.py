@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+from data_prep.common import Prepared, Utterance, audio_files, file_key, folder, write_manifest
 
 REMEDY = "give a folder that holds recordings without the wake word"
 
@@ -31,9 +30,7 @@ def prepare_negatives(
     src = folder(src, REMEDY)
     utterances = []
     for path in audio_files(src):
-        inside = path.relative_to(src)
-        key = re.sub(r"\W+", "-", inside.with_suffix("").as_posix())
-        known = speaker_folders and inside.parent.name
-        who = f"{name}-{inside.parent.name}" if known else None
-        utterances.append(Utterance(key, path, None, who, language, custom={"split": split}))
+        place = path.relative_to(src).parent.name
+        who = f"{name}-{place}" if speaker_folders and place else None
+        utterances.append(Utterance(file_key(path, src), path, None, who, language, custom={"split": split}))
     return write_manifest(name, utterances, out, licence, src, piece_s=piece_s)

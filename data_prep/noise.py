@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+from data_prep.common import Prepared, Utterance, audio_files, file_key, folder, write_manifest
 from data_prep.download import Archive, download
 
 REMEDY = "give a folder that holds noise recordings (a folder a kind)"
@@ -59,11 +59,9 @@ def prepare_noise(
     src = folder(src, REMEDY)
     utterances = []
     for path in audio_files(src):
-        inside = path.relative_to(src)
-        custom: dict[str, str | int] = {"split": "train", "kind": (src / inside).parent.name}
+        custom: dict[str, str | int] = {"split": "train", "kind": path.parent.name}
         if match := ESC_NAME.fullmatch(path.stem):
             fold = int(match[1])
             custom |= {"fold": fold, "split": "test" if fold == test_fold else "train"}
-        key = re.sub(r"\W+", "-", inside.with_suffix("").as_posix())
-        utterances.append(Utterance(key, path, custom=custom, speech=False))
+        utterances.append(Utterance(file_key(path, src), path, custom=custom, speech=False))
     return write_manifest(name, utterances, out, licence, src, piece_s=piece_s)

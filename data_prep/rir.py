@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+from data_prep.common import Prepared, Utterance, audio_files, file_key, folder, write_manifest
 from data_prep.download import Archive, download
 
 # T. Ko et al., "A study on data augmentation of reverberant speech for robust speech recognition", ICASSP 2017.
@@ -34,8 +33,6 @@ def prepare_rir(src: str | Path, out: str | Path, name: str = "rir", licence: st
         ManifestError: no audio below `src`.
     """
     src = folder(src, REMEDY)
-    utterances = []
-    for path in audio_files(src):
-        key = re.sub(r"\W+", "-", path.relative_to(src).with_suffix("").as_posix())
-        utterances.append(Utterance(key, path, custom={"split": "train", "kind": "rir"}, speech=False))
+    custom: dict[str, str | int] = {"split": "train", "kind": "rir"}
+    utterances = [Utterance(file_key(path, src), path, custom=custom, speech=False) for path in audio_files(src)]
     return write_manifest(name, utterances, out, licence, src)
