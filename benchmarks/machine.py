@@ -1,11 +1,16 @@
-"""What a benchmark ran on, for the head of its report."""
+"""What a benchmark ran on, and its report: printed, and written where the user wants it."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+
+from wakeword.files import replacing
 
 
 def machine() -> dict:
@@ -30,6 +35,29 @@ def cpu_model() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `publish` reads."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--output", type=Path, metavar="FILE.md", help="also write the tables there")
+
+
+def publish(found: dict, text: Callable[[dict], str], options: argparse.Namespace) -> None:
+    """Print a report as JSON or as `text` makes Markdown of it; the Markdown also goes to `options.output`, if given.
+
+    Raises:
+        WakewordError: that file cannot be written; the report is printed by then.
+    """
+    print(json.dumps(found, indent=2) if options.json else text(found), flush=True)
+    if options.output:
+        with replacing(options.output) as temporary:
+            temporary.write_text(text(found), encoding="utf-8")
+
+
+def about(found: dict) -> str:
+    """The report's first line, from what `machine` found."""
+    return "Machine: " + ", ".join(f"{name} {value}" for name, value in found.items())
 
 
 def markdown(rows: list[dict]) -> str:

@@ -19,7 +19,6 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse  # noqa: E402
 import dataclasses  # noqa: E402
 import importlib.util  # noqa: E402
-import json  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
@@ -27,7 +26,7 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 from listening import listening_memory, sound  # noqa: E402
-from machine import machine, markdown  # noqa: E402
+from machine import about, add_outputs, machine, markdown, publish  # noqa: E402
 
 from wakeword import Detector, WakewordError, features  # noqa: E402
 from wakeword.detector import open_onnx  # noqa: E402
@@ -198,7 +197,7 @@ def report(
 
 def text(found: dict) -> str:
     """The report as Markdown."""
-    lines = ["Machine: " + ", ".join(f"{name} {value}" for name, value in found["machine"].items()), ""]
+    lines = [about(found["machine"]), ""]
     lines += ["CPU seconds for an hour of audio, one thread:", "", markdown(found["speed"]), ""]
     if any(found["memory"]):
         lines += [
@@ -217,8 +216,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the stream that is timed")
     parser.add_argument("--repeats", type=int, default=5, help="rounds, of which the least counts")
     parser.add_argument("--memory-seconds", type=float, default=600.0, help="stream of the listening process")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--output", type=Path, metavar="FILE.md", help="also write the tables there")
+    add_outputs(parser)
     options = parser.parse_args()
     if any(ms < 40 or ms % 40 or ms > 1000 * options.seconds for ms in options.blocks):
         parser.error("--blocks: multiples of 40 ms, the encoder's frame, and no longer than the stream")
@@ -229,11 +227,9 @@ def main() -> None:
             if len({path.stem for path in paths}) < len(paths):
                 parser.error("--model: the files need different names")
             found = report(paths, options.blocks, options.seconds, options.repeats, options.memory_seconds, folder)
+            publish(found, text, options)
         except WakewordError as error:
             parser.exit(2, f"{error}\n")
-    print(json.dumps(found, indent=2) if options.json else text(found))
-    if options.output:
-        options.output.write_text(text(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import io
-import json
 import random
 import tempfile
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from machine import machine, markdown
+from machine import about, add_outputs, machine, markdown, publish
 
 from wakeword import WakewordError, pretrain, tokens
 from wakeword.acoustic import AcousticModel
@@ -136,9 +135,8 @@ def report(config: Config, steps: int, scratch: Path) -> dict:
 
 def text(found: dict) -> str:
     """The report as Markdown."""
-    about = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
     run = f"`{found['size']}`, {found['threads']} thread(s) for the step, {found['workers']} worker(s) for the data:"
-    return f"Machine: {about}\n\nPretraining {run}\n\n{markdown(found['training'])}\n"
+    return f"{about(found['machine'])}\n\nPretraining {run}\n\n{markdown(found['training'])}\n"
 
 
 def main() -> None:
@@ -147,8 +145,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="steps that are timed")
     parser.add_argument("--threads", type=int, help="instead of the configuration's")
     parser.add_argument("--workers", type=int, help="instead of the configuration's")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--output", type=Path, metavar="FILE.md", help="also write the table there")
+    add_outputs(parser)
     options = parser.parse_args()
     if options.steps < 1:
         parser.error("--steps: 1 or more")
@@ -158,11 +155,9 @@ def main() -> None:
             changes = {name: getattr(options, name) for name in ("threads", "workers")}
             config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
             found = report(config, options.steps, Path(scratch))
+            publish(found, text, options)
         except WakewordError as error:
             parser.exit(2, f"{error}\n")
-    print(json.dumps(found, indent=2) if options.json else text(found))
-    if options.output:
-        options.output.write_text(text(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

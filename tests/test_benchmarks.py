@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
+
+from wakeword.errors import WakewordError  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 CONFIG = """
@@ -105,6 +108,18 @@ def test_a_mistake_is_one_line(arguments):
     done = bench("speed.py", *arguments, "--seconds", 1)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert arguments[1].split(".")[0] in done.stderr or "40 ms" in done.stderr
+
+
+def test_a_report_that_cannot_be_written_is_printed_first(module, tmp_path, capsys):
+    machine = module("machine")
+    options = argparse.Namespace(json=True, output=tmp_path)
+    with pytest.raises(WakewordError, match="cannot be written"):
+        machine.publish({"machine": machine.machine()}, lambda found: machine.about(found["machine"]), options)
+    assert json.loads(capsys.readouterr().out)["machine"]["cores"]
+    options = argparse.Namespace(json=False, output=tmp_path / "report.md")
+    machine.publish({"machine": {"cpu": "z80", "cores": 1}}, lambda found: machine.about(found["machine"]), options)
+    assert options.output.read_text() == "Machine: cpu z80, cores 1"
+    assert capsys.readouterr().out == "Machine: cpu z80, cores 1\n"
 
 
 def test_training_is_measured_without_touching_the_run(write_corpus, speech_like, tmp_path):
