@@ -13,7 +13,14 @@ from wakeword.features import FRAME_S, FRAMES_PER_STEP
 
 @dataclass(frozen=True)
 class EncoderSizes:
-    """The encoder's dimensions; stored with its weights, so that a file alone rebuilds it."""
+    """The encoder's dimensions; stored with its weights, so that a file alone rebuilds it.
+
+    `dilations` has an entry a block, in encoder frames; `taps` are the blocks, counted from 1 in rising order, that a
+    wake head hears. The last block is one of them: CTC reads it, and blocks above the last tap would serve nobody.
+
+    Raises:
+        ConfigError: a dimension below 1, or taps that are not so.
+    """
 
     mels: int = 48
     stem: int = 128
@@ -24,12 +31,16 @@ class EncoderSizes:
     def __post_init__(self):
         object.__setattr__(self, "dilations", tuple(self.dilations))
         object.__setattr__(self, "taps", tuple(self.taps))
-        if not self.taps or list(self.taps) != sorted(set(self.taps)) or not 1 <= self.taps[0] <= self.taps[-1]:
-            raise ConfigError(f"taps = {list(self.taps)}: name blocks in rising order, the first is 1")
         if min(self.mels, self.stem, self.channels, *self.dilations, 1) < 1:
             raise ConfigError("mels, stem, channels and dilations must be 1 or more")
-        if self.taps[-1] > len(self.dilations):
-            raise ConfigError(f"taps = {list(self.taps)}: there are only {len(self.dilations)} blocks")
+        blocks = len(self.dilations)
+        rising = list(self.taps) == sorted(set(self.taps))
+        # A wake head would never hear blocks above the last tap: they would only cost time.
+        if not self.taps or not rising or self.taps[0] < 1 or self.taps[-1] != blocks:
+            raise ConfigError(
+                f"taps = {list(self.taps)}: name blocks in rising order, from 1 on, and the last of them, "
+                f"{blocks} (as many as there are dilations)"
+            )
 
 
 SIZES = {
