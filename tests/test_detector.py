@@ -16,7 +16,7 @@ from hypothesis import strategies as st  # noqa: E402
 from wakeword import Detector, Hit, checkpoint  # noqa: E402
 from wakeword.acoustic import SIZES  # noqa: E402
 from wakeword.audio import read_audio  # noqa: E402
-from wakeword.errors import ModelError  # noqa: E402
+from wakeword.errors import AudioError, ConfigError, ModelError  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
@@ -156,7 +156,7 @@ def test_reset_forgets_everything(both, speech_like):
     first, second = speech_like(3.01, 7), speech_like(2.37, 8)
     for detector in both:
         detector.reset()
-        detector.threshold = 0.0  # fires at once, and disarms
+        detector.threshold = 1e-9  # fires at once, and disarms
         hits = detector.process(first)
         scores = in_chunks(detector, first, [100])[1]
         detector.process(second)
@@ -199,7 +199,7 @@ def test_sound_that_is_not_a_number_passes(both, speech_like):
     for detector in both:
         expected, found = in_chunks(detector, samples, [])[1], in_chunks(detector, broken, [])[1]
         detector.reset()
-        detector.threshold = -1.0
+        detector.threshold = 1e-9
         assert not any(0.5 < hit.time_s < 0.56 for hit in detector.process(broken)), "NaN is no hit"
         detector.threshold = 0.5
         np.testing.assert_allclose(found[:12], expected[:12], atol=1e-5)
@@ -256,8 +256,47 @@ def test_what_the_file_says_is_at_hand(both, model_files, wake_meta):
     for detector, path in zip(both, model_files, strict=True):
         assert (detector.phrase, detector.threshold, detector.refractory_s) == ("hello", 0.5, 1.0)
         assert {key: detector.info[key] for key in wake_meta()} == wake_meta()
-        assert Detector.load(path, threshold=0.0).threshold == 0.0
+        assert Detector.load(path, threshold=1.0).threshold == 1.0
         assert Detector.load(str(path), threshold=0.9).threshold == 0.9
+
+
+@pytest.mark.parametrize("threshold", [5, 0, 0.0, -1.0, 1.0000001, float("nan"), float("inf"), "0.5", True, [0.5]])
+def test_a_threshold_is_above_0_and_at_most_1(model_files, threshold):
+    detector = Detector.load(model_files[1])
+    for give in (
+        lambda: Detector.load(model_files[1], threshold=threshold),
+        lambda: Detector(detector._step, detector._zero_state, detector.info, threshold),
+        lambda: setattr(detector, "threshold", threshold),
+    ):
+        with pytest.raises(ConfigError, match="must be a number above 0 and at most 1") as caught:
+            give()
+        assert "\n" not in str(caught.value)
+    assert detector.threshold == 0.5
+    detector.threshold = np.float32(0.25)
+    assert detector.threshold == 0.25
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint8, np.int64, bool, object])
+def test_integers_are_refused_and_not_taken_for_loud_sound(both, speech_like, kind):
+    samples = (speech_like(1, 1) * 100).astype(kind)
+    for detector in both:
+        for hear in (detector.scores, detector.process):
+            with pytest.raises(AudioError, match=r"float32 in \[-1, 1\].* 32768") as caught:
+                hear(samples)
+            assert "\n" not in str(caught.value)
+
+
+def test_other_floats_are_converted_and_other_shapes_refused(both, speech_like):
+    samples = speech_like(2, 1)
+    for detector in both:
+        expected = in_chunks(detector, samples, [700])[1]
+        detector.reset()
+        np.testing.assert_array_equal(in_chunks(detector, samples.astype(np.float64), [700])[1], expected)
+        for shape in ((-1, 1), (2, -1), (1, 2, -1)):
+            with pytest.raises(AudioError, match="one channel"):
+                detector.scores(samples.reshape(shape))
+        with pytest.raises(AudioError, match="one channel"):
+            detector.process(samples[0])
 
 
 @given(data=st.data())
@@ -294,6 +333,8 @@ BROKEN_META = [
     {"phrase": None},
     {"threshold": "high"},
     {"threshold": None},
+    {"threshold": 5.0},
+    {"threshold": 0},
     {"smoothing_frames": 0},
     {"smoothing_frames": "3"},
     {"refractory_s": None},

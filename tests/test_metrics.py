@@ -246,7 +246,15 @@ def test_extrapolation_raises_the_threshold_only():
 def test_negatives_that_score_one_are_named():
     score = np.zeros(2000)
     score[::40] = 1.0
-    assert "never fires" in choose_threshold([score], 10.0, 1.0).note
+    found = choose_threshold([score], 10.0, 1.0)
+    # What no detector takes as a threshold would lose the model; the rate at 1 is stated as it is.
+    assert "never fires" in found.note and found.threshold == 1.0
+    assert found.fa_per_hour_observed == len(alarms(frame_times(2000), score, 1.0)) / 10.0 > 1.0
+
+
+def test_a_budget_that_any_threshold_keeps_gives_one_that_a_detector_takes():
+    assert 0 < choose_threshold([np.zeros(2000)], 1.0, 1000.0).threshold <= 1
+    assert 0 < choose_threshold([np.full(2000, 0.25)], 1.0, 1000.0).threshold <= 1
 
 
 def test_no_negatives_is_one_line():

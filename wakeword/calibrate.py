@@ -12,13 +12,13 @@ import numpy as np
 
 from wakeword.clips import Clip
 from wakeword.errors import Skipped, WakewordError
+from wakeword.features import FRAME_S
 from wakeword.metrics import Track, candidate_thresholds, count_alarms, poisson_interval, too_wide
 from wakeword.streams import Progress, negative_stream, score_stream
 
 if TYPE_CHECKING:
     from wakeword.detector import Detector
 
-FRAME_S = 0.04
 FIT_PEAKS = 50  # peaks that the tail's slope is taken from, at most
 FIT_LEAST = 10
 LEAST_HOURS = 1 / 60
@@ -37,7 +37,7 @@ class Calibration:
     """A threshold, and what is known of its false alarms.
 
     Attributes:
-        threshold: on the smoothed posterior, in [0, 1].
+        threshold: on the smoothed posterior, above 0 and at most 1.
         fa_per_hour_budget, fa_per_hour_observed: asked for, and counted at this threshold on these negatives.
         interval: exact 95 % Poisson interval of the rate, per hour.
         hours: hours of negatives.
@@ -104,6 +104,7 @@ def choose_threshold(
     tracks = [Track(frame_s * np.arange(1, len(s) + 1), np.asarray(s), 0.0) for s in scores]
     # The last candidate lies above every peak, so it is within any budget; from there down until one is not.
     candidates = candidate_thresholds(tracks)
+    candidates = candidates[candidates > 0]
     threshold = float(candidates[-1])
     for candidate in candidates[::-1]:
         if count_alarms(tracks, [candidate], refractory_s)[0] > fa_per_hour * hours * (1 + 1e-9):
@@ -123,7 +124,8 @@ def choose_threshold(
         else:
             notes.append(f"the fitted tail asks for {level:.4f}, which the highest peak already exceeds")
     if threshold >= 1:
-        notes.append("the negatives score 1, so only a threshold that never fires keeps the budget: train longer")
+        threshold = 1.0
+        notes.append("the negatives score 1, so only a threshold that never fires would keep the budget: train longer")
     observed = int(count_alarms(tracks, [threshold], refractory_s)[0])
     return Calibration(
         threshold,

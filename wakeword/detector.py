@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import numbers
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,13 +14,11 @@ import numpy as np
 
 from wakeword import features
 from wakeword.checkpoint import checked, read_meta
-from wakeword.errors import ConfigError, ModelError, require
-from wakeword.features import FeatureSettings
+from wakeword.errors import AudioError, ConfigError, ModelError, require
+from wakeword.features import FRAME_S, FRAMES_PER_STEP, FeatureSettings
 from wakeword.settings import from_dict
 from wakeword.trigger import Trigger
 
-FRAMES_PER_STEP = 4
-FRAME_S = 0.04
 _MOST_SAMPLES = 16000 * 10
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -48,6 +47,20 @@ class _Description:
     def __post_init__(self):
         if self.smoothing_frames < 1:
             raise ConfigError(f"smoothing_frames = {self.smoothing_frames}: must be 1 or more")
+        checked_threshold(self.threshold)
+
+
+def checked_threshold(value: float) -> float:
+    """`value` as a float, if it can be a threshold on posteriors.
+
+    Raises:
+        ConfigError: not a number above 0 and at most 1.
+    """
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and 0 < value <= 1):
+        shown = repr(float(value) if number else value)
+        raise ConfigError(f"threshold {shown}: must be a number above 0 and at most 1")
+    return float(value)
 
 
 class Detector:
@@ -55,7 +68,7 @@ class Detector:
 
     Attributes:
         phrase: what it listens for.
-        threshold: the smoothed posterior that makes a hit.
+        threshold: the smoothed posterior that makes a hit, above 0 and at most 1; ConfigError for any other value.
         refractory_s: the least time between two hits.
         info: what the model file says: the phrase, features, threshold, calibration and card.
     """
@@ -69,7 +82,9 @@ class Detector:
         self._settings = said.features
         self._step, self._zero_state = step, state
         self._window = np.full(said.smoothing_frames, np.float32(1 / said.smoothing_frames))
-        self._trigger = Trigger(said.threshold if threshold is None else threshold, self.refractory_s)
+        self._trigger = Trigger(
+            checked_threshold(said.threshold if threshold is None else threshold), said.refractory_s
+        )
         self.reset()
 
     @classmethod
@@ -78,8 +93,11 @@ class Detector:
 
         Raises:
             ModelError: no such file, or a foreign, truncated or older one.
+            ConfigError: `threshold` is not above 0 and at most 1.
             WakewordError: a `.wakeword` file, and torch is not installed.
         """
+        if threshold is not None:
+            checked_threshold(threshold)  # here, where it is not yet mistaken for what the file says
         load = load_onnx if str(path).endswith(".onnx") else load_torch
         try:
             return cls(*load(path), threshold=threshold)
@@ -94,7 +112,7 @@ class Detector:
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        self._trigger.threshold = value
+        self._trigger.threshold = checked_threshold(value)
 
     def reset(self) -> None:
         """Begin a new stream."""
@@ -109,12 +127,18 @@ class Detector:
         """The scores that a block completes.
 
         Args:
-            samples: float32 `[n]`, 16 kHz mono; any `n`.
+            samples: float32 `[n]` in [-1, 1], 16 kHz mono; any `n`. Other floats are converted.
 
         Returns:
             `time_s` float64 `[m]`, the seconds of stream after which each score is known, and `score` float32 `[m]`,
             the posterior averaged over the last `smoothing_frames` frames.
+
+        Raises:
+            AudioError: integers, or not one channel.
         """
+        samples = np.asarray(samples)
+        if samples.dtype.kind != "f" or samples.ndim != 1:
+            raise _unfit(samples)
         if len(samples) <= _MOST_SAMPLES:
             posteriors = self._posteriors(samples)
         else:
@@ -128,7 +152,11 @@ class Detector:
         return time_s, score.astype(np.float32, copy=False)
 
     def process(self, samples: np.ndarray) -> list[Hit]:
-        """The hits in a block: float32 `[n]`, 16 kHz mono, any `n`."""
+        """The hits in a block: float32 `[n]` in [-1, 1], 16 kHz mono, any `n`.
+
+        Raises:
+            AudioError: as `scores`.
+        """
         time_s, score = self.scores(samples)
         return [Hit(self.phrase, float(time_s[i]), float(score[i])) for i in self._trigger.step(time_s, score)]
 
@@ -152,6 +180,14 @@ class Detector:
             return np.zeros(0, np.float32)
         posteriors, self._state = self._step(frames[None, :ready], self._state)
         return posteriors
+
+
+def _unfit(samples: np.ndarray) -> AudioError:
+    if samples.ndim != 1:
+        return AudioError(f"samples of shape {list(samples.shape)}: give one channel, [n]: average or choose channels")
+    return AudioError(
+        f"samples of type {samples.dtype}: give float32 in [-1, 1]; 16-bit integers are divided by 32768 for that"
+    )
 
 
 def open_onnx(path: str | Path):

@@ -39,9 +39,10 @@ class Trigger:
         """
         # float64: a float32 array would round the threshold, and the same threshold must cut alike everywhere.
         above = np.asarray(score, np.float64) >= float(self.threshold)
-        time_s = np.asarray(time_s, np.float64)
-        if above.size == 0:
+        if not above.any():  # almost every block
+            self._armed = self._armed or above.size > 0
             return np.zeros(0, np.int64)
+        time_s = np.asarray(time_s, np.float64)
         # One excursion: consecutive frames at or above the threshold, start inclusive, end exclusive.
         edges = np.flatnonzero(above[1:] != above[:-1]) + 1
         if above[0]:
