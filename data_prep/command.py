@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Prepare a corpus; give its manifest, size and skipped files, ready for JSON.
+    """Prepare a corpus; give its manifest, size, skipped files and what of its text CTC cannot spell, ready for JSON.
 
     Raises:
         WakewordError: an option that the corpus does not know, no public source for --download, or what
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> dict:
             raise WakewordError(f"{args.corpus}: has no public download: {place}, then prepare without --download")
         src = corpus.download(src, **parts)
     made = corpus.prepare(src, args.out, **given)
-    return {
+    report = {
         "corpus": args.corpus,
         "manifest": str(made.manifest),
         "cuts": made.cuts,
@@ -89,4 +89,7 @@ def run(args: argparse.Namespace) -> dict:
         "speakers": made.speakers,
         "skipped": len(made.skipped),
         "reasons": dict(made.skipped.reasons),
+        "outside_alphabet": len(made.outside),
     }
+    # Last, so that it is the last line of the text.
+    return {**report, "note": made.alphabet_note()} if made.outside else report

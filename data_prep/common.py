@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.listings import gender_of
+from wakeword import tokens
 from wakeword.decode import decoded_blocks
 from wakeword.errors import AudioError, ManifestError, Skipped, require
 from wakeword.files import replacing
@@ -19,13 +20,26 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3", ".WAV", ".FLAC", ".O
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a prepare function made: the manifest, its size, and the files that it passed over."""
+    """What a prepare function made: the manifest, its size, and the files that it passed over.
+
+    `speakers` counts those that are known by name. `outside` has, by cut id, the English texts that the alphabet of
+    CTC cannot spell (digits, other scripts): they are in the manifest, but train without CTC.
+    """
 
     manifest: Path
     cuts: int
     hours: float
     speakers: int
     skipped: Skipped
+    outside: dict[str, str] = field(default_factory=dict)
+
+    def alphabet_note(self) -> str:
+        """One line: how many texts the alphabet cannot spell, and the first of them; empty if it can spell all."""
+        if not self.outside:
+            return ""
+        first, text = next(iter(self.outside.items()))
+        have = "1 utterance has" if len(self.outside) == 1 else f"{len(self.outside)} utterances have"
+        return f"{have} text outside the alphabet (first: {first} {text[:60]!r}): CTC training will skip them"
 
 
 @dataclass
@@ -113,7 +127,7 @@ def write_manifest(
     """
     lhotse, tqdm = require("lhotse"), require("tqdm")
     out = Path(out).expanduser().resolve()
-    skipped, ids, cuts, speakers, seconds = Skipped(), set(), [], set(), 0.0
+    skipped, ids, cuts, speakers, seconds, outside = Skipped(), set(), [], set(), 0.0, {}
 
     def make(utterance: Utterance) -> list | str:
         path = find_audio(utterance.path)
@@ -139,6 +153,8 @@ def write_manifest(
                 ids.add(utterance.id)
                 cuts += made
                 seconds += sum(cut.duration for cut in made)
+                if not spellable(utterance):
+                    outside.update((cut.id, utterance.text) for cut in made)
                 if utterance.speech and utterance.speaker:
                     speakers.add(utterance.speaker)
     finally:
@@ -150,7 +166,17 @@ def write_manifest(
     manifest = out / f"{name}_cuts.jsonl.gz"
     with replacing(manifest) as temporary:
         lhotse.CutSet.from_cuts(cuts).to_jsonl(temporary)
-    return Prepared(manifest, len(cuts), seconds / 3600, len(speakers), skipped)
+    return Prepared(manifest, len(cuts), seconds / 3600, len(speakers), skipped, outside)
+
+
+def spellable(utterance: Utterance) -> bool:
+    """Whether CTC can learn from the text; also true where it never would: without a text, in another language."""
+    if not (utterance.speech and utterance.text and (utterance.language or "en").lower().startswith("en")):
+        return True
+    try:
+        return bool(tokens.encode(utterance.text))
+    except tokens.TextError:
+        return False
 
 
 def _cuts(name: str, path: Path, utterance: Utterance, custom: dict, piece_s: float | None) -> list:

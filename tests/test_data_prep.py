@@ -35,6 +35,7 @@ from data_prep.text_beside import prepare_text_beside  # noqa: E402
 from data_prep.voxforge import prepare_voxforge  # noqa: E402
 from data_prep.wakewords import prepare_wakewords  # noqa: E402
 from data_prep.words import prepare_dspspeech20, prepare_spoken_digits  # noqa: E402
+from wakeword import cli  # noqa: E402
 from wakeword.errors import ManifestError, WakewordError  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "corpora"
@@ -457,6 +458,32 @@ def test_command_gives_json_and_refuses_what_a_corpus_does_not_know(tmp_path):
     report = command.run(parsed("musan", tmp_path / "clips", tmp_path))
     (cut, *_) = lhotse.CutSet.from_file(report["manifest"])
     assert cut.custom["corpus"] == "musan" and cut.custom["licence"] == "CC BY 4.0"
+
+
+def test_text_outside_the_alphabet_is_kept_counted_and_told_last(tmp_path, capsys):
+    texts = {"a": "It's ten o'clock, café!", "b": "ROOM 12", "c": "...", "d": "привет", "e": "Über acht"}
+    for name, text in texts.items():
+        tone(tmp_path / f"src/{name}.wav", 2.0)
+        write(tmp_path / f"src/{name}.txt", text)
+    words = ("text-beside", tmp_path / "src", tmp_path / "out", "--name", "mine")
+    report = command.run(parsed(*words))
+    assert (report["cuts"], report["skipped"], report["outside_alphabet"]) == (5, 0, 3)
+    held = {cut.id: cut.supervisions[0].text for cut in lhotse.CutSet.from_file(report["manifest"])}
+    assert held == {f"mine-{name}": text for name, text in texts.items()}
+    told = "3 utterances have text outside the alphabet (first: mine-b 'ROOM 12'): CTC training will skip them"
+    assert list(report.items())[-1] == ("note", told)
+    assert cli.main(["prepare", *map(str, words)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"note: {told}"
+    assert cli.main(["prepare", *map(str, words), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outside_alphabet"] == 3
+    pytest.importorskip("torch")
+    from wakeword import data
+
+    # What CTC skips is what was counted, and a language that it never learns is not.
+    _, unusable = data.with_tokens(lhotse.CutSet.from_file(report["manifest"]).to_eager())
+    assert set(unusable.reasons) == {"mine-b", "mine-c", "mine-d"}
+    report = command.run(parsed(*words, "--language", "ru"))
+    assert report["outside_alphabet"] == 0 and "note" not in report
 
 
 # Downloads, from a server on this machine.
