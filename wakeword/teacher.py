@@ -34,7 +34,9 @@ class Teacher:
 
 
 def find_model(source: str) -> Path:
-    """The folder of a CTranslate2 Whisper model: `source` itself, or somewhere inside an installed package.
+    """The folder of a CTranslate2 Whisper model: `source` itself or below it, or inside an installed package.
+
+    `faster_whisper.download_model(SIZE, FOLDER)` fetches such a folder, and so does whoever converts a model.
 
     Raises:
         WakewordError: neither a folder with `model.bin` nor an installed package that holds one.
@@ -49,8 +51,8 @@ def find_model(source: str) -> Path:
             if found.is_file():
                 return found.parent
     raise WakewordError(
-        f"teacher '{source}': no CTranslate2 Whisper model there: give a folder that holds model.bin, "
-        "or the name of an installed package that does"
+        f"teacher '{source}': no CTranslate2 Whisper model there: give a folder that holds model.bin (faster-whisper's "
+        "download_model fetches one), or the name of an installed package that does"
     )
 
 
