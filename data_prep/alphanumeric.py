@@ -10,12 +10,12 @@ from pathlib import Path
 
 from data_prep.common import Prepared, Utterance, folder, write_manifest
 from data_prep.listings import table
+from data_prep.words import DIGITS
 from wakeword.errors import ManifestError
 
 LICENCE = "MIT"
 REMEDY = "give the folder with metadata.csv and audio_data/ as published"
 COLUMNS = ("Response_ID", "file_name", "Age", "Gender", "Native Language", "Name", "Number", "Address")
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 KINDS = {"Names": "Name", "Numbers": "Number", "Addresses": "Address"}
 
 

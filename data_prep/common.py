@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,19 +78,24 @@ def audio_files(src: Path) -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(src).parts))
 
 
-def file_key(path: Path, src: Path) -> str:
-    """What a file is called inside its corpus: its path below `src` without the suffix, in word characters and "-"."""
-    return re.sub(r"\W+", "-", path.relative_to(src).with_suffix("").as_posix())
+def file_key(path: Path, src: Path, dashed: str = r"\W+") -> str:
+    """What a file is called inside its corpus: its path below `src` without the suffix, `dashed` (a regex) as "-"."""
+    return re.sub(dashed, "-", path.relative_to(src).with_suffix("").as_posix())
 
 
 def find_audio(listed: Path) -> Path | None:
-    """The listed file, or the same name with another audio suffix (a corpus is often kept transcoded)."""
+    """The listed file, or the same name with another audio suffix (a corpus is often kept transcoded), or None."""
     if listed.is_file():
         return listed
     # Not with_suffix for a name without an audio suffix: "a.b" would lose its ".b".
     stem = listed.with_suffix("") if listed.suffix in AUDIO_SUFFIXES else listed
     candidates = (stem.with_name(stem.name + suffix) for suffix in AUDIO_SUFFIXES)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def first_place(places: Sequence[Path]) -> Path:
+    """The first of several places where a listed file may lie at which it does; the first of all if at none."""
+    return next((place for place in places if find_audio(place)), places[0])
 
 
 def probe(path: Path) -> tuple[int, int]:
@@ -120,10 +125,13 @@ def write_manifest(
 
     Args:
         name: the corpus, as it stands in the manifest's name, in each cut's id and in `custom["corpus"]`.
+        licence: as it stands in `custom["licence"]`; an utterance's own `custom` goes before it.
+        src: the corpus's folder, for the message if nothing in it is usable.
         piece_s: cut each recording into pieces of so many seconds; the last may be up to a second longer.
 
     Raises:
         ManifestError: `src` gave no usable utterance at all.
+        WakewordError: lhotse or tqdm is not installed, or the manifest cannot be written.
     """
     lhotse, tqdm = require("lhotse"), require("tqdm")
     out = Path(out).expanduser().resolve()

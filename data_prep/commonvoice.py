@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, find_audio, folder, write_manifest
+from data_prep.common import Prepared, Utterance, first_place, folder, write_manifest
 from data_prep.listings import table
 from wakeword.errors import ManifestError
 
@@ -52,7 +52,7 @@ def prepare_commonvoice(
             utterances.append(
                 Utterance(
                     id=Path(row["path"]).stem,
-                    path=_clip(listing.parent, row["path"]),
+                    path=first_place([listing.parent / inside / row["path"] for inside in ("clips", "data", "")]),
                     text=row["sentence"],
                     speaker=f"commonvoice-{row['client_id']}",
                     language=language,
@@ -63,11 +63,6 @@ def prepare_commonvoice(
     if languages and not utterances:
         raise ManifestError(f"{src}: no clip in {', '.join(languages)}: name languages that the listing has")
     return write_manifest(name, utterances, out, LICENCE, src)
-
-
-def _clip(root: Path, listed: str) -> Path:
-    places = [root / "clips" / listed, root / "data" / listed, root / listed]
-    return next((place for place in places if find_audio(place)), places[0])
 
 
 def _splits(listing: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, find_audio, folder, write_manifest
+from data_prep.common import Prepared, Utterance, first_place, folder, write_manifest
 from data_prep.download import Archive, download
 from data_prep.listings import lines
 from wakeword.errors import ManifestError
@@ -54,7 +54,7 @@ def prepare_ljspeech(
         utterances.append(
             Utterance(
                 id=fields[0].replace("/", "-"),
-                path=next((place for place in places if find_audio(place)), places[0]),
+                path=first_place(places),
                 text=texts[-1],
                 speaker=f"{name}-{speaker}",
                 language=language,

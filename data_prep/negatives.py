@@ -22,6 +22,8 @@ def prepare_negatives(
     """Every recording below `src`, cut into pieces of `piece_s` seconds; the supervision has no text.
 
     Args:
+        language: what is spoken, e.g. "en"; unknown if None.
+        split: all of it is of this split; `custom["split"]`.
         speaker_folders: the folder that a recording lies in names its speaker; otherwise speakers are unknown.
 
     Raises:

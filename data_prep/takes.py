@@ -23,7 +23,11 @@ PEAK_DBFS, NOISE_DBFS = (-12.0, -3.0), (-80.0, -65.0)
 
 @dataclass(frozen=True)
 class Take:
-    """What one clip is made of: a voice that says `spoken` at `speed`, and how it is varied then."""
+    """What one clip is made of: a voice that says `spoken` at `speed`, and how it is varied then.
+
+    `speed` and `tempo` are how many times as fast as the voice's own pace, `tempo` that of the finished clip;
+    `semitones` and `formants` as `vary.vary` takes them; `before` and `after` are samples of silence at 16 kHz.
+    """
 
     name: str
     voice: Voice
@@ -73,7 +77,11 @@ def take_of(
 
 
 def render(take: Take, samples: np.ndarray, rate: float) -> np.ndarray:
-    """A clip, float32 [n] at 16 kHz, of float32 [m] spoken at `rate` Hz."""
+    """A clip, float32 [n] at 16 kHz, of float32 [m] spoken at `rate` Hz.
+
+    Raises:
+        ValueError: see `vary.vary`; what was spoken is too short.
+    """
     voice = vary(_trimmed(samples, rate), rate, take.tempo / take.speed, take.semitones, take.formants)
     fade = min(80, len(voice) // 2)
     ramp = np.linspace(0, 1, fade, dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+from data_prep.common import Prepared, Utterance, audio_files, file_key, folder, write_manifest
 from data_prep.listings import lines
 from wakeword.errors import ManifestError
 
@@ -41,7 +41,7 @@ def prepare_text_beside(
             continue
         inside = path.relative_to(src).parent.as_posix()
         who = speaker or (inside if inside != "." else "1")
-        key = path.relative_to(src).with_suffix("").as_posix().replace("/", "-")
+        key = file_key(path, src, "/")
         told = {"split": "train"}
         utterances.append(Utterance(key, path, text, f"{name}-{who}", language, gender, told))
     if not utterances:

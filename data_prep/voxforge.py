@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, find_audio, folder, write_manifest
+from data_prep.common import Prepared, Utterance, first_place, folder, write_manifest
 from data_prep.listings import lines, pairs
 from wakeword.errors import ManifestError
 
@@ -40,7 +40,7 @@ def prepare_voxforge(src: str | Path, out: str | Path, name: str = "voxforge", l
             utterances.append(
                 Utterance(
                     id=f"{session.name}-{stem}",
-                    path=next((place for place in places if find_audio(place)), places[0]),
+                    path=first_place(places),
                     text=text,
                     speaker=f"voxforge-{session.name if user.lower() == 'anonymous' else user}",
                     language=language,

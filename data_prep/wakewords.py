@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from data_prep.common import Prepared, Utterance, audio_files, folder, write_manifest
+from data_prep.common import Prepared, Utterance, audio_files, file_key, folder, write_manifest
 from data_prep.duplicates import duplicate_groups
 
 REMEDY = "give a folder that holds clips of the phrase"
@@ -40,7 +40,7 @@ def prepare_wakewords(
     paths = audio_files(src)
     groups = duplicate_groups(paths) if duplicates else None
     for index, path in enumerate(paths):
-        key = path.relative_to(src).with_suffix("").as_posix().replace("/", "-")
+        key = file_key(path, src, "/")
         custom = {"split": "test" if even_odd and index % 2 else "train", "index": index}
         if groups is not None:
             custom["group"] = groups[index]

@@ -15,7 +15,11 @@ from wakeword.settings import from_dict
 
 
 def save_acoustic(path: Path, model: AcousticModel, features: FeatureSettings, card: dict) -> None:
-    """Encoder and CTC layer in 16 bits, without the layer towards the teacher; the card inside, and beside as JSON."""
+    """Encoder and CTC layer in 16 bits, without the layer towards the teacher; the card inside, and beside as JSON.
+
+    Raises:
+        WakewordError: one of the two files cannot be written.
+    """
     card = {
         **card,
         "parameters": sum(parameter.numel() for parameter in model.encoder.parameters()),

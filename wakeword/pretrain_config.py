@@ -24,7 +24,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Config:
-    """A pretraining run. Manifests come from `wakeword prepare`."""
+    """A pretraining run. Manifests come from `wakeword prepare`.
+
+    `size` names the encoder, or is any name where `sizes` gives its dimensions. `output` is the model file, `folder`
+    what the run keeps to resume from. `held_out` is the share of the speakers that only validate. `teacher` is what
+    `teacher.find_model` takes, `teacher_cache` the folder of its frames (`folder`/teacher if empty). Frame
+    `t + delay_frames` of the student (40 ms each) predicts frame `t` of the teacher. A batch has `batch_seconds` of
+    audio; `warmup`, `checkpoint_every` and `validate_every` count steps. `settle_batches` are those over which the
+    statistics of normalisation are measured anew at the end (0: they stay as trained). `clip_gradient` is the largest
+    norm of the gradient, `snr_db` the range of the noise, drawn evenly in dB. `card` is a line for the model's card.
+    """
 
     size: str = "base"
     output: str = "acoustic.safetensors"
