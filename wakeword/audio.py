@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,6 @@ AUDIO_SUFFIXES = frozenset(
 SILENT_DBFS = -60.0
 FULL_SCALE = 0.999
 CLIPPED_MOST = 0.05
-
-
 LOUDEST = 100.0  # 40 dB over full scale: no float recording means that
 
 
@@ -35,6 +33,30 @@ class AudioQuality:
     peak_dbfs: float
     rms_dbfs: float
     clipped_fraction: float
+
+
+@dataclass
+class Level:
+    """The level of audio that comes in blocks."""
+
+    count: int = 0
+    peak: float = 0.0
+    energy: float = 0.0
+    full: int = 0
+
+    def add(self, samples: np.ndarray) -> None:
+        size = np.abs(samples.astype(np.float64))
+        self.count += len(size)
+        self.peak = max(self.peak, float(size.max(initial=0.0)))
+        self.energy += float(size @ size)
+        self.full += int(np.count_nonzero(size >= FULL_SCALE))
+
+    def quality(self) -> AudioQuality:
+        """Of all blocks so far; the levels of digital silence, and of nothing, are -inf."""
+        count = max(self.count, 1)
+        with np.errstate(divide="ignore"):
+            peak, rms = 20 * np.log10([self.peak, np.sqrt(self.energy / count)])
+        return AudioQuality(float(peak), float(rms), self.full / count)
 
 
 class StreamResampler:
@@ -104,29 +126,43 @@ def file_blocks(path: str | os.PathLike, block_samples: int = 1600) -> Iterator[
 
 def quality(samples: np.ndarray) -> AudioQuality:
     """Measure float32 [samples]; the levels of digital silence are -inf."""
-    if not len(samples):
-        return AudioQuality(-np.inf, -np.inf, 0.0)
-    size = np.abs(samples.astype(np.float64))
-    with np.errstate(divide="ignore"):
-        peak, rms = 20 * np.log10([size.max(), np.sqrt(np.mean(size**2))])
-    return AudioQuality(float(peak), float(rms), float(np.mean(size >= FULL_SCALE)))
+    level = Level()
+    level.add(samples)
+    return level.quality()
+
+
+def fault(found: AudioQuality) -> str:
+    """Why audio that should hold speech cannot: its peak is below -60 dBFS, or more than 5 % of it is at full scale.
+
+    Empty if it can.
+    """
+    if found.peak_dbfs < SILENT_DBFS:
+        return f"silent (peak {found.peak_dbfs:.0f} dBFS): record it again, nearer or louder"
+    if found.clipped_fraction > CLIPPED_MOST:
+        return f"clipped ({found.clipped_fraction:.0%} of its samples at full scale): record it again with less gain"
+    return ""
 
 
 def check_clip(samples: np.ndarray, path: object) -> AudioQuality:
-    """Check that a clip that should hold speech can: not silent, not badly clipped.
+    """Check that a clip that should hold speech can: not silent, not badly clipped (`fault`).
 
     Raises:
-        AudioError: the peak is below -60 dBFS, or more than 5 % of the samples are at full scale.
+        AudioError: it is one of these.
     """
     found = quality(samples)
-    if found.peak_dbfs < SILENT_DBFS:
-        raise AudioError(f"{path}: silent (peak {found.peak_dbfs:.0f} dBFS): record it again, nearer or louder")
-    if found.clipped_fraction > CLIPPED_MOST:
-        raise AudioError(
-            f"{path}: clipped ({found.clipped_fraction:.0%} of its samples at full scale): "
-            "record it again with less gain"
-        )
+    if reason := fault(found):
+        raise AudioError(f"{path}: {reason}")
     return found
+
+
+def told_of_faults(blocks: Iterable[np.ndarray], tell: Callable[[str], None]) -> Iterator[np.ndarray]:
+    """The same blocks; at their end, `tell` is told of the `fault` of them all, if there is one."""
+    level = Level()
+    for block in blocks:
+        level.add(block)
+        yield block
+    if reason := fault(level.quality()):
+        tell(reason)
 
 
 def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
@@ -136,7 +172,7 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
         AudioError: samples that are NaN or infinite. WakewordError: the file cannot be written.
     """
     if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: not written, the samples hold NaN or infinity")
+        raise AudioError(f"{path}: not written, the samples hold NaN or infinity: give finite ones")
     pcm = np.clip(np.round(np.asarray(samples, np.float64) * 32768.0), -32768, 32767).astype("<i2")
     with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(1)

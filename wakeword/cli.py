@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from wakeword._version import __version__
 from wakeword.errors import WakewordError
@@ -25,7 +28,7 @@ def verb(name: str, help_text: str, example: str, arguments: Callable):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command line; the exit code is 0, 2 for a user's mistake, 130 after Ctrl-C."""
+    """Run a command line; the exit code is 0, 2 for a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
     from wakeword import verbs_make, verbs_use  # noqa: F401  (importing them fills VERBS)
 
     parser = argparse.ArgumentParser(
@@ -45,20 +48,38 @@ def main(argv: list[str] | None = None) -> int:
             arguments(one)
     try:
         args = parser.parse_args(argv)
-        VERBS[args.verb][1](args)
+        with _terminated_in_order():
+            VERBS[args.verb][1](args)
     except WakewordError as error:
-        print(f"wakeword: {error}", file=sys.stderr)
+        say(str(error))
         return 2
     except KeyboardInterrupt:
-        print("wakeword: interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
     except BrokenPipeError:  # The reader of our output is gone (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"wakeword: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        say(f"{error.filename or ''}: {error.strerror or error}")
         return 2
     return 0
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """SIGTERM as an exception, so that no file is left half written; as it is by default it ends a process at once."""
+
+    def stop(*_) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def show(report: dict, as_json: bool, text: str | None = None) -> None:
@@ -67,6 +88,11 @@ def show(report: dict, as_json: bool, text: str | None = None) -> None:
         print(json.dumps(report, default=str))
     else:
         print(text if text is not None else "\n".join(f"{key}: {value}" for key, value in report.items()))
+
+
+def say(line: str) -> None:
+    """Print a line for the user, beside the report, on standard error."""
+    print(f"wakeword: {line}", file=sys.stderr, flush=True)
 
 
 def bar() -> Callable[[str, float], None]:

@@ -34,10 +34,13 @@ def decoded_blocks(
     """
     duration_ok = duration_s is None or 0 < duration_s < float("inf")
     if not (0 <= start_s < float("inf") and duration_ok):
-        raise AudioError(f"{path}: a start of {start_s} s and a duration of {duration_s} s make no part of a file")
+        raise AudioError(
+            f"{path}: a start of {start_s} s and a duration of {duration_s} s make no part of a file: "
+            "start at 0 or later and take more than 0 s"
+        )
     try:
         if path.is_dir():
-            raise AudioError(f"{path}: a folder, not an audio file")
+            raise AudioError(f"{path}: a folder, where one audio file is wanted: name a file in it")
         if path.stat().st_size == 0:
             raise AudioError(f"{path}: empty (0 bytes): copy or record it again")
         with open(path, "rb") as file:
@@ -46,9 +49,10 @@ def decoded_blocks(
             if _wav_cut_off(file, path.stat().st_size):
                 raise AudioError(f"{path}: truncated (shorter than its WAV header says): copy or record it again")
     except FileNotFoundError as error:
-        raise AudioError(f"{path}: no such file") from error
+        raise AudioError(f"{path}: no such file: check the spelling") from error
     except (OSError, ValueError) as error:
-        raise AudioError(f"{str(path)!r}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"{str(path)!r}: cannot be read ({reason}): check its name and permissions") from error
     try:
         file = soundfile.SoundFile(path)
     except (RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw, where soundfile asks for a rate

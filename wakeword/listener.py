@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,13 +10,17 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from wakeword.audio import SAMPLE_RATE, file_blocks
+from wakeword.audio import SAMPLE_RATE, file_blocks, told_of_faults
+from wakeword.clips import MANIFEST_SUFFIXES
+from wakeword.errors import AudioError
 from wakeword.microphone import BLOCK_S, list_devices, microphone_blocks
 
 if TYPE_CHECKING:
     from wakeword.detector import Detector, Hit
 
 __all__ = ["file_blocks", "list_devices", "listen", "microphone_blocks", "pcm_blocks"]
+
+_log = logging.getLogger("wakeword")
 
 
 def listen(
@@ -33,19 +38,26 @@ def listen(
     Args:
         device: microphone, by its index or a part of its name (see `list_devices`); None for the system's default.
         raw: a binary stream of 16-bit little-endian mono samples at 16 kHz, such as `sys.stdin.buffer`.
-        on_status: told, in one line each, of a microphone lost or back and of sound that was dropped; a warning is
-            logged if it is None.
+        on_status: told, in one line each, of a microphone lost or back, of sound that was dropped, and of a file that
+            was silent or clipped; a warning is logged if it is None.
 
     Raises:
         WakewordError: there is no such device or it cannot be opened. AudioError: the file cannot be read.
     """
     if file is not None:
-        blocks: Iterator[np.ndarray | None] = file_blocks(file, round(BLOCK_S * SAMPLE_RATE))
+        tell = on_status or _log.warning
+        blocks: Iterator[np.ndarray | None] = told_of_faults(_one_file(file), lambda fault: tell(f"{file}: {fault}"))
     elif raw is not None:
         blocks = pcm_blocks(raw)
     else:
         blocks = microphone_blocks(device, on_status)
     return _hits(detectors, blocks)
+
+
+def _one_file(file: str | os.PathLike) -> Iterator[np.ndarray]:
+    if os.path.isfile(file) and str(file).lower().endswith(MANIFEST_SUFFIXES):
+        raise AudioError(f"{file}: a manifest: listen takes one audio file; 'wakeword score' takes manifests")
+    return file_blocks(file, round(BLOCK_S * SAMPLE_RATE))
 
 
 def _hits(detectors: list[Detector], blocks: Iterator[np.ndarray | None]) -> Iterator[Hit]:

@@ -23,6 +23,7 @@ SILENCE_S = 10.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 HANGS_AFTER_S = 15.0
 REPORT_EVERY_S = 60.0
+NO_DEVICE = "no microphone: the system has no input device: connect one, or give a file or raw audio"
 
 _log = logging.getLogger("wakeword")
 
@@ -103,7 +104,7 @@ def _sounddevice() -> ModuleType:
 def _choose(wanted: str | int | None) -> dict[str, Any]:
     devices = list_devices()
     if not devices:
-        raise WakewordError("no microphone: the system has no input device; connect one, or give a file or raw audio")
+        raise WakewordError(NO_DEVICE)
     if wanted is None:
         return next((each for each in devices if each["default"]), devices[0])
     text = str(wanted)

@@ -7,10 +7,13 @@ import dataclasses
 import json
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
-from wakeword.cli import bar, json_flag, show, verb
+from wakeword.cli import bar, json_flag, say, show, verb
 from wakeword.errors import Skipped, WakewordError
+
+WARNINGS_SHOWN = 10
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +37,12 @@ def _score(args) -> None:
     from wakeword.files import replacing
     from wakeword.score import score_clip
 
-    detector, skipped, arrays = Detector.load(args.model), Skipped(), {}
+    detector, skipped, arrays, warnings = Detector.load(args.model), Skipped(), {}, {}
     clips, progress = find_clips(args.audio), bar()
     for index, clip in enumerate(clips):
         try:
-            time_s, score = score_clip(detector, clip)
             name = str(clip.path) + (f"@{clip.start_s:g}" if clip.duration_s is not None else "")
+            time_s, score = score_clip(detector, clip, partial(warnings.__setitem__, name))
             arrays[f"{name}/time_s"], arrays[f"{name}/score"] = time_s, score
         except WakewordError as error:
             skipped.add(clip.path, error)
@@ -48,7 +51,11 @@ def _score(args) -> None:
         raise WakewordError(f"none of {len(clips)} file(s) could be scored. {skipped.summary()}")
     with replacing(args.output) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
-    report = {"output": args.output, "files": len(arrays) // 2, "skipped": skipped.reasons}
+    for name, reason in list(warnings.items())[:WARNINGS_SHOWN]:
+        say(f"warning: {name}: {reason}")
+    if len(warnings) > WARNINGS_SHOWN:
+        say(f"warning: {len(warnings) - WARNINGS_SHOWN} more silent or clipped: --json lists all")
+    report = {"output": args.output, "files": len(arrays) // 2, "warnings": warnings, "skipped": skipped.reasons}
     show(report, args.json, f"{args.output}: {len(arrays) // 2} file(s). {skipped.summary()}")
 
 
@@ -137,19 +144,22 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
 def _listen(args) -> None:
     from wakeword.detector import Detector
     from wakeword.listener import list_devices, listen
+    from wakeword.microphone import NO_DEVICE
 
     if args.list_devices:
-        for device in list_devices():
+        devices = list_devices()
+        for device in devices:
             show(device, args.json, f"{device['index']:3} {device['name']}")
+        if not devices:
+            if args.json:
+                print("[]")
+            raise WakewordError(NO_DEVICE)
         return
     if not args.models:
         raise WakewordError("no model to listen with: name one or several .wakeword or .onnx files")
     detectors = [Detector.load(model, threshold=args.threshold) for model in args.models]
     device = int(args.device) if args.device and args.device.isdigit() else args.device
     raw = sys.stdin.buffer if args.file == "-" else None
-
-    def status(line: str) -> None:
-        print(f"wakeword: {line}", file=sys.stderr, flush=True)
 
     def stop(*_) -> None:
         raise KeyboardInterrupt
@@ -158,7 +168,7 @@ def _listen(args) -> None:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     count = 0
     try:
-        for hit in listen(detectors, device, None if raw else args.file, raw, status):
+        for hit in listen(detectors, device, None if raw else args.file, raw, say):
             count += 1
             show(dataclasses.asdict(hit), args.json, f"{hit.time_s:9.2f} s  {hit.phrase}  {hit.score:.3f}")
             sys.stdout.flush()
@@ -167,7 +177,7 @@ def _listen(args) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    status(f"{count} hit(s)")
+    say(f"{count} hit(s)")
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,123 @@
+"""The verbs on a small model: what they refuse, what they warn of, what they print."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from wakeword.audio import write_wav  # noqa: E402
+from wakeword.cli import main  # noqa: E402
+from wakeword.detector import Detector  # noqa: E402
+
+
+@pytest.fixture
+def model(model_files) -> str:
+    return str(model_files[1])
+
+
+@pytest.fixture
+def recordings(tmp_path, speech_like) -> Path:
+    """Of two seconds each: `good.wav`, `silent.wav`, `clipped.wav`, `nan.wav` (float samples)."""
+    soundfile = pytest.importorskip("soundfile")
+    folder = tmp_path / "recordings"
+    sound = speech_like(2, 1)
+    write_wav(folder / "good.wav", sound)
+    write_wav(folder / "silent.wav", sound * 1e-4)
+    write_wav(folder / "clipped.wav", np.clip(sound * 100, -1, 1))
+    sound[20000] = np.nan
+    soundfile.write(folder / "nan.wav", sound, 16000, subtype="FLOAT")
+    return folder
+
+
+def lines_of(text: str) -> list[str]:
+    return text.strip().splitlines()
+
+
+@pytest.mark.parametrize("threshold", ["5", "0", "-0.5", "nan", "inf"])
+def test_listen_refuses_a_threshold_that_no_posterior_has(model, recordings, threshold, capsys):
+    assert main(["listen", model, "--file", str(recordings / "good.wav"), f"--threshold={threshold}"]) == 2
+    told = lines_of(capsys.readouterr().err)
+    assert len(told) == 1 and "threshold" in told[0] and "above 0 and at most 1" in told[0]
+    assert "small.onnx" not in told[0], "the file is not at fault"
+
+
+@pytest.mark.parametrize("flags, printed", [([], ""), (["--json"], "[]\n")])
+def test_no_input_device_is_said(monkeypatch, flags, printed, capsys):
+    sound = types.SimpleNamespace(default=types.SimpleNamespace(device=(-1, -1)), query_devices=lambda: [])
+    monkeypatch.setitem(sys.modules, "sounddevice", sound)
+    assert main(["listen", "--list-devices", *flags]) == 2
+    said = capsys.readouterr()
+    assert said.out == printed
+    assert len(lines_of(said.err)) == 1 and "no input device" in said.err and "connect one" in said.err
+
+
+@pytest.mark.parametrize("name, reason", [("silent", "silent (peak"), ("clipped", "clipped (")])
+def test_listen_warns_of_a_file_that_cannot_hold_the_phrase(model, recordings, name, reason, capsys):
+    path = recordings / f"{name}.wav"
+    assert main(["listen", model, "--file", str(path), "--threshold", "1e-6", "--json"]) == 0
+    said = capsys.readouterr()
+    assert len(lines_of(said.out)) == 1, "it is heard all the same"
+    assert [line for line in lines_of(said.err) if f"{path}: {reason}" in line and "record it again" in line]
+    assert len(lines_of(said.err)) == 2 and "1 hit(s)" in said.err
+
+
+def test_listen_says_nothing_of_a_good_file_and_refuses_one_with_nan(model, recordings, capsys):
+    assert main(["listen", model, "--file", str(recordings / "good.wav")]) == 0
+    assert len(lines_of(capsys.readouterr().err)) == 1
+    assert main(["listen", model, "--file", str(recordings / "nan.wav")]) == 2
+    assert "nan.wav: holds samples that are NaN" in capsys.readouterr().err
+
+
+def test_score_warns_and_scores(model, recordings, tmp_path, capsys):
+    output = str(tmp_path / "scores.npz")
+    assert main(["score", model, str(recordings), "--output", output, "--json"]) == 0
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    silent, clipped, bad = (str(recordings / f"{name}.wav") for name in ("silent", "clipped", "nan"))
+    assert report["files"] == 3 and set(report["warnings"]) == {silent, clipped} and set(report["skipped"]) == {bad}
+    assert "silent (peak" in report["warnings"][silent] and "clipped (" in report["warnings"][clipped]
+    warned = [line for line in lines_of(said.err) if "warning: " in line]
+    assert len(warned) == 2 and any(silent in line for line in warned) and any(clipped in line for line in warned)
+    with np.load(output) as arrays:
+        assert arrays[f"{silent}/score"].shape == (50,)
+
+
+def test_many_warnings_are_counted_in_a_line(model, tmp_path, capsys):
+    for index in range(13):
+        write_wav(tmp_path / "clips" / f"{index}.wav", np.zeros(8000, np.float32))
+    assert main(["score", model, str(tmp_path / "clips"), "--output", str(tmp_path / "scores.npz")]) == 0
+    warned = [line for line in lines_of(capsys.readouterr().err) if "warning: " in line]
+    assert len(warned) == 11 and "3 more" in warned[-1]
+
+
+@pytest.mark.parametrize("name", ["cuts.jsonl.gz", "CUTS.JSONL"])
+def test_a_manifest_to_listen_to_is_named_so(model, tmp_path, name, capsys):
+    (tmp_path / name).touch()
+    assert main(["listen", model, "--file", str(tmp_path / name)]) == 2
+    told = lines_of(capsys.readouterr().err)
+    assert len(told) == 1 and "a manifest: listen takes one audio file; 'wakeword score' takes manifests" in told[0]
+
+
+@pytest.mark.parametrize("name, remedy", [("none.wav", "no such file: check the spelling"), (".", "name a file in it")])
+def test_a_file_that_is_none_is_named_with_a_remedy(model, tmp_path, name, remedy, capsys):
+    assert main(["listen", model, "--file", str(tmp_path / name)]) == 2
+    assert remedy in capsys.readouterr().err
+
+
+def test_calibrate_changes_the_exported_model_itself(model, tmp_path, speech_like, capsys):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(Path(model).read_bytes())
+    write_wav(tmp_path / "negatives.wav", speech_like(90, 3))
+    arguments = ["--negatives", str(tmp_path / "negatives.wav"), "--budget", "100/h", "--json"]
+    assert main(["calibrate", str(path), *arguments]) == 0
+    threshold = json.loads(capsys.readouterr().out)["threshold"]
+    detector = Detector.load(path)
+    assert detector.threshold == threshold != 0.5 and detector.info["calibration"]["threshold"] == threshold
