@@ -79,6 +79,24 @@ def test_an_exported_model_scores_a_file_as_it_does_with_torch(tmp_path, model_f
     np.testing.assert_allclose(np.load(tmp_path / "score.npy"), expected, atol=1e-4)
 
 
+def test_an_exported_model_is_calibrated(tmp_path, model_files, speech_like):
+    from wakeword import Detector
+
+    write_wav(tmp_path / "negatives.wav", speech_like(70, 3))
+    (tmp_path / "m.onnx").write_bytes(model_files[1].read_bytes())
+    done = without_extras(
+        """
+        from wakeword.cli import main
+        raise SystemExit(main(["calibrate", sys.argv[1], "--negatives", sys.argv[2], "--budget", "100/h"]))
+        """,
+        tmp_path / "m.onnx",
+        tmp_path / "negatives.wav",
+    )
+    assert done.returncode == 0, done.stderr
+    detector = Detector.load(tmp_path / "m.onnx")
+    assert f"threshold {detector.threshold:.4f}" in done.stdout and detector.threshold != 0.5
+
+
 def test_a_model_that_needs_torch_says_so_in_one_line(model_files):
     done = without_extras(
         """

@@ -87,6 +87,39 @@ def test_meta_is_changed_in_place_and_the_graph_stays(model_files, tmp_path, spe
     assert onnx.load(str(path)).graph == onnx.load(str(model_files[1])).graph
 
 
+@pytest.mark.parametrize("length", [0, 1, 126, 127, 128, 129, 16383, 16384, 100_000])
+def test_rewriting_touches_nothing_else_in_the_file(model_files, tmp_path, length):
+    """Against the onnx package: other entries, and what comes before and after, whatever the lengths."""
+    before = onnx.load(str(model_files[1]))
+    meta = json.loads(before.metadata_props[0].value)
+    before.metadata_props.insert(0, onnx.StringStringEntryProto(key="another", value="x" * length))
+    before.metadata_props.append(onnx.StringStringEntryProto(key="wakewords", value="y"))
+    before.doc_string, before.model_version = "z" * length, 2**40
+    path = tmp_path / "m.onnx"
+    path.write_bytes(before.SerializeToString())
+    for note in ("n" * length, "again"):
+        rewrite_onnx_meta(path, {"note": note})
+        after = onnx.load(str(path))
+        onnx.checker.check_model(after)
+        entries = {entry.key: entry.value for entry in after.metadata_props}
+        assert len(after.metadata_props) == 3
+        assert json.loads(entries["wakeword"]) == {**meta, "note": note}
+        assert entries["another"] == "x" * length and entries["wakewords"] == "y"
+        del after.metadata_props[:]
+        without = onnx.ModelProto.FromString(before.SerializeToString())
+        del without.metadata_props[:]
+        assert after == without
+    assert os.listdir(tmp_path) == ["m.onnx"]
+
+
+def test_only_an_exported_model_is_rewritten(tmp_path, wake_meta):
+    path = foreign(tmp_path / "other.onnx", author="someone")
+    before = path.read_bytes()
+    with pytest.raises(ModelError, match="other.onnx"):
+        rewrite_onnx_meta(path, {"threshold": 0.75})
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["other.onnx"]
+
+
 def foreign(path, **entries):
     """An identity graph, as another program may have made it."""
     value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]

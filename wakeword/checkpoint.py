@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from wakeword.errors import ModelError, require
 from wakeword.files import replacing
 
 FORMAT = 1
+METADATA_PROPS, KEY, VALUE = 0x72, 0x0A, 0x12  # tags of protobuf: 8 x field number (14, 1, 2) + 2, length-delimited
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -105,18 +107,53 @@ def rewrite_meta(path: str | Path, changes: dict) -> None:
 
 
 def rewrite_onnx_meta(path: str | Path, changes: dict) -> None:
-    """Change entries of an exported model's meta, in place.
+    """Change entries of an exported model's meta, in place; the graph stays bit for bit. Needs no onnx package.
+
+    An ONNX file is a protobuf message (`ModelProto` of onnx.proto3). Of its fields, one after the other, the entry of
+    `metadata_props` that holds the meta is left out, and a new one is put at the end.
 
     Raises:
-        WakewordError: the onnx package is not installed.
+        ModelError: not an exported model.
     """
-    onnx = require("onnx")
-    proto = onnx.load(str(path))
-    for entry in proto.metadata_props:
-        if entry.key == "wakeword":
-            entry.value = json.dumps({**json.loads(entry.value), **changes})
+    from wakeword.detector import load_onnx  # which imports this module
+
+    meta = json.dumps({**load_onnx(path)[2], **changes})
+    kept = []
+    for tag, field, value in _protobuf_fields(Path(path).read_bytes()):
+        if tag != METADATA_PROPS or (KEY, b"wakeword") not in [(tag, part) for tag, _, part in _protobuf_fields(value)]:
+            kept.append(field)
+    entry = _protobuf_field(KEY, b"wakeword") + _protobuf_field(VALUE, meta.encode())
     with replacing(path) as temporary:
-        temporary.write_bytes(proto.SerializeToString())
+        temporary.write_bytes(b"".join(kept) + _protobuf_field(METADATA_PROPS, entry))
+        if load_onnx(temporary)[2] != json.loads(meta):
+            raise ModelError(f"{path}: its description cannot be changed: export it again")
+
+
+def _protobuf_fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """(tag, the field with its tag, its value) of a message of integers and length-delimited fields."""
+    end = 0
+    while end < len(message):
+        start = end
+        tag, at = _varint(message, start)
+        number, end = _varint(message, at)
+        if tag & 7 == 2:
+            at, end = end, end + number
+        elif tag & 7 != 0:
+            raise ModelError(f"an ONNX file with a field of wire type {tag & 7}: export it again")
+        yield tag, message[start:end], message[at:end]
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    end = next(i for i in range(at, len(message)) if message[i] < 128) + 1
+    return sum((byte & 127) << 7 * i for i, byte in enumerate(message[at:end])), end
+
+
+def _protobuf_field(tag: int, value: bytes) -> bytes:
+    size, encoded = len(value), [tag]
+    while size > 127:
+        encoded.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*encoded, size]) + value
 
 
 def optimizer_tensors(optimizer) -> dict:
@@ -150,7 +187,7 @@ def shipped(name: str) -> Path:
         if os.path.isfile(name):
             return Path(name)
         names = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
-        raise ModelError(f"{name}: neither a shipped acoustic model ({names}) nor a file")
+        raise ModelError(f"{name}: neither a shipped acoustic model ({names}) nor a file: check the spelling")
     sums = WEIGHTS / "SHA256SUMS"
     listed = sums.read_text().splitlines() if sums.is_file() else []
     if [hashlib.sha256(path.read_bytes()).hexdigest(), path.name] not in [line.split() for line in listed]:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from wakeword.errors import WakewordError
+
+MARK = "-unfinished-"
+LEFTOVER = re.compile(rf"\..+{MARK}[a-z0-9_]{{8}}(\.[^.]*)?")
+LEFTOVER_AGE_S = 3600.0
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path` (same suffix); rename it to `path` when the block ends without an error.
+
+    However the block ends, the temporary file is gone; what a killed process left in the folder is removed by the
+    next that writes there, once it is an hour old.
 
     Raises:
         WakewordError: the folder cannot be written, the disk is full, or `path` is a folder or a device; `path` is
@@ -26,7 +36,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        _sweep(path.parent.absolute())
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{MARK}", suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -47,3 +58,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@cache  # once a folder: some hold a file for each of 100 000 utterances
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left; not what another process may be writing."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            left = folder / name
+            if LEFTOVER.fullmatch(name) and time.time() - left.stat().st_mtime > LEFTOVER_AGE_S:
+                left.unlink()

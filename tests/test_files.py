@@ -1,0 +1,73 @@
+"""Files that are whole or not there, however the writing ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wakeword.files import LEFTOVER_AGE_S, replacing
+
+WRITER = """
+import sys, time
+from wakeword import cli
+from wakeword.files import replacing
+
+@cli.verb("write", "", "", lambda parser: parser.add_argument("path"))
+def _write(args):
+    with replacing(args.path) as temporary:
+        temporary.write_bytes(b"half")
+        print(temporary, flush=True)
+        time.sleep(60)
+
+sys.exit(cli.main(["write", sys.argv[1]]))
+"""
+
+
+def stopped_while_writing(path: Path, number: int) -> tuple[int, Path]:
+    """The exit code of a process that was sent a signal while it wrote, and its temporary file's name."""
+    command = [sys.executable, "-c", WRITER, str(path)]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with writer:
+        temporary = Path(writer.stdout.readline().strip())
+        writer.send_signal(number)
+        return writer.wait(timeout=30), temporary
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, GeneratorExit, ValueError])
+def test_a_write_that_ends_early_leaves_the_old_file_and_nothing_else(tmp_path, end):
+    path = tmp_path / "training.safetensors"
+    path.write_bytes(b"old")
+    with pytest.raises(end), replacing(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise end
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals as Unix does")
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_is_told_to_end_removes_its_temporary_file(tmp_path, number, code):
+    assert stopped_while_writing(tmp_path / "training.safetensors", number)[0] == code
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals as Unix does")
+def test_what_a_killed_process_left_goes_with_a_later_write_and_nothing_else_does(tmp_path):
+    path = tmp_path / "training.safetensors"
+    code, left = stopped_while_writing(path, signal.SIGKILL)
+    assert code == -signal.SIGKILL and os.listdir(tmp_path) == [left.name]
+    fresh = left.with_name(left.name.replace(left.stem[-8:], "abcdefgh"))
+    others = [tmp_path / ".training-notes.safetensors", tmp_path / "training-unfinished-abcdefgh.safetensors", fresh]
+    old = time.time() - LEFTOVER_AGE_S - 60
+    for file in others:
+        file.touch()
+    for file in (left, *others[:2]):
+        os.utime(file, (old, old))
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert sorted(os.listdir(tmp_path)) == sorted(file.name for file in (path, *others))
