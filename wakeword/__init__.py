@@ -1,7 +1,13 @@
 """wakeword: train, run and ship wake-word detectors from about an hour of clips."""
 
-from wakeword._version import __version__
-from wakeword.errors import WakewordError
+import os
+
+# GNU OpenMP's threads, which are torch's, wait for each other in a busy loop of some milliseconds: with another process
+# on the same cores, training on two threads is then four times slower than on one. Read when torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+from wakeword._version import __version__  # noqa: E402
+from wakeword.errors import WakewordError  # noqa: E402
 
 __all__ = ["Detector", "Hit", "WakewordError", "__version__"]
 

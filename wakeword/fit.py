@@ -57,6 +57,7 @@ def fit(
     look_every = max(50, config.steps // 6)
     identity = _identity(config, positives, stream)
     first, hard = _resume(begun, identity, model, optimizer, average)
+    thaw = config.steps // 3
     model.head.train()
     for step in range(first, config.steps):
         if most > 0 and step and step % look_every == 0 and step != first:
@@ -64,8 +65,11 @@ def fit(
             _save(begun, identity, step, hard, model, optimizer, average)
         decay = 0.5 * (1 + np.cos(np.pi * step / config.steps)) + 0.01
         optimizer.param_groups[0]["lr"] = config.learning_rate * decay * min(1.0, (step + 1) / 50)
+        for parameter in encoder_parameters:
+            parameter.requires_grad_(step >= thaw)
         if encoder_parameters:
-            optimizer.param_groups[1]["lr"] = config.encoder_learning_rate * decay * (step > config.steps // 3)
+            warmth = min(1.0, max(0.0, (step - thaw + 1) / 50))
+            optimizer.param_groups[1]["lr"] = config.encoder_learning_rate * decay * warmth
 
         rng = np.random.default_rng([config.seed, 3, step])
         batch = [positives[index] for index in rng.integers(len(positives), size=config.batch)]

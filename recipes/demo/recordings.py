@@ -17,7 +17,6 @@ from data_prep.librispeech import prepare_librispeech, prepare_librispeech_audio
 from data_prep.noise import prepare_noise
 from data_prep.rir import prepare_rir
 from data_prep.sentences import SENTENCES
-from data_prep.speechocean762 import prepare_speechocean762
 from data_prep.synthesise import synthesise, synthesise_speech
 from data_prep.voices import NO_VOICES, Voice, installed_voices
 from data_prep.voxforge import prepare_voxforge
@@ -76,7 +75,6 @@ def real(corpora: Path, phrase: str, out: Path, share: float, progress: Progress
     jobs = {
         "positives": (prepare_wakewords, f"wake-words/{phrase}", wakewords),
         "librispeech": (prepare_librispeech, "LibriSpeech", {}),
-        "speechocean762": (prepare_speechocean762, "speechocean762", {}),
         "librispeech-audio": (prepare_librispeech_audio, "resemblyzer-librispeech", {}),
         "voxforge": (prepare_voxforge, "voxforge", {}),
         "noise": (prepare_noise, "noise/esc10", {}),
@@ -93,7 +91,7 @@ def real(corpora: Path, phrase: str, out: Path, share: float, progress: Progress
     def split(name: str, wanted: str) -> list[dict]:
         return [cut for cut in made[name] if cut["custom"].get("split") == wanted]
 
-    speech = split("librispeech", "train") + split("speechocean762", "train")
+    speech = split("librispeech", "train")
     heard = {speaker(cut) for cut in speech}
     # LibriSpeech's subsets share speakers.
     unheard = [cut for cut in made["librispeech-audio"] if speaker(cut) not in heard]
@@ -110,10 +108,10 @@ def real(corpora: Path, phrase: str, out: Path, share: float, progress: Progress
         return [cut for cut in cuts if not says(cut, phrase)]
 
     clips, picovoice = f"'{phrase}' of the Picovoice wake-word benchmark", "Apache-2.0"
-    read = "LibriSpeech (train-clean-5) and speechocean762 (its train list)"
+    read = "LibriSpeech (train-clean-5)"
     return Recordings(
         positives=part("positives", "training", f"{clips}, even index", picovoice, training),
-        negatives=part("negatives", "training", read, "CC BY 4.0; attribution", other(speech), 2.5),
+        negatives=part("negatives", "training", read, "CC BY 4.0", other(speech), 2.5),
         noise=part("noise", "training", "ESC-10, folds 1-3", "CC BY 3.0", split("noise", "train")),
         rir=part("rir", "training", "SpeechBrain's room impulse responses", "Apache-2.0", made["rir"]),
         dev=part("dev", "threshold", "other LibriSpeech speakers", "CC BY 4.0", other(unheard), 1.0),
