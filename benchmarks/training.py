@@ -92,7 +92,7 @@ def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
     for epoch in range(steps + 1):
         dataset = Utterances(config.features, augmentation, config.seed, epoch)
         for batch in islice(batches(cuts, dataset, config.batch_seconds, 0, config.workers), steps + 1 - len(held)):
-            if batch:
+            if "features" in batch:
                 audio += batch["seconds"]
                 held.append(batch)
                 marks.append((time.perf_counter(), time.process_time(), audio))

@@ -284,7 +284,8 @@ def test_a_damaged_file_is_left_out_of_its_batch(tmp_path, write_corpus, speech_
         batch = dataset[cuts]
         assert batch["features"].shape == (1, 100, 16)
         assert batch["lengths"].tolist() == [25]
-        assert dataset[cuts.subset(first=4)] == {}
+        assert batch["unreadable"] == [cut.id for cut in cuts][:4]
+        assert dataset[cuts.subset(first=4)] == {"unreadable": batch["unreadable"]}
 
 
 def test_a_rate_of_its_own_is_resampled(tmp_path):

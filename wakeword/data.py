@@ -17,7 +17,7 @@ from wakeword import tokens
 from wakeword.augment import Augmentation, augment, mask
 from wakeword.clips import share_of
 from wakeword.errors import ManifestError, Skipped
-from wakeword.features import SAMPLE_RATE, FeatureSettings, log_mel
+from wakeword.features import FRAME_S, FRAMES_PER_STEP, SAMPLE_RATE, FeatureSettings, log_mel
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def with_tokens(cuts) -> tuple[lhotse.CutSet, Skipped]:
                 ids = tokens.encode(text)
                 # CTC needs a frame for each token, and a blank between equal neighbours.
                 needed = len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False))
-                if needed <= cut.duration / 0.04:
+                if needed <= cut.duration / FRAME_S:
                     cut.tokens = ids
                 else:
                     unusable.add(cut.id, f"{cut.id}: more letters than frames")
@@ -114,14 +114,17 @@ def with_tokens(cuts) -> tuple[lhotse.CutSet, Skipped]:
 
 
 class Utterances(torch.utils.data.Dataset):
-    """Indexed with a CutSet (a batch), gives its padded tensors. What is random hangs on (seed, epoch, utterance)."""
+    """Indexed with a CutSet (a batch), gives what `collate` makes of it, and the ids of those that cannot be read as
+    `unreadable`; that alone where none can be. What is random hangs on (seed, epoch, utterance).
+    """
 
     def __init__(self, settings: FeatureSettings, augmentation: Augmentation | None, seed: int, epoch: int):
         self.settings, self.augmentation, self.seed, self.epoch = settings, augmentation, seed, epoch
 
     def __getitem__(self, cuts) -> dict:
-        items = [item for item in map(self.item, cuts) if item is not None]
-        return collate(items) if items else {}
+        found = [(cut.id, self.item(cut)) for cut in cuts]
+        items = [item for _, item in found if item is not None]
+        return (collate(items) if items else {}) | {"unreadable": [name for name, item in found if item is None]}
 
     def item(self, cut) -> dict | None:
         digest = hashlib.sha256(f"{self.seed}/{self.epoch}/{cut.id}".encode()).digest()
@@ -136,7 +139,7 @@ class Utterances(torch.utils.data.Dataset):
         if not np.isfinite(samples).all():
             return None
         features = log_mel(samples, self.settings)
-        features = features[: len(features) // 4 * 4]
+        features = features[: len(features) // FRAMES_PER_STEP * FRAMES_PER_STEP]
         if not len(features):
             return None
         if self.augmentation:
@@ -157,7 +160,7 @@ def collate(items: list[dict]) -> dict:
     mels = items[0]["features"].shape[1]
     features = np.full((len(items), frames, mels), items[0]["features"].min(), np.float32)
     dims = next((item["teacher"].shape[1] for item in items if item["teacher"] is not None), 0)
-    teacher = np.zeros((len(items), frames // 4, dims), np.float32)
+    teacher = np.zeros((len(items), frames // FRAMES_PER_STEP, dims), np.float32)
     most = max(len(item["tokens"]) for item in items)
     ids = np.zeros((len(items), max(1, most)), np.int64)
     teacher_lengths = []
@@ -165,13 +168,13 @@ def collate(items: list[dict]) -> dict:
         features[row, : len(item["features"])] = item["features"]
         known = 0
         if item["teacher"] is not None:
-            known = min(len(item["teacher"]), len(item["features"]) // 4)
+            known = min(len(item["teacher"]), len(item["features"]) // FRAMES_PER_STEP)
             teacher[row, :known] = item["teacher"][:known]
         teacher_lengths.append(known)
         ids[row, : len(item["tokens"])] = item["tokens"]
     return {
         "features": torch.from_numpy(features),
-        "lengths": torch.tensor([len(item["features"]) // 4 for item in items]),
+        "lengths": torch.tensor([len(item["features"]) // FRAMES_PER_STEP for item in items]),
         "teacher": torch.from_numpy(teacher) if dims else None,
         "teacher_lengths": torch.tensor(teacher_lengths),
         "tokens": torch.from_numpy(ids),

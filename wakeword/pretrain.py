@@ -21,7 +21,8 @@ from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings
 from wakeword.data import Utterances, batches, read_sources, split_speakers, with_tokens
-from wakeword.errors import ConfigError, WakewordError, require
+from wakeword.errors import ConfigError, Skipped, WakewordError, require
+from wakeword.features import FRAME_S
 from wakeword.objectives import learning_rate, losses, stage_at
 from wakeword.pretrain_config import Config, Stage
 from wakeword.teacher import cache_teacher
@@ -81,7 +82,7 @@ def settle(model: AcousticModel, training, config: Config, device: torch.device)
     dataset = Utterances(config.features, augmentation_of(config), config.seed, epoch=2**31 - 1)
     loader = batches(mixed, dataset, config.batch_seconds, workers=config.workers)
     for _, batch in zip(range(config.settle_batches), loader, strict=False):
-        if batch:
+        if "features" in batch:
             model.encoder(batch["features"].to(device))
     for norm in norms:
         norm.momentum = 0.1
@@ -112,7 +113,7 @@ def validate(model: AcousticModel, cuts, config: Config, device: torch.device, l
     count = 0
     both = Stage(distil=1.0 if model.teacher is not None else 0.0, ctc=1.0)
     for batch in batches(cuts.subset(first=min(limit, len(cuts))), dataset, config.batch_seconds, shuffle=False):
-        if not batch:
+        if "features" not in batch:
             continue
         batch = to_device(batch, device)
         for name, value in losses(model, batch, both, config.delay_frames).items():
@@ -181,7 +182,11 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         open(folder / "log.jsonl", "a", buffering=1) as log,
         tqdm(total=last, initial=progress.step, unit="step", desc=config.size) as bar,
     ):
-        run(model, optimizer, training, validation, config, progress, last, device, log, bar, latest, frozen_config)
+        unreadable = run(
+            model, optimizer, training, validation, config, progress, last, device, log, bar, latest, frozen_config
+        )
+    if unreadable:
+        print(f"{unreadable.summary()}: check the files, or prepare their corpus again")
 
     settle(model, training, config, device)
     result = validate(model, validation, config, device, limit=10**6) if len(validation) else {}
@@ -190,8 +195,13 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     return Path(config.output)
 
 
-def run(model, optimizer, training, validation, config, progress, last, device, log, bar, latest, frozen) -> None:
-    """Train until step `last`, epoch after epoch; `progress` is always where the next batch begins."""
+def run(model, optimizer, training, validation, config, progress, last, device, log, bar, latest, frozen) -> Skipped:
+    """Train until step `last`, epoch after epoch; `progress` is always where the next batch begins.
+
+    Returns:
+        The utterances that could not be read; the batches went on without them.
+    """
+    unreadable = Skipped()
     augmentation = augmentation_of(config)
     total = sum(stage.steps for stage in config.stages)
     model.train()
@@ -203,7 +213,9 @@ def run(model, optimizer, training, validation, config, progress, last, device, 
             if progress.step >= last:
                 break
             progress.batch += 1
-            if not batch:
+            for name in batch["unreadable"]:
+                unreadable.add(name, f"{name}: its audio can no longer be read")
+            if "features" not in batch:
                 continue
             stage = stage_at(progress.step, config.stages)
             for group in optimizer.param_groups:
@@ -238,6 +250,7 @@ def run(model, optimizer, training, validation, config, progress, last, device, 
                 raise WakewordError("none of the training audio can be read: check the paths in the manifests")
             progress.epoch += 1
             progress.batch = 0
+    return unreadable
 
 
 def card_of(config: Config, training, validation, progress: Progress, result: dict) -> dict:
@@ -255,6 +268,6 @@ def card_of(config: Config, training, validation, progress: Progress, result: di
         "teacher": config.teacher,
         "hours_heard": round(progress.seconds / 3600, 1),
         "steps": progress.step,
-        "distillation_delay_s": config.delay_frames * 0.04,
+        "distillation_delay_s": config.delay_frames * FRAME_S,
         "note": config.card,
     }
