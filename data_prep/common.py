@@ -11,11 +11,13 @@ from pathlib import Path
 
 from data_prep.listings import gender_of
 from wakeword import tokens
+from wakeword.audio import AUDIO_SUFFIXES
 from wakeword.decode import decoded_blocks
 from wakeword.errors import AudioError, ManifestError, Skipped, require
 from wakeword.files import replacing
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3", ".WAV", ".FLAC", ".OPUS", ".OGG", ".MP3")
+# The commonest first: `find_audio` tries them in this order.
+SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3", *sorted(AUDIO_SUFFIXES))
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def folder(src: str | os.PathLike, remedy: str) -> Path:
 
 def audio_files(src: Path) -> list[Path]:
     """Every audio file below `src`, sorted by path; hidden files and folders are left out."""
-    found = (p for p in src.rglob("*") if p.suffix in AUDIO_SUFFIXES and p.is_file())
+    found = (p for p in src.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(src).parts))
 
 
@@ -88,8 +90,8 @@ def find_audio(listed: Path) -> Path | None:
     if listed.is_file():
         return listed
     # Not with_suffix for a name without an audio suffix: "a.b" would lose its ".b".
-    stem = listed.with_suffix("") if listed.suffix in AUDIO_SUFFIXES else listed
-    candidates = (stem.with_name(stem.name + suffix) for suffix in AUDIO_SUFFIXES)
+    stem = listed.with_suffix("") if listed.suffix.lower() in AUDIO_SUFFIXES else listed
+    candidates = (stem.with_name(stem.name + form) for suffix in SUFFIXES for form in (suffix, suffix.upper()))
     return next((path for path in candidates if path.is_file()), None)
 
 

@@ -80,6 +80,8 @@ def main() -> int:
         print(f"{name:24}{made.cuts:8}{made.hours:9.2f}{made.speakers:10}{len(made.skipped):9}", flush=True)
         if made.skipped:
             print(f"{'':24}  {made.skipped.summary()}", flush=True)
+        if made.outside:
+            print(f"{'':24}  {made.alphabet_note()}", flush=True)
     return 1 if failed else 0
 
 
