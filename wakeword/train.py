@@ -85,6 +85,14 @@ def split_clips(clips: list[Clip], fraction: float, seed: int, fewest: int = 0) 
     )
 
 
+def split_negatives(config: TrainConfig) -> tuple[list[Clip], list[Clip]]:
+    """The negatives that train, and a quarter of their speakers that the threshold is chosen on instead."""
+    if not config.negatives:
+        return [], []
+    heard = without_phrase(in_pieces(for_training(find_clips(config.negatives))), config.phrase)
+    return split_clips(heard, 0.25, config.seed) if heard else ([], [])
+
+
 def without_phrase(clips: list[Clip], phrase: str) -> list[Clip]:
     """The clips whose transcript, where there is one, does not hold the phrase."""
     wanted = f" {tokens.normalise(phrase)} "
@@ -127,10 +135,7 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
             f"train on beside {len(dev_clips)} held out, {FEWEST_CLIPS} are needed: record more"
             + (f" ({skipped.summary()})" if skipped else "")
         )
-    heard = (
-        without_phrase(in_pieces(for_training(find_clips(config.negatives))), config.phrase) if config.negatives else []
-    )
-    training_negatives, dev_negatives = split_clips(heard, 0.25, config.seed) if heard else ([], [])
+    training_negatives, dev_negatives = split_negatives(config)
     chosen = choose_unfreeze(config.unfreeze, len(clips), len(model.encoder.sizes.dilations))
 
     augmentation = Augmentation(
