@@ -20,6 +20,9 @@ from itertools import islice
 from pathlib import Path
 from unittest import mock
 
+import wakeword  # noqa: F401  (before torch: it tells torch's threads how to wait)
+
+# isort: split
 import torch
 from machine import about, add_outputs, machine, markdown, publish
 

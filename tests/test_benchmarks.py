@@ -54,6 +54,15 @@ def module(monkeypatch):
     return importlib.import_module
 
 
+def test_phrase_reports_each_part_of_training():
+    done = bench("phrase.py", "--acoustic", "micro", "--minutes", 1, "--steps", 9, "--threads", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["phrase"]
+    assert [row["model"] for row in rows] == ["micro"] * 4
+    assert all(row["CPU s"] > 0 and row["clock s"] > 0 for row in rows)
+    assert bench("phrase.py", "--acoustic", "nowhere").returncode == 2
+
+
 def test_speed_reports_each_part_and_the_listening_process(model_files, tmp_path):
     arguments = ["--seconds", 2, "--repeats", 1, "--memory-seconds", 3, "--blocks", 40, 200, "--json"]
     done = bench("speed.py", "--model", model_files[0], "--output", tmp_path / "speed.md", *arguments)

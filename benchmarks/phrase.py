@@ -1,0 +1,114 @@
+"""What training a phrase costs: the frozen part of the encoder, steps of the loop, the look for hard negatives.
+
+    python benchmarks/phrase.py --threads 2
+
+The audio is generated noise, which costs what speech does. Steps are timed by the loop's own progress: the median
+before and after the encoder's top blocks begin to train.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import wakeword  # noqa: F401  (before torch: it tells torch's threads how to wait)
+
+# isort: split
+import numpy as np
+import torch
+from machine import about, add_outputs, machine, markdown, publish
+
+from wakeword import WakewordError, fit
+from wakeword.examples import Example, frozen, label
+from wakeword.features import SAMPLE_RATE, FeatureSettings
+from wakeword.head import HeadSizes
+from wakeword.settings import from_dict
+from wakeword.train import TrainConfig
+from wakeword.transfer import choose_unfreeze, stacked, unfreeze
+
+CLIPS = 200
+"""As many as an hour's recipe has; `auto` then frees the top blocks."""
+
+
+def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict]:
+    """Rows of what was measured for one acoustic model, in seconds by the clock and of CPU."""
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    model, meta = stacked(acoustic, HeadSizes())
+    settings = from_dict(FeatureSettings, meta["features"], acoustic)
+    boundary = choose_unfreeze("auto", CLIPS, len(model.encoder.sizes.dilations)).boundary
+    encoder_parameters = unfreeze(model, boundary)
+    rng = np.random.default_rng(0)
+
+    def outputs(seconds: float) -> np.ndarray:
+        samples = (0.1 * rng.standard_normal(int(seconds * SAMPLE_RATE))).astype(np.float32)
+        return frozen(model.encoder, samples, settings, boundary)
+
+    outputs(20.0)
+    pieces, clock, cpu = timed(lambda: [outputs(20.0) for _ in range(round(3 * minutes))])
+    rows = [row(acoustic, "frozen part, an hour of audio", clock, cpu, 60 / minutes)]
+    stream = np.concatenate(pieces)
+
+    _, clock, cpu = timed(lambda: fit.hardest(model, stream, boundary))
+    rows.append(row(acoustic, "a look for hard negatives, an hour", clock, cpu, 60 / minutes))
+
+    examples = []
+    for _ in range(40):
+        frames = outputs(rng.uniform(3.0, 6.0))
+        examples.append(Example(frames, label(len(frames), 1.0, 1.8)))
+    marks = []
+
+    def progress(stage: str, fraction: float) -> None:
+        marks.append((time.perf_counter(), time.process_time()))
+
+    with tempfile.TemporaryDirectory() as scratch:
+        config = TrainConfig(steps=steps)
+        fit.fit(model, encoder_parameters, examples, stream, boundary, config, progress, Path(scratch) / "begun")
+    each = np.diff(np.array(marks), axis=0)
+    thaw = steps // 3
+    for name, part in (("head alone", each[: thaw - 1]), ("head and top blocks", each[thaw:])):
+        rows.append(row(acoustic, f"a step, {name}", *np.median(part, axis=0).tolist(), 1.0))
+    return rows
+
+
+def timed(work: Callable):
+    """What `work` returns, and its seconds by the clock and of CPU."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    found = work()
+    return found, time.perf_counter() - clock, time.process_time() - cpu
+
+
+def row(acoustic: str, measured: str, clock: float, cpu: float, times: float) -> dict:
+    return {"model": acoustic, "measured": measured, "clock s": clock * times, "CPU s": cpu * times}
+
+
+def text(found: dict) -> str:
+    """The report as Markdown."""
+    heading = f"{about(found['machine'])}\n\nTraining a phrase, {found['threads']} thread(s):"
+    return f"{heading}\n\n{markdown(found['phrase'])}\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--acoustic", nargs="+", default=["base", "micro"], help="acoustic models (base micro)")
+    parser.add_argument("--threads", type=int, default=2, help="torch's threads (2)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of audio for the frozen part (10)")
+    parser.add_argument("--steps", type=int, default=60, help="steps that are timed (60)")
+    add_outputs(parser)
+    options = parser.parse_args()
+    if options.steps < 9 or options.minutes < 1 or options.threads < 1:
+        parser.error("--steps: 9 or more; --minutes: 1 or more; --threads: 1 or more")
+    try:
+        found = {"machine": machine(), "threads": options.threads, "phrase": []}
+        for acoustic in options.acoustic:
+            found["phrase"] += report(acoustic, options.threads, options.minutes, options.steps)
+        publish(found, text, options)
+    except WakewordError as error:
+        parser.exit(2, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
