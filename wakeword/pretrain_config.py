@@ -72,8 +72,16 @@ def read_config(path: str | Path) -> Config:
     Raises:
         ConfigError: no such file, not TOML, an unknown key, a value of the wrong type or out of range.
     """
-    values = read_toml(path)
-    config = from_dict(Config, values, str(path))
+    return config_of(read_toml(path), str(path))
+
+
+def config_of(values: dict, path: str) -> Config:
+    """A run from its settings as TOML gives them, checked; `path` says where they come from.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    config = from_dict(Config, values, path)
     if config.size not in SIZES and "sizes" not in values:
         raise ConfigError(f"{path}: size = '{config.size}': one of {', '.join(SIZES)}, or give a [sizes] table")
     if "sizes" not in values:

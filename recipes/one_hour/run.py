@@ -33,6 +33,11 @@ class Config:
     snr_db: float = 10.0
     fa_rates: tuple[float, ...] = (0.5, 0.1)
     threads: int = 2
+    seed: int = 0
+    steps: int = 1000
+    copies: int = 8
+    negative_hours: float = 5.0
+    negative_copies: int = 2
     negatives: tuple[Source, ...] = ()
     test_negatives: tuple[Source, ...] = ()
 
@@ -47,6 +52,15 @@ def chosen(config: Config, sources: tuple[Source, ...], path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     cuts.to_file(path)
     return str(path)
+
+
+def negatives_of(config: Config) -> tuple[str, str]:
+    """The manifests of negatives that train, and of those that test."""
+    folder = Path(config.folder)
+    return (
+        chosen(config, config.negatives, folder / "negatives.jsonl.gz"),
+        chosen(config, config.test_negatives, folder / "test_negatives.jsonl.gz"),
+    )
 
 
 def one(config: Config, word: str, acoustic: str, negatives: str, test_negatives: str) -> dict:
@@ -66,6 +80,11 @@ def one(config: Config, word: str, acoustic: str, negatives: str, test_negatives
         unfreeze=config.unfreeze,
         output=str(model),
         threads=config.threads,
+        seed=config.seed,
+        steps=config.steps,
+        copies=config.copies,
+        negative_hours=config.negative_hours,
+        negative_copies=config.negative_copies,
     )
     if not timing.exists():
         began = time.process_time()
@@ -173,9 +192,7 @@ def main() -> int:
         config = from_dict(Config, read_toml(args.config), str(args.config))
         if args.words:
             config = replace(config, words=tuple(args.words))
-        folder = Path(config.folder)
-        negatives = chosen(config, config.negatives, folder / "negatives.jsonl.gz")
-        test_negatives = chosen(config, config.test_negatives, folder / "test_negatives.jsonl.gz")
+        negatives, test_negatives = negatives_of(config)
         pairs = [(word, acoustic) for acoustic in config.acoustic for word in config.words]
         runs = [one(config, word, acoustic, negatives, test_negatives) for word, acoustic in pairs]
         write_results(runs, config, args.results)

@@ -9,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+import study
+
 from wakeword.errors import WakewordError, require
 from wakeword.files import replacing
 from wakeword.pretrain_config import read_config
@@ -89,8 +91,9 @@ def main() -> int:
             logs[size] = read_log(Path(config.folder) / "log.jsonl")
             text += table(size, logs[size], json.loads(Path(config.output).with_suffix(".json").read_text()))
         plot(logs, HERE / "training.png")
-        with replacing(HERE / "RESULTS.md") as temporary:
+        with replacing(study.RESULTS) as temporary:
             temporary.write_text("\n".join([*text, "![losses](training.png)", ""]), encoding="utf-8")
+        study.write_section(study.read_study(HERE / "study.toml"), study.read_lines())
     except (WakewordError, OSError) as error:
         print(f"results: {error}", file=sys.stderr)
         return 2
