@@ -28,7 +28,6 @@ from machine import about, add_outputs, machine, markdown, publish
 
 from wakeword import WakewordError, pretrain, tokens
 from wakeword.acoustic import AcousticModel
-from wakeword.augment import Augmentation, read_recordings
 from wakeword.data import Utterances, batches, read_sources, with_tokens
 from wakeword.pretrain import Progress
 from wakeword.pretrain_config import Config, read_config
@@ -84,13 +83,7 @@ def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
 
     The CPU time is this process's: with `workers` above 0 most of the work is done in others.
     """
-    augmentation = Augmentation(
-        noise_probability=config.noise_probability,
-        snr_db=config.snr_db,
-        rir_probability=config.rir_probability,
-        noise=read_recordings(config.noise),
-        rirs=read_recordings(config.rirs),
-    )
+    augmentation = pretrain.augmentation_of(config)
     held, marks, audio = [], [], 0.0
     for epoch in range(steps + 1):
         dataset = Utterances(config.features, augmentation, config.seed, epoch)

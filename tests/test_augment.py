@@ -19,6 +19,7 @@ from wakeword.augment import (  # noqa: E402
     piece_of,
     read_recordings,
     reverberated,
+    simulated_rooms,
 )
 from wakeword.errors import WakewordError  # noqa: E402
 
@@ -79,14 +80,12 @@ def test_levels_snrs_and_chances_spread_over_what_is_asked(speech_like):
 @settings(max_examples=20)
 def test_the_same_seed_gives_the_same_sound(speech_like, seed):
     rir = (np.exp(-np.arange(1600) / 200) * np.random.default_rng(1).standard_normal(1600)).astype(np.float32)
-    chances = Augmentation(rir_probability=0.7, simulated_rir_share=0.5, noise=(speech_like(2, 8),), rirs=(rir,))
+    chances = Augmentation(
+        rir_probability=0.7, simulated_rir_share=0.5, noise=(speech_like(2, 8),), rirs=(rir,), rooms=simulated_rooms(3)
+    )
     samples = speech_like(0.6, 2)
     before = samples.copy()
-    state = torch.random.get_rng_state()
     one = augment(samples, chances, np.random.default_rng(seed))
-    np.testing.assert_array_equal(augment(samples, chances, np.random.default_rng(seed)), one)
-    assert torch.equal(torch.random.get_rng_state(), state), "torch's own generator was moved"
-    torch.randn(3)  # as a resumed run finds it elsewhere
     np.testing.assert_array_equal(augment(samples, chances, np.random.default_rng(seed)), one)
     np.testing.assert_array_equal(samples, before)
     assert one.shape == samples.shape and one.dtype == np.float32 and np.isfinite(one).all()
@@ -96,14 +95,42 @@ def test_the_same_seed_gives_the_same_sound(speech_like, seed):
 def test_a_simulated_room_keeps_length_and_time():
     noise = np.random.default_rng(4).standard_normal(16000).astype(np.float32)
     samples = np.concatenate([np.zeros(8000, np.float32), 0.1 * noise])
-    room = Augmentation(rir_probability=1.0, simulated_rir_share=1.0, noise_probability=0.0)
-    for seed in range(8):
+    rooms = simulated_rooms(8)
+    for seed, response in enumerate(rooms):
+        room = Augmentation(rir_probability=1.0, noise_probability=0.0, rooms=(response,))
         out = augment(samples, room, np.random.default_rng(seed))
         assert len(out) == len(samples)
         assert np.corrcoef(out, samples)[0, 1] < 0.999, "no room was heard"
         # The loudest path stays in its place: where a phrase ends is trained by the frame.
         lag = np.argmax(np.correlate(out.astype(float), samples.astype(float)[400:-400], "valid")) - 400
         assert abs(lag) <= 160
+
+
+def test_simulated_rooms_hang_on_the_seed_alone():
+    state = torch.random.get_rng_state()
+    rooms = simulated_rooms(3)
+    assert torch.equal(torch.random.get_rng_state(), state), "torch's own generator was moved"
+    torch.randn(3)  # as a resumed run finds it elsewhere
+    simulated_rooms.cache_clear()
+    for one, again in zip(rooms, simulated_rooms(3), strict=True):
+        np.testing.assert_array_equal(one, again)
+        assert one.dtype == np.float32 and np.abs(one).max() == 1 and 0.05 < len(one) / 16000 < 1
+    assert not np.array_equal(rooms[0], rooms[1])
+    others = simulated_rooms(3, seed=1)
+    assert not any(np.array_equal(one, other) for one, other in zip(rooms, others, strict=True))
+
+
+def test_rooms_come_from_both_kinds_by_their_share_and_none_where_there_is_none():
+    click = np.zeros(3000, np.float32)
+    click[0] = 0.5
+    recorded, simulated = np.float32([1, 0, 0, 0.5]), np.float32([1, 0, 0, 0, 0, 0.5])
+    both = dict(rir_probability=0.5, noise_probability=0.0, simulated_rir_share=0.8)
+    settings = Augmentation(**both, rirs=(recorded,), rooms=(simulated,))
+    outs = [augment(click, settings, np.random.default_rng(seed)) for seed in range(400)]
+    shares = [np.mean([abs(out[place]) > 1e-3 for out in outs]) for place in (3, 5)]
+    assert abs(shares[0] - 0.1) < 0.05 and abs(shares[1] - 0.4) < 0.08
+    bare = augment(click, Augmentation(rir_probability=1.0, noise_probability=0.0), np.random.default_rng(0))
+    assert np.count_nonzero(np.abs(bare) > 1e-6) == 1
 
 
 @given(delay=st.integers(0, 3000), tail=st.integers(1, 5000), count=st.integers(1, 4000))

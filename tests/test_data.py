@@ -14,7 +14,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from wakeword import tokens  # noqa: E402
-from wakeword.augment import Augmentation  # noqa: E402
+from wakeword.augment import Augmentation, simulated_rooms  # noqa: E402
 from wakeword.data import (  # noqa: E402
     Source,
     Utterances,
@@ -238,7 +238,7 @@ def same(one: dict, other: dict) -> bool:
 
 def test_a_batch_is_the_same_again_and_other_in_another_epoch(corpus, speech_like):
     cuts, _ = with_tokens(read_manifest(corpus))
-    chances = Augmentation(rir_probability=0.5, noise=(speech_like(2, 50),))
+    chances = Augmentation(rir_probability=0.5, noise=(speech_like(2, 50),), rooms=simulated_rooms(3))
     one, again, later, other = (
         Utterances(SETTINGS, chances, seed, epoch)[cuts] for seed, epoch in [(1, 2), (1, 2), (1, 3), (2, 2)]
     )
@@ -249,7 +249,9 @@ def test_a_batch_is_the_same_again_and_other_in_another_epoch(corpus, speech_lik
 
 def test_what_an_utterance_becomes_does_not_hang_on_its_batch_or_worker(corpus, speech_like):
     cuts, _ = with_tokens(read_manifest(corpus))
-    dataset = Utterances(SETTINGS, Augmentation(rir_probability=0.5, noise=(speech_like(2, 50),)), 3, 0)
+    dataset = Utterances(
+        SETTINGS, Augmentation(rir_probability=0.5, noise=(speech_like(2, 50),), rooms=simulated_rooms(3)), 3, 0
+    )
     alone = dataset[lhotse.CutSet.from_cuts([cuts["u5"]])]["features"][0]
     row = [cut.id for cut in cuts].index("u5")
     torch.testing.assert_close(dataset[cuts]["features"][row, : len(alone)], alone, atol=0, rtol=0)

@@ -32,7 +32,9 @@ sys.exit(cli.main(["write", sys.argv[1]]))
 def stopped_while_writing(path: Path, number: int) -> tuple[int, Path]:
     """The exit code of a process that was sent a signal while it wrote, and its temporary file's name."""
     command = [sys.executable, "-c", WRITER, str(path)]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    # A shell's background job, which these tests may be, hands down that SIGINT is ignored.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=heed)
     with writer:
         temporary = Path(writer.stdout.readline().strip())
         writer.send_signal(number)

@@ -76,6 +76,7 @@ def config(corpus, tmp_path):
         validate_every=12,
         noise=(str(corpus),),
         rir_probability=0.15,
+        simulated_rooms=4,
         sizes=EncoderSizes(mels=16, stem=16, channels=24, dilations=(1, 2), taps=(2,)),
         features=FeatureSettings(mels=16),
         card="made for a test",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import soxr
 import torch
 from lhotse.audio.mixer import AudioMixer
-from lhotse.augmentation import ReverbWithImpulseResponse
+from lhotse.augmentation.utils import FastRandomRIRGenerator
 
 from wakeword.clips import find_clips, for_training, read_clips
 from wakeword.errors import Skipped, WakewordError
@@ -18,7 +19,10 @@ from wakeword.features import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How often and how strongly. `noise` and `rirs` are recordings, float32 `[samples]`; both may be empty."""
+    """How often and how strongly. `noise`, `rirs` and `rooms` are float32 `[samples]`; each may be empty.
+
+    `rirs` are recorded impulse responses, `rooms` simulated ones (`simulated_rooms`).
+    """
 
     noise_probability: float = 0.6
     snr_db: tuple[float, ...] = (0.0, 25.0)
@@ -31,6 +35,7 @@ class Augmentation:
     frequency_mask_bands: int = 8
     noise: tuple[np.ndarray, ...] = field(default=(), repr=False)
     rirs: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    rooms: tuple[np.ndarray, ...] = field(default=(), repr=False)
 
 
 def read_recordings(paths: Sequence[str], most_hours: float = 3.0, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -68,19 +73,12 @@ def piece_of(recordings: Sequence[np.ndarray], samples: int, rng: np.random.Gene
 def augment(samples: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """One recording as it may sound elsewhere: in a room, in noise, near or far. Same length, float32 `[samples]`.
 
-    Rooms are recorded ones or lhotse's simulated ones (Luo and Yu 2022, https://arxiv.org/abs/2208.04101); the SNR is
-    mean power over mean power.
+    The SNR is mean power over mean power.
     """
-    if rng.random() < settings.rir_probability:
-        if settings.rirs and rng.random() >= settings.simulated_rir_share:
-            samples = reverberated(samples, settings.rirs[rng.integers(len(settings.rirs))])
-        else:
-            room, source = (int(seed) for seed in rng.integers(2**31, size=2))
-            generator = {"sr": SAMPLE_RATE, "room_seed": room, "source_seed": source}
-            # Beside its two generators lhotse draws from torch's: without this, a resumed run hears other rooms.
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(room)
-                samples = ReverbWithImpulseResponse(rir_generator=generator)(samples[None], SAMPLE_RATE)[0]
+    if rng.random() < settings.rir_probability and (settings.rirs or settings.rooms):
+        simulated = rng.random() < settings.simulated_rir_share
+        responses = settings.rooms if settings.rooms and (simulated or not settings.rirs) else settings.rirs
+        samples = reverberated(samples, responses[rng.integers(len(responses))])
     if settings.noise and rng.random() < settings.noise_probability:
         noise = piece_of(settings.noise, len(samples), rng)
         if np.any(noise) and np.any(samples):
@@ -88,6 +86,24 @@ def augment(samples: np.ndarray, settings: Augmentation, rng: np.random.Generato
             mixer.add_to_mix(noise[None], snr=float(rng.uniform(*settings.snr_db)))
             samples = mixer.mixed_mono_audio[0]
     return at_level(samples, float(rng.uniform(*settings.level_dbfs)))
+
+
+@lru_cache(maxsize=2)
+def simulated_rooms(count: int, seed: int = 0) -> tuple[np.ndarray, ...]:
+    """Impulse responses of `count` random rooms by lhotse's generator, each float32 `[samples]`.
+
+    Luo and Yu 2022, https://arxiv.org/abs/2208.04101. One takes as long to make as to hear ten seconds of speech in
+    it, so they are made once. The same `seed` gives the same rooms.
+    """
+    rooms = []
+    # Beside its two generators lhotse draws from torch's: without this, a resumed run hears other rooms.
+    with torch.random.fork_rng(devices=[]):
+        for index in range(count):
+            room_seed, source_seed = np.random.default_rng([seed, index]).integers(2**31, size=2).tolist()
+            torch.default_generator.manual_seed(room_seed)
+            room = FastRandomRIRGenerator(sr=SAMPLE_RATE, room_seed=room_seed, source_seed=source_seed)()[0]
+            rooms.append(np.asarray(room / np.abs(room).max(), np.float32))
+    return tuple(rooms)
 
 
 def reverberated(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:

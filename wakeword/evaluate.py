@@ -201,7 +201,7 @@ def _condition(track: Track, events: list[Event], threshold, refractory_s) -> di
     missed = np.isnan(found)
     groups = {}
     for attribute in GROUPS:
-        values = np.asarray([_group(e.clip, attribute) for e in events])
+        values = np.asarray([group_of(e.clip, attribute) for e in events])
         for value in sorted(set(values) - {""}):
             if (values == value).sum() >= GROUP_LEAST:
                 groups[f"{attribute}: {value}"] = _miss(missed[values == value])
@@ -228,7 +228,7 @@ def _corpus(clip: Clip) -> str:
     return clip.corpus or "unnamed"
 
 
-def _group(clip: Clip, attribute: str) -> str:
+def group_of(clip: Clip, attribute: str) -> str:
     value = clip.attributes.get(attribute)
     if value is None or str(value).strip() == "":
         return ""

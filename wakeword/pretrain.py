@@ -19,7 +19,7 @@ from torch import Tensor
 from wakeword import checkpoint, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
-from wakeword.augment import Augmentation, read_recordings
+from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.data import Utterances, batches, read_sources, split_speakers, with_tokens
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.features import FRAME_S
@@ -96,6 +96,7 @@ def augmentation_of(config: Config) -> Augmentation:
         rir_probability=config.rir_probability,
         noise=read_recordings(config.noise),
         rirs=read_recordings(config.rirs),
+        rooms=simulated_rooms(config.simulated_rooms),
     )
 
 

@@ -32,7 +32,8 @@ class Config:
     `t + delay_frames` of the student (40 ms each) predicts frame `t` of the teacher. A batch has `batch_seconds` of
     audio; `warmup`, `checkpoint_every` and `validate_every` count steps. `settle_batches` are those over which the
     statistics of normalisation are measured anew at the end (0: they stay as trained). `clip_gradient` is the largest
-    norm of the gradient, `snr_db` the range of the noise, drawn evenly in dB. `card` is a line for the model's card.
+    norm of the gradient, `snr_db` the range of the noise, drawn evenly in dB, `simulated_rooms` how many impulse
+    responses are made beside the recorded `rirs`. `card` is a line for the model's card.
     """
 
     size: str = "base"
@@ -61,6 +62,7 @@ class Config:
     snr_db: tuple[float, ...] = (0.0, 25.0)
     noise_probability: float = 0.6
     rir_probability: float = 0.25
+    simulated_rooms: int = 300
     sizes: EncoderSizes = EncoderSizes()
     features: FeatureSettings = FeatureSettings()
     card: str = ""
@@ -100,10 +102,14 @@ def config_of(values: dict, path: str) -> Config:
 
 def out_of_range(config: Config) -> str:
     """The first setting that cannot work, with what it must be; empty if there is none."""
+    counts = ("warmup", "workers", "delay_frames", "simulated_rooms")
     positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
     shares = ("noise_probability", "rir_probability")
     rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]
-    rules += [(name, getattr(config, name) >= 0, "0 or more") for name in ("warmup", "workers", "delay_frames")]
+    rules += [
+        (name, getattr(config, name) >= 0, "0 or more")
+        for name in ("warmup", "workers", "delay_frames", "simulated_rooms")
+    ]
     rules += [(name, 0 <= getattr(config, name) <= 1, "from 0 to 1") for name in shares]
     rules += [
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from wakeword import __version__, examples, tokens
-from wakeword.augment import Augmentation, read_recordings
+from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.calibrate import Calibration, calibrate, parse_budget
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
 from wakeword.detector import Detector
@@ -25,6 +25,8 @@ from wakeword.streams import positive_stream, score_stream
 from wakeword.transfer import choose_unfreeze, save_wakeword, stacked, unfreeze
 
 FEWEST_CLIPS = 3
+ROOMS = 100
+"""Simulated rooms that clips and negatives are heard in, beside recorded ones."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
         rir_probability=0.3,
         noise=read_recordings(config.noise),
         rirs=read_recordings(config.rir),
+        rooms=simulated_rooms(ROOMS),
     )
     encoder_parameters = unfreeze(model, chosen.boundary)
     common = augmentation, model.encoder, settings, chosen.boundary, config.seed

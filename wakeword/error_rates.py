@@ -1,0 +1,98 @@
+"""Character error rates of an acoustic model: what its CTC layer reads, greedily, against the transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from wakeword import tokens
+from wakeword.acoustic import AcousticModel
+from wakeword.clips import Clip, read_clips
+from wakeword.errors import Skipped, require
+from wakeword.evaluate import GROUPS, group_of
+from wakeword.features import FRAMES_PER_STEP, FeatureSettings, log_mel
+from wakeword.streams import mix_at_snr
+
+LEAST_UTTERANCES = 20
+"""Groups of speakers with fewer say nothing."""
+
+
+@dataclass
+class Rate:
+    """Edits (insertions, deletions, substitutions) and the characters said, over some utterances."""
+
+    utterances: int = 0
+    characters: int = 0
+    edits: int = 0
+    speakers: set[str] = field(default_factory=set)
+
+    def add(self, speaker: str | None, said: str, heard: str) -> None:
+        self.utterances += 1
+        self.characters += len(said)
+        self.edits += require("torchaudio").functional.edit_distance(heard, said)
+        self.speakers |= {speaker} - {None}
+
+    def row(self) -> dict:
+        """As a card holds it: the rate, and on how much."""
+        return {
+            "cer": round(self.edits / max(1, self.characters), 4),
+            "utterances": self.utterances,
+            "characters": self.characters,
+            "speakers": len(self.speakers),
+        }
+
+
+def error_rates(
+    model: AcousticModel,
+    settings: FeatureSettings,
+    clips: Iterable[Clip],
+    noise: np.ndarray | None = None,
+    snr_db: float | None = None,
+    skipped: Skipped | None = None,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """Character error rates over clips with English transcripts: of `all`, and of groups of speakers that are named.
+
+    Args:
+        model: in eval mode.
+        noise: float32 `[samples]`, mixed under each clip at `snr_db`, where both are given.
+        skipped: gets the clips that cannot be read or spelt.
+
+    Returns:
+        A row (`cer`, `utterances`, `characters`, `speakers`) for `all` and for groups such as `gender: female`.
+    """
+    skipped = skipped if skipped is not None else Skipped()
+    found: dict[str, Rate] = {"all": Rate()}
+    for index, (clip, samples) in enumerate(read_clips(clips, skipped, check=False)):
+        try:
+            said = tokens.normalise(clip.text or "")
+        except tokens.TextError as error:
+            skipped.add(clip.path, error)
+            continue
+        if not said:
+            continue
+        if noise is not None and snr_db is not None and np.any(samples):
+            samples = mix_at_snr(samples, noise, snr_db, seed=seed + index)
+        heard = read_greedily(model, settings, samples)
+        for name in ["all", *groups_of(clip)]:
+            found.setdefault(name, Rate()).add(clip.speaker, said, heard)
+    kept = {name: rate for name, rate in found.items() if name == "all" or rate.utterances >= LEAST_UTTERANCES}
+    return {name: kept[name].row() for name in ["all", *sorted(kept.keys() - {"all"})]}
+
+
+def groups_of(clip: Clip) -> list[str]:
+    """The groups that the corpus puts a clip's speaker in: `gender: female`, `age: under 13`, `accent: Mandarin`."""
+    return [f"{attribute}: {value}" for attribute in GROUPS if (value := group_of(clip, attribute))]
+
+
+@torch.inference_mode()
+def read_greedily(model: AcousticModel, settings: FeatureSettings, samples: np.ndarray) -> str:
+    """The text of the best path (no language model) for float32 `[samples]`; empty where there is under one frame."""
+    features = log_mel(samples, settings)
+    features = features[: len(features) // FRAMES_PER_STEP * FRAMES_PER_STEP]
+    if not len(features):
+        return ""
+    return tokens.decode(model.log_probs(torch.from_numpy(features)[None])[0].argmax(-1).tolist())
