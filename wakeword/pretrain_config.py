@@ -106,10 +106,7 @@ def out_of_range(config: Config) -> str:
     positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
     shares = ("noise_probability", "rir_probability")
     rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]
-    rules += [
-        (name, getattr(config, name) >= 0, "0 or more")
-        for name in ("warmup", "workers", "delay_frames", "simulated_rooms")
-    ]
+    rules += [(name, getattr(config, name) >= 0, "0 or more") for name in counts]
     rules += [(name, 0 <= getattr(config, name) <= 1, "from 0 to 1") for name in shares]
     rules += [
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
