@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from wakeword._version import __version__
 from wakeword.errors import WakewordError
 
+WARNINGS_SHOWN = 10
 VERBS: dict[str, tuple[Callable, Callable, str, str]] = {}
 
 
@@ -93,6 +94,14 @@ def show(report: dict, as_json: bool, text: str | None = None) -> None:
 def say(line: str) -> None:
     """Print a line for the user, beside the report, on standard error."""
     print(f"wakeword: {line}", file=sys.stderr, flush=True)
+
+
+def say_warnings(warnings: dict[str, str]) -> None:
+    """Warn of the first files that are silent or clipped, and say how many more there are."""
+    for name, reason in list(warnings.items())[:WARNINGS_SHOWN]:
+        say(f"warning: {name}: {reason}")
+    if len(warnings) > WARNINGS_SHOWN:
+        say(f"warning: {len(warnings) - WARNINGS_SHOWN} more silent or clipped: --json lists all")
 
 
 def bar() -> Callable[[str, float], None]:
