@@ -7,7 +7,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= train,tts,test
+EXTRAS ?= train,tts,phrase,test
 PIP_ARGS ?=
 ARGS ?=
 

@@ -13,9 +13,9 @@ import pytest
 from wakeword.audio import write_wav
 
 HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
-HEAVY += ["tomli", "faster_whisper", "ctranslate2"]
+HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
-BASE += " streams trigger calibrate checkpoint cli"
+BASE += " streams trigger calibrate checkpoint cli phones lexicon chance phrase"
 
 
 def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:
@@ -130,7 +130,10 @@ def test_a_broken_file_is_named_before_torch_is_missed(tmp_path):
     assert "m.wakeword: not a wakeword model" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["train", "--help"], ["listen", "--help"], ["--version"], ["--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], *([verb, "--help"] for verb in ("train", "listen", "transcribe", "phrase"))],
+)
 def test_the_command_answers_without_the_extras(arguments):
     done = without_extras(
         """

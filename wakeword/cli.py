@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from wakeword._version import __version__
 from wakeword.errors import WakewordError
 
+WARNINGS_SHOWN = 10
 VERBS: dict[str, tuple[Callable, Callable, str, str]] = {}
 
 
@@ -29,7 +30,7 @@ def verb(name: str, help_text: str, example: str, arguments: Callable):
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; the exit code is 0, 2 for a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
-    from wakeword import verbs_make, verbs_use  # noqa: F401  (importing them fills VERBS)
+    from wakeword import verbs_make, verbs_study, verbs_use  # noqa: F401  (importing them fills VERBS)
 
     parser = argparse.ArgumentParser(
         prog="wakeword", description="Train, run and ship wake-word detectors from an hour of clips or less."
@@ -93,6 +94,14 @@ def show(report: dict, as_json: bool, text: str | None = None) -> None:
 def say(line: str) -> None:
     """Print a line for the user, beside the report, on standard error."""
     print(f"wakeword: {line}", file=sys.stderr, flush=True)
+
+
+def say_warnings(warnings: dict[str, str]) -> None:
+    """Warn of the first files that are silent or clipped, and say how many more there are."""
+    for name, reason in list(warnings.items())[:WARNINGS_SHOWN]:
+        say(f"warning: {name}: {reason}")
+    if len(warnings) > WARNINGS_SHOWN:
+        say(f"warning: {len(warnings) - WARNINGS_SHOWN} more silent or clipped: --json lists all")
 
 
 def bar() -> Callable[[str, float], None]:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from wakeword.audio import AUDIO_SUFFIXES, check_clip, read_audio
+from wakeword.audio import AUDIO_SUFFIXES, check_clip, file_blocks, read_audio, told_of_faults
 from wakeword.errors import AudioError, ManifestError, Skipped, WakewordError
 
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -34,6 +34,11 @@ class Clip:
     corpus: str | None = None
     split: str | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its path, and for a part of a recording where it starts."""
+        return str(self.path) + (f"@{self.start_s:g}" if self.duration_s is not None else "")
 
 
 def find_clips(paths: Iterable[str | os.PathLike] | str | os.PathLike) -> list[Clip]:
@@ -87,12 +92,8 @@ def in_pieces(clips: Iterable[Clip], longest_s: float = 60.0) -> list[Clip]:
     """The same audio with whole recordings of more than `longest_s` seconds cut into pieces of that length."""
     pieces = []
     for clip in clips:
-        seconds = clip.duration_s
-        if seconds is None:
-            try:
-                seconds = soundfile.info(str(clip.path)).duration - clip.start_s
-            except (soundfile.SoundFileError, OSError):
-                seconds = 0.0  # Another container, or damaged: whoever reads it decodes it whole, or skips it.
+        # Without a length known beforehand, whoever reads it decodes it whole, or skips it.
+        seconds = told_seconds(clip) or 0.0
         if seconds <= 1.5 * longest_s:
             pieces.append(clip)
             continue
@@ -102,6 +103,29 @@ def in_pieces(clips: Iterable[Clip], longest_s: float = 60.0) -> list[Clip]:
                 length = clip.duration_s - start_s
             pieces.append(replace(clip, start_s=clip.start_s + start_s, duration_s=length))
     return pieces
+
+
+def told_seconds(clip: Clip) -> float | None:
+    """How long a clip is by its manifest or its file's header; None for other containers and damaged files."""
+    if clip.duration_s is not None:
+        return clip.duration_s
+    try:
+        return soundfile.info(str(clip.path)).duration - clip.start_s
+    except (soundfile.SoundFileError, OSError):
+        return None
+
+
+def clip_blocks(clip: Clip, warn: Callable[[str], None] | None = None) -> Iterable[np.ndarray]:
+    """A clip as a stream of float32 blocks `[samples]`, 16 kHz mono; `warn` is told if it is silent or clipped.
+
+    Whole files are read in blocks of two seconds, so that an hour needs no more memory than a minute.
+
+    Raises:
+        AudioError: it cannot be read; of whole files, once the damage is reached.
+    """
+    whole = clip.start_s == 0 and clip.duration_s is None
+    blocks = file_blocks(clip.path, 32000) if whole else [read_audio(clip.path, clip.start_s, clip.duration_s)]
+    return blocks if warn is None else told_of_faults(blocks, warn)
 
 
 def read_clips(clips: Iterable[Clip], skipped: Skipped, check: bool = True) -> Iterator[tuple[Clip, np.ndarray]]:

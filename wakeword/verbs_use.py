@@ -10,10 +10,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from wakeword.cli import bar, json_flag, say, show, verb
+from wakeword.cli import bar, json_flag, say, say_warnings, show, verb
 from wakeword.errors import Skipped, WakewordError
-
-WARNINGS_SHOWN = 10
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +39,8 @@ def _score(args) -> None:
     clips, progress = find_clips(args.audio), bar()
     for index, clip in enumerate(clips):
         try:
-            name = str(clip.path) + (f"@{clip.start_s:g}" if clip.duration_s is not None else "")
-            time_s, score = score_clip(detector, clip, partial(warnings.__setitem__, name))
-            arrays[f"{name}/time_s"], arrays[f"{name}/score"] = time_s, score
+            time_s, score = score_clip(detector, clip, partial(warnings.__setitem__, clip.name))
+            arrays[f"{clip.name}/time_s"], arrays[f"{clip.name}/score"] = time_s, score
         except WakewordError as error:
             skipped.add(clip.path, error)
         progress("scoring", (index + 1) / len(clips))
@@ -51,10 +48,7 @@ def _score(args) -> None:
         raise WakewordError(f"none of {len(clips)} file(s) could be scored. {skipped.summary()}")
     with replacing(args.output) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
-    for name, reason in list(warnings.items())[:WARNINGS_SHOWN]:
-        say(f"warning: {name}: {reason}")
-    if len(warnings) > WARNINGS_SHOWN:
-        say(f"warning: {len(warnings) - WARNINGS_SHOWN} more silent or clipped: --json lists all")
+    say_warnings(warnings)
     report = {"output": args.output, "files": len(arrays) // 2, "warnings": warnings, "skipped": skipped.reasons}
     show(report, args.json, f"{args.output}: {len(arrays) // 2} file(s). {skipped.summary()}")
 

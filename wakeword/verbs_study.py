@@ -1,0 +1,77 @@
+"""The verbs that look before training: what an acoustic model hears, how well a phrase suits."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from functools import partial
+
+from wakeword.cli import bar, json_flag, say_warnings, show, verb
+from wakeword.errors import Skipped, WakewordError, require
+
+
+def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("audio", nargs="+", metavar="FILE", help="audio files, folders or manifests")
+    parser.add_argument("--acoustic", default="base", help="base, micro, or the file of an acoustic model (base)")
+    json_flag(parser)
+
+
+@verb(
+    "transcribe",
+    "What an acoustic model hears: its letters, with times",
+    "wakeword transcribe recording.m4a --acoustic base",
+    _transcribe_arguments,
+)
+def _transcribe(args) -> None:
+    from wakeword.clips import find_clips
+
+    clips = find_clips(args.audio)
+    require("torch")
+    from wakeword.transcribe import Hearing
+
+    hearing, skipped, found, warnings, progress = Hearing(args.acoustic), Skipped(), {}, {}, bar()
+    for index, clip in enumerate(clips):
+        try:
+            found[clip.name] = hearing.transcribe(clip, partial(warnings.__setitem__, clip.name))
+        except WakewordError as error:
+            skipped.add(clip.path, error)
+        progress("transcribing", (index + 1) / len(clips))
+    if not found:
+        raise WakewordError(f"none of {len(clips)} file(s) could be transcribed. {skipped.summary()}")
+    say_warnings(warnings)
+    lines = []
+    for name, transcript in found.items():
+        lines.append(f"{name}: {transcript.text}")
+        lines += [f"  {word.start_s:9.2f} {word.end_s:9.2f}  {word.text}" for word in transcript.words]
+    lines += [skipped.summary()] if len(skipped) else []
+    files = {name: {"text": each.text, **dataclasses.asdict(each)} for name, each in found.items()}
+    report = {"acoustic": args.acoustic, "files": files, "warnings": warnings, "skipped": skipped.reasons}
+    show(report, args.json, "\n".join(lines))
+
+
+def _phrase_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("phrase", help="the words, spelled out")
+    parser.add_argument(
+        "--phones",
+        action="append",
+        metavar="ARPABET",
+        help="how the whole phrase is said, in place of the dictionary's way; again for another way",
+    )
+    parser.add_argument(
+        "--speech", nargs="+", metavar="PATH", help="manifests of transcribed speech: count what sounds like it there"
+    )
+    json_flag(parser)
+
+
+@verb(
+    "phrase",
+    "How well a phrase suits: its length, what sounds like it and how often",
+    'wakeword phrase "hey computer" --speech manifests/librispeech_cuts.jsonl.gz',
+    _phrase_arguments,
+)
+def _phrase(args) -> None:
+    from wakeword.clips import find_clips
+    from wakeword.phrase import examine, format_report
+
+    report = examine(args.phrase, args.phones, find_clips(args.speech) if args.speech else None)
+    show(dataclasses.asdict(report), args.json, format_report(report))
