@@ -6,15 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from wakeword import tokens
-from wakeword.acoustic import AcousticModel
 from wakeword.clips import Clip, read_clips
 from wakeword.errors import Skipped, require
 from wakeword.evaluate import GROUPS, group_of
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings, log_mel
 from wakeword.streams import mix_at_snr
+from wakeword.transcribe import Hearing
 
 LEAST_UTTERANCES = 20
 """Groups of speakers with fewer say nothing."""
@@ -46,8 +44,7 @@ class Rate:
 
 
 def error_rates(
-    model: AcousticModel,
-    settings: FeatureSettings,
+    hearing: Hearing,
     clips: Iterable[Clip],
     noise: np.ndarray | None = None,
     snr_db: float | None = None,
@@ -57,7 +54,7 @@ def error_rates(
     """Character error rates over clips with English transcripts: of `all`, and of groups of speakers that are named.
 
     Args:
-        model: in eval mode.
+        hearing: the acoustic model.
         noise: float32 `[samples]`, mixed under each clip at `snr_db`, where both are given.
         skipped: gets the clips that cannot be read or spelt.
 
@@ -76,7 +73,7 @@ def error_rates(
             continue
         if noise is not None and snr_db is not None and np.any(samples):
             samples = mix_at_snr(samples, noise, snr_db, seed=seed + index)
-        heard = read_greedily(model, settings, samples)
+        heard = hearing.hear([samples]).text
         for name in ["all", *groups_of(clip)]:
             found.setdefault(name, Rate()).add(clip.speaker, said, heard)
     kept = {name: rate for name, rate in found.items() if name == "all" or rate.utterances >= LEAST_UTTERANCES}
@@ -86,13 +83,3 @@ def error_rates(
 def groups_of(clip: Clip) -> list[str]:
     """The groups that the corpus puts a clip's speaker in: `gender: female`, `age: under 13`, `accent: Mandarin`."""
     return [f"{attribute}: {value}" for attribute in GROUPS if (value := group_of(clip, attribute))]
-
-
-@torch.inference_mode()
-def read_greedily(model: AcousticModel, settings: FeatureSettings, samples: np.ndarray) -> str:
-    """The text of the best path (no language model) for float32 `[samples]`; empty where there is under one frame."""
-    features = log_mel(samples, settings)
-    features = features[: len(features) // FRAMES_PER_STEP * FRAMES_PER_STEP]
-    if not len(features):
-        return ""
-    return tokens.decode(model.log_probs(torch.from_numpy(features)[None])[0].argmax(-1).tolist())

@@ -30,8 +30,8 @@ class Word:
     """A word as the model spells it, and the seconds from its first letter's frame to the end of its last one's.
 
     A frame counts as the 40 ms of audio that complete it. CTC (Graves et al. 2006) does not tie a letter to the moment
-    of its sound: in 49 clips of "computer", the first letter that `base` heard began 0.24 s (median) after the word did,
-    and the last one ended 0.07 s after it.
+    of its sound: in 49 clips of "computer", the first letter that `base` heard began 0.24 s (median) after the word
+    did, and the last one ended 0.07 s after it.
     """
 
     text: str

@@ -16,16 +16,14 @@ from pathlib import Path
 import torch
 
 from wakeword import checkpoint
-from wakeword.acoustic_file import load_acoustic
 from wakeword.cli import bar
 from wakeword.clips import find_clips, for_testing, for_training, share_of
 from wakeword.error_rates import error_rates
 from wakeword.errors import Skipped, WakewordError
-from wakeword.features import FeatureSettings
 from wakeword.files import replacing
 from wakeword.pretrain_config import Config, read_config
-from wakeword.settings import from_dict
 from wakeword.streams import noise_bed
+from wakeword.transcribe import Hearing
 
 HERE = Path(__file__).parent
 SNR_DB = 10.0
@@ -45,15 +43,13 @@ def sets(config: Config, manifests: str) -> dict[str, list]:
 
 def measured(path: str, config: Config, manifests: str, progress) -> dict[str, dict]:
     """The rows of a card: `SET, CONDITION` to the rates of all and of groups of speakers."""
-    model, meta = load_acoustic(path)
-    settings = from_dict(FeatureSettings, meta["features"], path)
-    skipped, found = Skipped(), {}
+    hearing, skipped, found = Hearing(path), Skipped(), {}
     noise = find_clips([f"{manifests}/noise-esc10_cuts.jsonl.gz", f"{manifests}/noise-street_cuts.jsonl.gz"])
     bed = noise_bed(for_testing(noise), skipped)
     chosen = sets(config, manifests)
     for name, clips in chosen.items():
         for condition, snr_db in (("clean", None), (f"{SNR_DB:g} dB", SNR_DB)):
-            found[f"{name}, {condition}"] = error_rates(model, settings, clips, bed, snr_db, skipped)
+            found[f"{name}, {condition}"] = error_rates(hearing, clips, bed, snr_db, skipped)
             progress(f"{Path(path).stem}", len(found) / (2 * len(chosen)))
     if skipped:
         print(skipped.summary())
