@@ -21,6 +21,7 @@ from wakeword import checkpoint  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
 from wakeword.acoustic_file import load_acoustic  # noqa: E402
 from wakeword.checkpoint import load, read_meta, rewrite_meta, save, shipped  # noqa: E402
+from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, WakewordError  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.settings import from_dict  # noqa: E402
@@ -85,6 +86,32 @@ def test_a_damaged_header_is_a_model_error_or_harmless(model_files, tmp_path_fac
         load_wakeword(path)
     except ModelError as error:
         assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@given(data=st.data())
+@settings(max_examples=30)
+def test_weights_that_changed_on_the_way_are_a_model_error(model_files, tmp_path_factory, which, data):
+    """A byte of the weights of a `.wakeword` file or of an ONNX graph that is another one than was written."""
+    content = bytearray(model_files[which].read_bytes())
+    # An ONNX file's weights come before its description; those of safetensors after it.
+    first = 8 + struct.unpack("<Q", content[:8])[0] if which == 0 else 2000
+    last = len(content) if which == 0 else content.rindex(b"wakeword", 0, content.rindex(b"sha256")) - 2000
+    place = data.draw(st.integers(first, last - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.mktemp("changed") / f"m{model_files[which].suffix}"
+    path.write_bytes(bytes(content))
+    with pytest.raises(ModelError, match=path.name) as caught:
+        Detector.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_model_of_before_checksums_is_read(model_files, tmp_path):
+    content = model_files[0].read_bytes()
+    size = 8 + struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:size])
+    del header["__metadata__"]["sha256"]
+    load_wakeword(with_header(tmp_path / "old.wakeword", json.dumps(header).encode(), content[size:]))
 
 
 @given(content=st.one_of(st.binary(max_size=60), st.text().map(str.encode)))

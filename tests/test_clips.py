@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wakeword.audio import SAMPLE_RATE, write_wav
-from wakeword.clips import Clip, find_clips, read_clips
+from wakeword.clips import Clip, find_clips, for_development, read_clips
 from wakeword.errors import ManifestError, Skipped, WakewordError
 
 SHARED = Path(__file__).parents[2] / "shared" / "corpora"
@@ -139,8 +140,8 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         ("{}", "'recording' is missing"),
         (cut("x.wav", type="MixedCut"), "'MixedCut' is not supported"),
         (cut("x.wav", type="PaddingCut"), "'PaddingCut' is not supported"),
-        (cut("x.wav", type="MultiCut", channel=[0, 1]), "'MultiCut' is not supported"),
-        (cut("x.wav", channel=1), "multi-channel"),
+        (cut("x.wav", type="MultiCut", channel=[3, 1]), "its channel [3, 1] is none"),
+        (cut("x.wav", channel=1), "its channel 1 is none"),
         (cut("x.wav", start=-1), "'start'"),
         (cut("x.wav", start=None), "'start'"),
         (cut("x.wav", start=True), "'start'"),
@@ -154,7 +155,10 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         (cut("x.wav", recording={"sources": [3]}), "not in one file"),
         (cut("x.wav", recording={"sources": [{"type": "url", "source": "http://x"}]}), "not in one file"),
         (cut("x.wav", recording={"sources": [{"type": "file", "source": 5}]}), "'source'"),
-        (cut("x.wav", recording={"sources": [{"type": "file", "source": "x", "channels": [0, 1]}]}), "multi-channel"),
+        (
+            cut("x.wav", recording={"sources": [{"type": "file", "source": "x", "channels": 2}]}),
+            "its channel 0 is none",
+        ),
         (cut("x.wav", recording=cut("x.wav")["recording"] | {"transforms": [{"name": "Speed"}]}), "transforms"),
         (cut("x.wav", supervisions=[3]), "'supervisions'"),
         (cut("x.wav", supervisions={"text": 1}), "'supervisions'"),
@@ -246,3 +250,29 @@ def test_parts_of_one_file_are_counted_apart(tmp_path: Path) -> None:
     path = manifest(tmp_path / "m.jsonl", cut("none.wav"), cut("none.wav", start=0.1), cut("none.wav", start=1.5))
     skipped = Skipped()
     assert list(read_clips(find_clips(path), skipped)) == [] and len(skipped) == 3
+
+
+def test_what_is_prepared_of_many_channels_is_heard(tmp_path: Path) -> None:
+    """Stereo speech, noise and an impulse response of eight channels: each manifest is read as it was written."""
+    pytest.importorskip("lhotse")
+    from data_prep.noise import prepare_noise
+    from data_prep.rir import prepare_rir
+    from data_prep.wakewords import prepare_wakewords
+
+    rng = np.random.default_rng(0)
+    for prepare, channels in ((prepare_noise, 2), (prepare_rir, 8), (prepare_wakewords, 2)):
+        folder = tmp_path / prepare.__name__
+        folder.mkdir()
+        samples = rng.uniform(-0.5, 0.5, (8000, channels)).astype(np.float32)
+        soundfile.write(folder / "a.wav", samples, 16000, subtype="FLOAT")
+        more = {"phrase": "alexa"} if prepare is prepare_wakewords else {}
+        made = prepare(folder, tmp_path, **more)
+        ((_, heard),) = read_clips(find_clips([made.manifest]), Skipped())
+        np.testing.assert_allclose(heard, samples[:, 0], atol=1e-6)
+
+
+def test_what_is_kept_for_testing_chooses_no_threshold() -> None:
+    clips = [Clip(Path("a"), split="test"), Clip(Path("b"), split="dev"), Clip(Path("c"))]
+    assert for_development(clips) == clips[1:]
+    with pytest.raises(WakewordError, match="all 1 recordings are kept for testing"):
+        for_development(clips[:1])

@@ -170,6 +170,33 @@ def said(capsys) -> str:
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_a_training_that_ends_early_leaves_the_model_that_was_there(shared, clips, detector_file, tmp_path) -> None:
+    """Interrupted while it calibrates, after the last step."""
+    output = tmp_path / "c.wakeword"
+    output.write_bytes(detector_file.read_bytes())
+
+    def interrupt(stage: str, fraction: float) -> None:
+        if stage not in ("negatives", "clips", "training"):
+            raise KeyboardInterrupt
+
+    config = TrainConfig(
+        phrase="computer",
+        positives=tuple(clips[0:12:2]),
+        negatives=(str(shared / "kathleen"),),
+        acoustic="micro",
+        unfreeze="none",
+        output=str(output),
+        steps=2,
+        copies=1,
+        negative_hours=0.02,
+        negative_copies=1,
+        threads=1,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train(config, interrupt)
+    assert output.read_bytes() == detector_file.read_bytes()
+
+
 def test_the_command_line_from_score_to_info(shared, clips, exported, detector_file, tmp_path, capsys) -> None:
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFFnothing")
@@ -218,6 +245,17 @@ def test_a_mistake_is_one_line(arguments, expected, tmp_path, monkeypatch, capsy
     assert main(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("wakeword: ") and expected in lines[0]
+
+
+@pytest.mark.parametrize(
+    "setting, value",
+    [("threads", "0"), ("seed", "-1"), ("depth", "-1"), ("steps", "0")],
+)
+def test_a_setting_that_cannot_work_is_refused_before_anything_is_read(setting, value, tmp_path, capsys) -> None:
+    output = str(tmp_path / "o.wakeword")
+    assert main(["train", "--phrase", "x", "--positives", "nowhere", "--output", output, f"--{setting}", value]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and f"{setting} = {value}: must be" in lines[0]
 
 
 def test_too_few_positives_to_split_is_one_line(clips, tmp_path, capsys) -> None:

@@ -102,7 +102,7 @@ def test_rewriting_touches_nothing_else_in_the_file(model_files, tmp_path, lengt
         after = onnx.load(str(path))
         onnx.checker.check_model(after)
         entries = {entry.key: entry.value for entry in after.metadata_props}
-        assert len(after.metadata_props) == 3
+        assert len(after.metadata_props) == 4
         assert json.loads(entries["wakeword"]) == {**meta, "note": note}
         assert entries["another"] == "x" * length and entries["wakewords"] == "y"
         del after.metadata_props[:]

@@ -93,29 +93,31 @@ class StreamResampler:
         return self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def read_audio(path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None) -> np.ndarray:
+def read_audio(
+    path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None, channel: int | None = None
+) -> np.ndarray:
     """Read a file (or `duration_s` seconds of it from `start_s`) as float32 [samples], 16 kHz mono.
 
     WAV, FLAC, Ogg (Vorbis, Opus), MP3 and others are read by libsndfile; M4A, AAC, WebM, AMR and the rest by the
-    program `ffmpeg` where it is installed. Channels are averaged.
+    program `ffmpeg` where it is installed. Channels are averaged, or one of them (from 0) is taken.
 
     Raises:
         AudioError: the file is missing, a folder, empty, truncated, damaged or no audio; it has samples that are
-            NaN or infinite; or it has no samples in the part asked for.
+            NaN or infinite; or it has no samples in the part asked for, or no such channel.
     """
-    return np.concatenate(list(_resampled(path, start_s, duration_s)))
+    return np.concatenate(list(_resampled(path, start_s, duration_s, channel)))
 
 
-def file_blocks(path: str | os.PathLike, block_samples: int = 1600) -> Iterator[np.ndarray]:
+def file_blocks(path: str | os.PathLike, block_samples: int = 1600, channel: int | None = None) -> Iterator[np.ndarray]:
     """Stream a file as float32 blocks [block_samples], 16 kHz mono; the last may be shorter.
 
-    Together the blocks equal `read_audio(path)`; the file is never held in memory whole.
+    Together the blocks equal `read_audio(path, channel=channel)`; the file is never held in memory whole.
 
     Raises:
         AudioError: as `read_audio`; for damage in the middle, once it is reached.
     """
     held = np.zeros(0, np.float32)
-    for piece in _resampled(path):
+    for piece in _resampled(path, channel=channel):
         held = np.concatenate([held, piece])
         whole = len(held) // block_samples * block_samples
         yield from held[:whole].reshape(-1, block_samples)
@@ -181,10 +183,16 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
         file.writeframes(pcm.tobytes())
 
 
-def _resampled(path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None) -> Iterator[np.ndarray]:
+def _resampled(
+    path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None, channel: int | None = None
+) -> Iterator[np.ndarray]:
     path = Path(path)
     resampler, heard = None, 0
     for rate, block in decoded_blocks(path, start_s, duration_s):
+        if channel is not None:
+            if channel >= block.shape[1]:
+                raise AudioError(f"{path}: has {block.shape[1]} channel(s), no channel {channel}: prepare it again")
+            block = block[:, [channel]]
         if not np.isfinite(block).all():
             raise AudioError(f"{path}: holds samples that are NaN or infinite: export it again")
         if np.abs(block).max(initial=0) > LOUDEST:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from wakeword.errors import ModelError, require
 from wakeword.files import replacing
 
 FORMAT = 1
-METADATA_PROPS, KEY, VALUE = 0x72, 0x0A, 0x12  # tags of protobuf: 8 x field number (14, 1, 2) + 2, length-delimited
+# Tags of protobuf: 8 x field number (7, 14, 1, 2) + 2, length-delimited.
+GRAPH, METADATA_PROPS, KEY, VALUE = 0x3A, 0x72, 0x0A, 0x12
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -31,8 +33,22 @@ def save(path: str | Path, tensors: dict, kind: str, meta: dict) -> None:
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Serialised here and not by save_file, whose own error for a full disk names no file.
     content = safetensors.save(flat, metadata=header)
+    described, weights = _parted(content)
+    described["__metadata__"]["sha256"] = hashlib.sha256(weights).hexdigest()
+    _write(path, described, weights)
+
+
+def _parted(content: bytes) -> tuple[dict, bytes]:
+    """The header and the weights of a safetensors file."""
+    length = struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def _write(path: str | Path, header: dict, weights: bytes) -> None:
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
     with replacing(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(struct.pack("<Q", len(text)) + text + weights)
 
 
 def read_meta(path: str | Path, kind: str | None = None) -> dict:
@@ -81,29 +97,38 @@ def load(path: str | Path, kind: str | None = None) -> tuple[dict, dict]:
     """The tensors (name -> torch tensor, float32 where stored in 16 bits) and the meta of a model file.
 
     Raises:
-        ModelError: as `read_meta`.
+        ModelError: as `read_meta`; or the weights have not the checksum that was written with them.
     """
     meta = read_meta(path, kind)
     torch, safetensors = require("torch"), require("safetensors.torch")
+    content = Path(path).read_bytes()
+    header, weights = _parted(content)
+    verify(path, weights, header["__metadata__"].get("sha256"))
     try:
-        tensors = safetensors.load_file(str(path))
+        tensors = safetensors.load(content)
     except Exception as error:  # safetensors has its own exception types.
         raise ModelError(f"{path}: cannot be read as safetensors ({error}): copy it again") from error
     return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}, meta
 
 
+def verify(path: str | Path, weights, digest: str | None) -> None:
+    """Check the weights of a model file (bytes, or a view of them) against their SHA-256; old files have none.
+
+    Raises:
+        ModelError: they differ.
+    """
+    if digest and hashlib.sha256(weights).hexdigest() != digest:
+        raise ModelError(
+            f"{path}: damaged: its weights have not the checksum that they were written with: copy it again"
+        )
+
+
 def rewrite_meta(path: str | Path, changes: dict) -> None:
     """Change entries of a model file's meta, in place (the weights stay bit for bit)."""
     meta = {**read_meta(path), **changes}
-    with open(path, "rb") as file:
-        length = struct.unpack("<Q", file.read(8))[0]
-        header = json.loads(file.read(length))
-        weights = file.read()
+    header, weights = _parted(Path(path).read_bytes())
     header["__metadata__"]["wakeword"] = json.dumps(meta)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with replacing(path) as temporary:
-        temporary.write_bytes(struct.pack("<Q", len(text)) + text + weights)
+    _write(path, header, weights)
 
 
 def rewrite_onnx_meta(path: str | Path, changes: dict) -> None:
@@ -127,6 +152,20 @@ def rewrite_onnx_meta(path: str | Path, changes: dict) -> None:
         temporary.write_bytes(b"".join(kept) + _protobuf_field(METADATA_PROPS, entry))
         if load_onnx(temporary)[2] != json.loads(meta):
             raise ModelError(f"{path}: its description cannot be changed: export it again")
+
+
+def verify_onnx(path: str | Path, digest: str | None) -> None:
+    """Check the graph of an exported model against its SHA-256, as `verify`."""
+    # A view, so that a listener on a small machine holds the weights but once.
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        memoryview(content) as view,
+    ):
+        for tag, field, value in _protobuf_fields(view):
+            with field, value:
+                if tag == GRAPH:
+                    verify(path, value, digest)
 
 
 def _protobuf_fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:

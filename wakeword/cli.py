@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        say(f"{error.filename or ''}: {error.strerror or error}")
+        say(f"{error.filename or 'the output'}: {error.strerror or error}")
         return 2
     return 0
 

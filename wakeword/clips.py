@@ -24,7 +24,10 @@ MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording or a part of one: `duration_s` seconds of `path` from `start_s`; None means to its end."""
+    """A recording or a part of one: `duration_s` seconds of `path` from `start_s`; None means to its end.
+
+    `channel` is the one that is heard, from 0; None means the mean of all.
+    """
 
     path: Path
     start_s: float = 0.0
@@ -34,6 +37,7 @@ class Clip:
     corpus: str | None = None
     split: str | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
+    channel: int | None = None
 
     @property
     def name(self) -> str:
@@ -44,8 +48,9 @@ class Clip:
 def find_clips(paths: Iterable[str | os.PathLike] | str | os.PathLike) -> list[Clip]:
     """List the clips that PATHs name: folders (recursively, sorted by name), audio files and manifests, in that order.
 
-    A manifest is a lhotse CutSet, `.jsonl` or `.jsonl.gz`, a MonoCut a line, with its audio in files; a relative
-    path in it starts from the working folder, as in lhotse, or else from the manifest's own.
+    A manifest is a lhotse CutSet, `.jsonl` or `.jsonl.gz`, a cut a line, with its audio in files; of several
+    channels that a cut has (a MultiCut) the first is heard. A relative path in it starts from the working folder, as
+    in lhotse, or else from the manifest's own.
 
     Raises:
         WakewordError: a path does not exist, or a folder holds no audio.
@@ -88,6 +93,21 @@ def for_testing(clips: Iterable[Clip]) -> list[Clip]:
     return [clip for clip in clips if clip.split == "test" or clip.corpus not in divided]
 
 
+def for_development(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips that a threshold may be chosen on: those that their manifests do not keep for testing.
+
+    Raises:
+        WakewordError: none is left.
+    """
+    clips = list(clips)
+    kept = for_training(clips)
+    if clips and not kept:
+        raise WakewordError(
+            f"all {len(clips)} recordings are kept for testing by their manifests: choose a threshold on others"
+        )
+    return kept
+
+
 def in_pieces(clips: Iterable[Clip], longest_s: float = 60.0) -> list[Clip]:
     """The same audio with whole recordings of more than `longest_s` seconds cut into pieces of that length."""
     pieces = []
@@ -124,7 +144,8 @@ def clip_blocks(clip: Clip, warn: Callable[[str], None] | None = None) -> Iterab
         AudioError: it cannot be read; of whole files, once the damage is reached.
     """
     whole = clip.start_s == 0 and clip.duration_s is None
-    blocks = file_blocks(clip.path, 32000) if whole else [read_audio(clip.path, clip.start_s, clip.duration_s)]
+    part = () if whole else (read_audio(clip.path, clip.start_s, clip.duration_s, clip.channel),)
+    blocks = file_blocks(clip.path, 32000, clip.channel) if whole else part
     return blocks if warn is None else told_of_faults(blocks, warn)
 
 
@@ -135,7 +156,7 @@ def read_clips(clips: Iterable[Clip], skipped: Skipped, check: bool = True) -> I
     """
     for clip in clips:
         try:
-            samples = read_audio(clip.path, clip.start_s, clip.duration_s)
+            samples = read_audio(clip.path, clip.start_s, clip.duration_s, clip.channel)
             if check:
                 check_clip(samples, clip.path)
         except AudioError as error:
@@ -184,17 +205,15 @@ def _clip_of_line(line: str, manifest: Path, number: int) -> Clip:
     if not isinstance(cut, dict):
         raise ManifestError(f"{place}: not a cut but a {type(cut).__name__}: make the manifest again")
     kind = cut.get("type", "MonoCut")
-    if kind != "MonoCut":
+    if kind not in ("MonoCut", "MultiCut"):
         raise ManifestError(
-            f"{place}: a cut of type {kind!r} is not supported: save MonoCuts (one recording, one channel)"
+            f"{place}: a cut of type {kind!r} is not supported: save MonoCuts or MultiCuts (of one recording)"
         )
     recording = _typed(cut, "recording", dict, place)
     sources = _typed(recording, "sources", list, place)
     source = sources[0] if sources and isinstance(sources[0], dict) else {}
     if len(sources) != 1 or source.get("type") != "file":
         raise ManifestError(f"{place}: its audio is not in one file: save the recordings as files")
-    if cut.get("channel", 0) not in (0, [0]) or source.get("channels", [0]) != [0]:
-        raise ManifestError(f"{place}: a channel of a multi-channel file is not supported: save the channel as a file")
     if recording.get("transforms"):
         raise ManifestError(f"{place}: a recording with transforms is not supported: save the changed audio as a file")
     start, duration = _seconds(cut, "start", place, least=0.0), _seconds(cut, "duration", place, least=1e-4)
@@ -217,8 +236,17 @@ def _clip_of_line(line: str, manifest: Path, number: int) -> Clip:
         text=_text(supervision.get("text")),
         corpus=_text(custom.get("corpus")),
         split=_text(custom.get("split")),
+        channel=_channel(cut.get("channel", 0), source.get("channels", [0]), place),
         attributes={name: value for name, value in about.items() if name not in known},
     )
+
+
+def _channel(chosen: Any, channels: Any, place: str) -> int | None:
+    """Where in its file the first of a cut's channels lies; None where the file has but one."""
+    first = chosen[0] if isinstance(chosen, list) and chosen else chosen
+    if not isinstance(channels, list) or first not in channels:
+        raise ManifestError(f"{place}: its channel {chosen!r} is none of the recording's: make the manifest again")
+    return channels.index(first) if len(channels) > 1 else None
 
 
 def _source_path(name: str, manifest: Path) -> Path:

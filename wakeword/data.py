@@ -45,9 +45,14 @@ def read_manifest(path: str | Path) -> lhotse.CutSet:
         ManifestError: missing, malformed, or empty.
     """
     try:
-        cuts = lhotse.CutSet.from_file(path).to_eager()
+        cuts = lhotse.CutSet.from_file(path)
+        if cuts is None:  # lhotse's answer to a file without a line
+            raise ManifestError(f"{path}: the manifest is empty: make it with 'wakeword prepare'")
+        cuts = cuts.to_eager()
         count = len(cuts)
         other = next((type(cut).__name__ for cut in cuts if not isinstance(cut, lhotse.cut.Cut)), None)
+    except ManifestError:
+        raise
     except FileNotFoundError as error:
         raise ManifestError(f"{path}: no such manifest: make it with 'wakeword prepare'") from error
     except Exception as error:  # lhotse raises whatever the broken line provokes.

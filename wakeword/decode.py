@@ -17,6 +17,8 @@ import soundfile
 from wakeword.errors import AudioError
 
 BLOCK = 65536
+DAMAGED = "damaged (an Ogg page fails its checksum)"
+CUT_OFF = "truncated (its last Ogg page is cut off)"
 FFMPEG_RATE = 16000
 FFMPEG_PATIENCE_S = 30.0
 
@@ -30,7 +32,7 @@ def decoded_blocks(
 
     Raises:
         AudioError: the file is missing, a folder, empty, no audio, or damaged. Damage inside an Ogg file is looked
-            for only where the file is read whole; an MP3 that merely ends early is read as far as it goes.
+            for only where the file is read whole; an MP3 may lack up to a second of what its header states.
     """
     duration_ok = duration_s is None or 0 < duration_s < float("inf")
     if not (0 <= start_s < float("inf") and duration_ok):
@@ -44,8 +46,8 @@ def decoded_blocks(
         if path.stat().st_size == 0:
             raise AudioError(f"{path}: empty (0 bytes): copy or record it again")
         with open(path, "rb") as file:
-            if duration_s is None and not start_s and not _ogg_whole(file):
-                raise AudioError(f"{path}: damaged (an Ogg page fails its checksum): copy or record it again")
+            if duration_s is None and not start_s and (fault := _ogg_fault(file)):
+                raise AudioError(f"{path}: {fault}: copy or record it again")
             if _wav_cut_off(file, path.stat().st_size):
                 raise AudioError(f"{path}: truncated (shorter than its WAV header says): copy or record it again")
     except FileNotFoundError as error:
@@ -104,15 +106,16 @@ def _by_libsndfile(
     except RuntimeError as error:
         said = str(error).rpartition(": ")[2].rstrip(".")
         raise AudioError(f"{path}: damaged after {done / rate:.1f} s ({said}): copy or record it again") from error
-    # An MP3's header often states more than there is, and a Vorbis encoder's last page may too.
-    if done < expected and file.format not in ("MP3", "MPEG", "OGG"):
+    # An MP3's header often states a little more than there is, and a Vorbis encoder's last page may too.
+    slack = rate if file.format in ("MP3", "MPEG", "OGG") else 0
+    if done < expected - slack:
         raise AudioError(
             f"{path}: damaged: {done / rate:.1f} s of its {expected / rate:.1f} s can be read: copy or record it again"
         )
 
 
-def _ogg_whole(file: BinaryIO) -> bool:
-    """Whether each page of an Ogg file has its checksum (RFC 3533); True for a file that is not Ogg.
+def _ogg_fault(file: BinaryIO) -> str:
+    """What is wrong with the pages of an Ogg file (RFC 3533): a checksum, or the last one's end; empty if nothing.
 
     Decoders conceal lost Opus packets without a word, and a clip with a hole would train as if it were whole.
     The checksum is CRC-32 with the polynomial of zlib's, but in the other bit order and from zero.
@@ -120,16 +123,18 @@ def _ogg_whole(file: BinaryIO) -> bool:
     while True:
         header = file.read(27)
         if len(header) < 27 or header[:4] != b"OggS":
-            # Bytes between or behind the pages (tags, a cut last page) are no sign of damage before this place,
-            # unless another page follows.
-            return file.tell() <= 27 or b"OggS" not in file.read(BLOCK)
+            # Bytes between or behind the pages (tags) are no sign of damage before this place, unless another page
+            # follows. What does not even begin with a page is not Ogg.
+            if header[:4] == b"OggS":
+                return CUT_OFF
+            return DAMAGED if file.tell() > 27 and b"OggS" in file.read(BLOCK) else ""
         lacing = file.read(header[26])
         page = header[:22] + bytes(4) + header[26:] + lacing + file.read(sum(lacing))
         if len(lacing) < header[26] or len(page) < 27 + len(lacing) + sum(lacing):
-            return True
+            return CUT_OFF
         crc = zlib.crc32(page.translate(_BIT_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
         if int(f"{crc:032b}"[::-1], 2) != struct.unpack("<I", header[22:26])[0]:
-            return False
+            return DAMAGED
 
 
 def _by_ffmpeg(

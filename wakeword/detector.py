@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from wakeword import features
-from wakeword.checkpoint import checked, read_meta
+from wakeword.checkpoint import checked, read_meta, verify_onnx
 from wakeword.errors import AudioError, ConfigError, ModelError, require
 from wakeword.features import FRAME_S, FRAMES_PER_STEP, FeatureSettings
 from wakeword.settings import from_dict
@@ -98,7 +98,7 @@ class Detector:
         """
         if threshold is not None:
             checked_threshold(threshold)  # here, where it is not yet mistaken for what the file says
-        load = load_onnx if str(path).endswith(".onnx") else load_torch
+        load = load_onnx if is_onnx(path) else load_torch
         try:
             return cls(*load(path), threshold=threshold)
         except ConfigError as error:
@@ -127,7 +127,8 @@ class Detector:
         """The scores that a block completes.
 
         Args:
-            samples: float32 `[n]` in [-1, 1], 16 kHz mono; any `n`. Other floats are converted.
+            samples: float32 `[n]` in [-1, 1], 16 kHz mono; any `n`. Other floats are converted; where a sample is NaN
+                or infinite, zero is heard, since the states would keep it for seconds.
 
         Returns:
             `time_s` float64 `[m]`, the seconds of stream after which each score is known, and `score` float32 `[m]`,
@@ -139,6 +140,8 @@ class Detector:
         samples = np.asarray(samples)
         if samples.dtype.kind != "f" or samples.ndim != 1:
             raise _unfit(samples)
+        if not np.isfinite(samples).all():
+            samples = np.where(np.isfinite(samples), samples, 0)
         if len(samples) <= _MOST_SAMPLES:
             posteriors = self._posteriors(samples)
         else:
@@ -190,6 +193,11 @@ def _unfit(samples: np.ndarray) -> AudioError:
     )
 
 
+def is_onnx(path: str | Path) -> bool:
+    """Whether a model file is an exported one, by its name."""
+    return str(path).lower().endswith(".onnx")
+
+
 def open_onnx(path: str | Path):
     """The `onnxruntime.InferenceSession` of a graph, on one thread.
 
@@ -223,6 +231,7 @@ def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
         raise ModelError(f"{path}: an ONNX model that 'wakeword export' did not write")
     try:
         meta = checked(path, json.loads(text), "wakeword")
+        verify_onnx(path, session.get_modelmeta().custom_metadata_map.get("sha256"))
         size = {entry.name: entry.shape for entry in session.get_inputs()}["state"][1]
     except (ValueError, RecursionError, KeyError) as error:
         raise ModelError(f"{path}: a damaged export, or not one of 'wakeword export': export it again") from error
@@ -242,10 +251,15 @@ def load_torch(path: str | Path) -> tuple[Step, np.ndarray, dict]:
         WakewordError: torch is not installed.
     """
     read_meta(path, "wakeword")
-    torch = require("torch")
+    require("torch")
     from wakeword.transfer import load_wakeword
 
-    model, meta = load_wakeword(path)
+    return running(*load_wakeword(path))
+
+
+def running(model, meta: dict) -> tuple[Step, np.ndarray, dict]:
+    """The step function and zero state of a `head.WakeModel` in eval mode, with its meta."""
+    torch = require("torch")
 
     def step(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,8 +161,10 @@ def export_onnx(source: str | Path, output: str | Path) -> float:
     model, meta = load_wakeword(source)
     with torch.no_grad():
         proto = model_proto(model)
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = "wakeword", json.dumps(meta)
+    digest = hashlib.sha256(proto.graph.SerializeToString()).hexdigest()
+    for key, value in (("wakeword", json.dumps(meta)), ("sha256", digest)):
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
     onnx.checker.check_model(proto)
     with replacing(output) as temporary:
         temporary.write_bytes(proto.SerializeToString())

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -38,20 +39,24 @@ def listen(
     Args:
         device: microphone, by its index or a part of its name (see `list_devices`); None for the system's default.
         raw: a binary stream of 16-bit little-endian mono samples at 16 kHz, such as `sys.stdin.buffer`.
-        on_status: told, in one line each, of a microphone lost or back, of sound that was dropped, and of a file that
-            was silent or clipped; a warning is logged if it is None.
+        on_status: told, in one line each, of a microphone lost or back and of sound that was dropped; a warning is
+            logged if it is None.
 
     Raises:
-        WakewordError: there is no such device or it cannot be opened. AudioError: the file cannot be read.
+        WakewordError: there is no such device or it cannot be opened. AudioError: the file cannot be read; or, once
+            it has been heard to its end, it was silent or clipped, so that the absence of hits means nothing.
     """
     if file is not None:
-        tell = on_status or _log.warning
-        blocks: Iterator[np.ndarray | None] = told_of_faults(_one_file(file), lambda fault: tell(f"{file}: {fault}"))
+        blocks: Iterator[np.ndarray | None] = told_of_faults(_one_file(file), partial(_refuse, file))
     elif raw is not None:
         blocks = pcm_blocks(raw)
     else:
         blocks = microphone_blocks(device, on_status)
     return _hits(detectors, blocks)
+
+
+def _refuse(file: str | os.PathLike, fault: str) -> None:
+    raise AudioError(f"{file}: {fault}")
 
 
 def _one_file(file: str | os.PathLike) -> Iterator[np.ndarray]:

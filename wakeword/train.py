@@ -14,7 +14,7 @@ from wakeword import __version__, examples, tokens
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.calibrate import Calibration, calibrate, parse_budget
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
-from wakeword.detector import Detector
+from wakeword.detector import Detector, running
 from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.features import FeatureSettings
 from wakeword.fit import fit
@@ -27,6 +27,13 @@ from wakeword.transfer import choose_unfreeze, save_wakeword, stacked, unfreeze
 FEWEST_CLIPS = 3
 ROOMS = 100
 """Simulated rooms that clips and negatives are heard in, beside recorded ones."""
+
+
+LEAST = {
+    1: ("steps", "batch", "copies", "negative_copies", "smoothing_frames", "threads", "channels"),
+    0: ("depth", "seed", "negative_hours", "learning_rate", "encoder_learning_rate", "refractory_s"),
+}
+"""The least that settings may be."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +184,8 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
         "calibration": None,
         "card": card,
     }
-    save_wakeword(config.output, model, meta)
-    detector = Detector.load(config.output)
+    # The file that may be there already is replaced once, at the end.
+    detector = Detector(*running(model, meta))
     calibration = None
     if dev_negatives:
         try:
@@ -207,8 +214,12 @@ def check(config: TrainConfig) -> None:
         raise ConfigError("--positives names nothing: give folders, audio files or manifests of the phrase")
     if not config.output:
         raise ConfigError("--output is empty: say where the model goes")
-    if config.steps < 1 or config.batch < 1 or config.copies < 1 or config.smoothing_frames < 1:
-        raise ConfigError("steps, batch, copies and smoothing_frames are at least 1")
+    for least, names in LEAST.items():
+        for name in names:
+            if not getattr(config, name) >= least:
+                raise ConfigError(f"{name} = {getattr(config, name)}: must be {least} or more")
+    if not 0 <= config.held_out < 1:
+        raise ConfigError(f"held_out = {config.held_out}: must be from 0 to below 1")
     parse_budget(config.budget)
 
 

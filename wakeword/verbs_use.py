@@ -71,7 +71,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _evaluate_arguments,
 )
 def _evaluate(args) -> None:
-    from wakeword.clips import find_clips, for_testing, in_pieces
+    from wakeword.clips import find_clips, for_development, for_testing, in_pieces
     from wakeword.detector import Detector
     from wakeword.evaluate import evaluate, format_report
 
@@ -81,7 +81,7 @@ def _evaluate(args) -> None:
         in_pieces(for_testing(find_clips(args.negatives))),
         noise=for_testing(find_clips(args.noise)) if args.noise else None,
         snrs=(None, *args.snr) if args.noise else (None,),
-        dev=in_pieces(find_clips(args.dev)) if args.dev else None,
+        dev=in_pieces(for_development(find_clips(args.dev))) if args.dev else None,
         report_dir=args.report,
         progress=bar(),
     )
@@ -104,12 +104,13 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 def _calibrate(args) -> None:
     from wakeword.calibrate import calibrate
     from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta
-    from wakeword.clips import find_clips, in_pieces
-    from wakeword.detector import Detector
+    from wakeword.clips import find_clips, for_development, in_pieces
+    from wakeword.detector import Detector, is_onnx
 
-    calibration = calibrate(Detector.load(args.model), in_pieces(find_clips(args.negatives)), args.budget, bar())
+    negatives = in_pieces(for_development(find_clips(args.negatives)))
+    calibration = calibrate(Detector.load(args.model), negatives, args.budget, bar())
     changes = {"threshold": calibration.threshold, "calibration": dataclasses.asdict(calibration)}
-    if args.model.endswith(".onnx"):
+    if is_onnx(args.model):
         rewrite_onnx_meta(args.model, changes)
     else:
         rewrite_meta(args.model, changes)
@@ -207,7 +208,7 @@ def _info_arguments(parser: argparse.ArgumentParser) -> None:
 @verb("info", "What a model file says of itself", "wakeword info computer.wakeword", _info_arguments)
 def _info(args) -> None:
     from wakeword.checkpoint import read_meta, shipped
-    from wakeword.detector import load_onnx
+    from wakeword.detector import is_onnx, load_onnx
 
-    meta = load_onnx(args.model)[2] if args.model.endswith(".onnx") else read_meta(shipped(args.model))
+    meta = load_onnx(args.model)[2] if is_onnx(args.model) else read_meta(shipped(args.model))
     show(meta, args.json, json.dumps(meta, indent=2, ensure_ascii=False))
