@@ -26,10 +26,11 @@ import wakeword  # noqa: F401  (before torch: it tells torch's threads how to wa
 import torch
 from machine import about, add_outputs, machine, markdown, publish
 
-from wakeword import WakewordError, pretrain, tokens
+from wakeword import WakewordError, pretrain, processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.augment import Augmentation, read_recordings
 from wakeword.data import Utterances, batches, read_sources, with_tokens
+from wakeword.objectives import Objective
 from wakeword.pretrain import Progress
 from wakeword.pretrain_config import Config, read_config
 from wakeword.teacher import cache_teacher
@@ -109,18 +110,18 @@ def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
 def training(cuts, config: Config, steps: int, scratch: Path, held: list[dict] | None = None) -> list[tuple]:
     """The marks of `steps + 1` real training steps; from `held` batches in memory, if given."""
     torch.manual_seed(config.seed)
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    )
+    fabric = processes.start(config)
     dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
-    model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims).to(device)
+    model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims)
+    objective = fabric.setup_module(Objective(model))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     progress = Progress()
     clock = Clock(progress)
-    supply = (lambda *ignored: held) if held else batches
+    supply = (lambda *ignored, **also: held) if held else batches
     with mock.patch.object(pretrain, "batches", supply):
         latest = scratch / "training.safetensors"
-        pretrain.run(model, optimizer, cuts, [], config, progress, steps + 1, device, io.StringIO(), clock, latest, {})
+        log = io.StringIO()
+        pretrain.run(objective, optimizer, cuts, [], config, progress, steps + 1, fabric, log, clock, latest, {})
     return clock.marks
 
 

@@ -149,7 +149,7 @@ class Utterances(torch.utils.data.Dataset):
 
 
 def collate(items: list[dict]) -> dict:
-    """Pad to one batch.
+    """Pad to one batch, each utterance with its own least value: what it becomes does not hang on the others.
 
     Returns:
         `features` float32 `[batch, frames, mels]`; `lengths` of the encoder's frames `[batch]`; `teacher` float32
@@ -158,7 +158,7 @@ def collate(items: list[dict]) -> dict:
     """
     frames = max(len(item["features"]) for item in items)
     mels = items[0]["features"].shape[1]
-    features = np.full((len(items), frames, mels), items[0]["features"].min(), np.float32)
+    features = np.empty((len(items), frames, mels), np.float32)
     dims = next((item["teacher"].shape[1] for item in items if item["teacher"] is not None), 0)
     teacher = np.zeros((len(items), frames // FRAMES_PER_STEP, dims), np.float32)
     most = max(len(item["tokens"]) for item in items)
@@ -166,6 +166,7 @@ def collate(items: list[dict]) -> dict:
     teacher_lengths = []
     for row, item in enumerate(items):
         features[row, : len(item["features"])] = item["features"]
+        features[row, len(item["features"]) :] = item["features"].min()
         known = 0
         if item["teacher"] is not None:
             known = min(len(item["teacher"]), len(item["features"]) // FRAMES_PER_STEP)
@@ -183,27 +184,43 @@ def collate(items: list[dict]) -> dict:
     }
 
 
-class _Skipping:
-    """A sampler without its first batches: how a resumed run comes back to its place in the epoch."""
+class _Sharing:
+    """Of a sampler's batches, without the first ones (how a resumed run comes back to its place in the epoch), the
+    part of process `rank` of `world`; it may be empty.
+    """
 
-    def __init__(self, sampler, skip: int):
-        self.sampler, self.skip = sampler, skip
+    def __init__(self, sampler, skip: int, rank: int, world: int):
+        self.sampler, self.skip, self.rank, self.world = sampler, skip, rank, world
 
     def __iter__(self) -> Iterator:
-        return islice(iter(self.sampler), self.skip, None)
+        for cuts in islice(iter(self.sampler), self.skip, None):
+            yield lhotse.CutSet.from_cuts(list(cuts)[self.rank :: self.world])
 
 
-def batches(cuts, dataset: Utterances, max_seconds: float, skip: int = 0, workers: int = 0, shuffle: bool = True):
+def batches(
+    cuts,
+    dataset: Utterances,
+    max_seconds: float,
+    skip: int = 0,
+    workers: int = 0,
+    shuffle: bool = True,
+    rank: int = 0,
+    world: int = 1,
+):
     """The batches of one epoch, of about equal length inside a batch (lhotse's dynamic bucketing).
 
     The order hangs on the dataset's seed and epoch alone; `skip` leaves out the first batches without reading them.
+    With several processes (`world`) all go through the same batches, and each reads every `world`th utterance of
+    them, from its `rank` on.
     """
+    # lhotse would deal out whole batches: here the processes work on each one together.
     settings = dict(max_duration=max_seconds, shuffle=shuffle, seed=dataset.seed, world_size=1, rank=0)
     if len(cuts) < 100:
         sampler = DynamicCutSampler(cuts, **settings)
     else:
         sampler = DynamicBucketingSampler(cuts, num_buckets=min(20, len(cuts) // 20), **settings)
     sampler.set_epoch(dataset.epoch)
+    shares = _Sharing(sampler, skip, rank, world)
     return torch.utils.data.DataLoader(
-        dataset, sampler=_Skipping(sampler, skip), batch_size=None, num_workers=workers, persistent_workers=False
+        dataset, sampler=shares, batch_size=None, num_workers=workers, persistent_workers=False
     )

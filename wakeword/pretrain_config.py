@@ -33,6 +33,11 @@ class Config:
     audio; `warmup`, `checkpoint_every` and `validate_every` count steps. `settle_batches` are those over which the
     statistics of normalisation are measured anew at the end (0: they stay as trained). `clip_gradient` is the largest
     norm of the gradient, `snr_db` the range of the noise, drawn evenly in dB. `card` is a line for the model's card.
+
+    `init` is an acoustic model to start from (`base`, `micro` or a file; empty: random weights): its encoder and CTC
+    layer, whose dimensions must be these; the layer towards the teacher is new. `precision` is `32`, or `bf16` for
+    matrix products in bfloat16 (weights, losses and moments stay in float32). Where `torchrun` starts several
+    processes, a batch is `batch_seconds` over all of them, and `threads` and `workers` are each one's.
     """
 
     size: str = "base"
@@ -56,6 +61,8 @@ class Config:
     workers: int = 1
     threads: int = 2
     device: str = "auto"
+    precision: str = "32"
+    init: str = ""
     checkpoint_every: int = 250
     validate_every: int = 500
     snr_db: tuple[float, ...] = (0.0, 25.0)
@@ -100,6 +107,7 @@ def out_of_range(config: Config) -> str:
     rules += [
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
         ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
+        ("precision", config.precision in ("32", "bf16"), "32 or bf16"),
         ("device", config.device.partition(":")[0] in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
     ]
     for name, fine, must in rules:
