@@ -1,4 +1,4 @@
-"""Two processes that share every batch do what one would, to within rounding; killed, they go on."""
+"""Two processes that share every batch do what one would, to within rounding (seen: 6e-6); killed, they go on."""
 
 from __future__ import annotations
 
@@ -127,11 +127,9 @@ def test_two_processes_give_the_loss_curve_of_one_and_go_on_when_one_is_killed(c
         expected = one_rows[row["step"]]
         assert row.keys() == expected.keys()
         for name in {"distil", "ctc", "hours"} & row.keys():
-            assert row[name] == pytest.approx(expected[name], rel=1e-3), (row, expected)
+            assert row[name] == pytest.approx(expected[name], rel=1e-4), (row, expected)
     assert any("ctc" in row for row in rows)
 
     model, two_model = (checkpoint.load(run.output)[0] for run in (config, two))
     for name, tensor in model.items():
-        torch.testing.assert_close(
-            two_model[name], tensor, rtol=0.02, atol=2e-3, msg=lambda text, n=name: f"{n}: {text}"
-        )
+        torch.testing.assert_close(two_model[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
