@@ -29,11 +29,15 @@ from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.features import FRAME_S
 from wakeword.objectives import Objective, learning_rate, losses, stage_at, weights_of
 from wakeword.pretrain_config import Config, Stage
+from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
 from wakeword.teacher import cache_teacher
 
 LOG_EVERY = 20
 """Steps between lines of the log."""
+
+FEW = 400
+"""Held-out utterances that validate while training, and at the end where the data is in shards."""
 
 UNBINDING = dict(card="", output="", folder="", threads=0, workers=0, device="", settle_batches=0)
 """Settings that may change while a run is interrupted: the steps do not depend on them."""
@@ -65,6 +69,8 @@ def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, confi
     tensors, meta = checkpoint.load(path, "training")
     # A run that an earlier version began goes on: it did what a setting that is newer does by default.
     before = {key: meta["config"].get(key, getattr(Config, key, None)) for key in config}
+    if "data" in before:
+        before["data"] = [{"shar": "", **source} for source in before["data"]]
     changed = [key for key in config if json.loads(json.dumps(config[key])) != before[key]]
     if changed:
         raise ConfigError(f"{path}: was made with another '{changed[0]}': set it back, or choose another folder")
@@ -106,9 +112,11 @@ def settle(model: AcousticModel, training, config: Config, fabric) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
     model.train()
-    order = np.random.default_rng(config.seed).permutation(len(training))
-    mixed = lhotse.CutSet.from_cuts(training[int(index)] for index in order[: 60 * config.settle_batches])
     dataset = Utterances(config.features, augmentation_of(config), config.seed, epoch=2**31 - 1)
+    mixed = of_epoch(training, config, dataset.epoch)
+    if not mixed.is_lazy:
+        order = np.random.default_rng(config.seed).permutation(len(mixed))
+        mixed = lhotse.CutSet.from_cuts(mixed[int(index)] for index in order[: 60 * config.settle_batches])
     loader = batches(
         mixed, dataset, config.batch_seconds, 0, config.workers, rank=fabric.global_rank, world=fabric.world_size
     )
@@ -136,7 +144,7 @@ def to_device(batch: dict, device: torch.device) -> dict:
 
 
 @torch.no_grad()
-def validate(model: AcousticModel, cuts, config: Config, device: torch.device, limit: int = 400) -> dict[str, float]:
+def validate(model: AcousticModel, cuts, config: Config, device: torch.device, limit: int = FEW) -> dict[str, float]:
     """Losses and the character error rate on held-out speakers, without augmentation."""
     torchaudio = require("torchaudio")
     model.eval()
@@ -165,6 +173,32 @@ def validate(model: AcousticModel, cuts, config: Config, device: torch.device, l
     return report
 
 
+def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet, int]:
+    """Utterances that train and those of held-out speakers, with the teacher's frames, and the dimensions of these."""
+    cuts = read_sources(list(config.data))
+    first, skipped = fabric.is_global_zero, Skipped()
+    if config.teacher:
+        seconds = sum(cut.duration for cut in cuts)
+        cache = config.teacher_cache or Path(config.folder) / "teacher"
+        # The first process makes the teacher's frames, the others then find them all.
+        with (
+            fabric.rank_zero_first(),
+            require("tqdm").tqdm(total=round(seconds), unit="s", desc="teacher", disable=not first) as bar,
+        ):
+            cuts, skipped = cache_teacher(cuts, config.teacher, cache, config.threads, bar.update)
+    cuts, unusable = with_tokens(cuts)
+    for reason in filter(None, (skipped.summary(), unusable.summary())):
+        if first:
+            print(reason)
+    dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
+    return *split_speakers(cuts, config.held_out), dims
+
+
+def of_epoch(training: lhotse.CutSet | Shards, config: Config, epoch: int) -> lhotse.CutSet:
+    """The training utterances: those in memory, or the shards as this epoch reads them."""
+    return training.opened(config.seed, epoch) if isinstance(training, Shards) else training
+
+
 def pretrain(config: Config, max_steps: int | None = None) -> Path:
     """Run, or resume, a pretraining; write the acoustic model and its card.
 
@@ -183,24 +217,13 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     fabric = processes.start(config)
     first = fabric.is_global_zero
     folder = Path(config.folder)
-    cuts = read_sources(list(config.data))
-    skipped = None
-    if config.teacher:
-        seconds = sum(cut.duration for cut in cuts)
-        # The first process makes the teacher's frames, the others then find them all.
-        with fabric.rank_zero_first(), tqdm(total=round(seconds), unit="s", desc="teacher", disable=not first) as bar:
-            cache = config.teacher_cache or folder / "teacher"
-            cuts, skipped = cache_teacher(cuts, config.teacher, cache, config.threads, bar.update)
-    cuts, unusable = with_tokens(cuts)
-    training, validation = split_speakers(cuts, config.held_out)
-    if not len(training) or (config.held_out and not len(validation)):
-        raise WakewordError(
-            f"held_out = {config.held_out}: {len(cuts)} utterances do not divide into two sets of speakers"
-        )
-    for reason in filter(None, (skipped.summary() if skipped else "", unusable.summary())):
-        if first:
-            print(reason)
-    dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
+    if any(source.shar for source in config.data):
+        training = Shards(config.data, config.held_out, config.teacher)
+        validation, dims = training.validation(FEW), training.teacher_dims()
+    else:
+        training, validation, dims = from_manifests(config, fabric)
+    if next(iter(training), None) is None or (config.held_out and not len(validation)):
+        raise WakewordError(f"held_out = {config.held_out}: the utterances do not divide into two sets of speakers")
 
     model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims)
     if config.init:
@@ -256,9 +279,8 @@ def run(
     while progress.step < last:
         dataset = Utterances(config.features, augmentation, config.seed, progress.epoch)
         whole_epoch, before = progress.batch == 0, progress.step
-        loader = batches(
-            training, dataset, config.batch_seconds, progress.batch, config.workers, rank=rank, world=world
-        )
+        cuts = of_epoch(training, config, progress.epoch)
+        loader = batches(cuts, dataset, config.batch_seconds, progress.batch, config.workers, rank=rank, world=world)
         for batch in loader:
             if progress.step >= last:
                 break

@@ -87,6 +87,8 @@ def read_config(path: str | Path) -> Config:
         config = dataclasses.replace(config, sizes=SIZES[config.size])
     if not config.data:
         raise ConfigError(f"{path}: no [[data]] table: name at least one manifest")
+    if len({bool(source.shar) for source in config.data}) > 1:
+        raise ConfigError(f"{path}: [[data]]: manifests or shards, not both: make shards of the manifests too")
     if any(stage.distil for stage in config.stages) and not config.teacher:
         raise ConfigError(f"{path}: a stage distils, but 'teacher' names none: set it, or distil = 0")
     if not config.stages or min(stage.steps for stage in config.stages) < 1:
