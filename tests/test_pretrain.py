@@ -543,6 +543,7 @@ def test_the_recipes_are_read():
         ("delay_frames = -1\n" + GOOD, "delay_frames"),
         ("threads = 0\n" + GOOD, "threads"),
         ("device = 'gpu'\n" + GOOD, "device"),
+        ("device = 'cuda:x'\n" + GOOD, "device"),
         ("precision = '16'\n" + GOOD, "precision"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def out_of_range(config: Config) -> str:
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
         ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
         ("precision", config.precision in ("32", "bf16"), "32 or bf16"),
-        ("device", config.device.partition(":")[0] in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
+        ("device", re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device), "auto, cpu, cuda or cuda:N"),
     ]
     for name, fine, must in rules:
         if not fine:
