@@ -1,4 +1,4 @@
-"""Pretraining throughput in hours of audio a minute: the data pipeline alone, the step alone, and both together.
+"""Pretraining throughput in hours of audio a minute: reading, the data pipeline, the step, and all together.
 
     python benchmarks/training.py recipes/pretrain/micro.toml --steps 30
 
@@ -26,11 +26,14 @@ import wakeword  # noqa: F401  (before torch: it tells torch's threads how to wa
 import torch
 from machine import about, add_outputs, machine, markdown, publish
 
-from wakeword import WakewordError, pretrain, tokens
+from wakeword import WakewordError, pretrain, processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.data import Utterances, batches, read_sources, with_tokens
+from wakeword.features import SAMPLE_RATE
+from wakeword.objectives import Objective
 from wakeword.pretrain import Progress
 from wakeword.pretrain_config import Config, read_config
+from wakeword.shards import Shards
 from wakeword.teacher import cache_teacher
 
 
@@ -60,7 +63,12 @@ def rates(name: str, marks: list[tuple[float, float, float]]) -> dict:
 
 
 def chosen(config: Config, steps: int, scratch: Path):
-    """Utterances enough for the steps, drawn from all of the configuration's, with tokens and the teacher's frames."""
+    """Utterances enough for the steps, drawn from all of the configuration's, with tokens and the teacher's frames.
+
+    Shards are not drawn from: as they are, they are mixed and read one after the other.
+    """
+    if any(source.shar for source in config.data):
+        return Shards(config.data, 0.0, config.teacher)
     cuts = list(read_sources(list(config.data)))
     random.Random(config.seed).shuffle(cuts)
     wanted, taken = 1.3 * (steps + 2) * config.batch_seconds, []
@@ -78,6 +86,22 @@ def chosen(config: Config, steps: int, scratch: Path):
     return with_tokens(found)[0]
 
 
+def reading_alone(cuts, config: Config, steps: int) -> dict:
+    """Decoding and resampling, in this process, of the audio of so many steps; nothing is made of it."""
+    marks, audio = [], 0.0
+    for cut in pretrain.of_epoch(cuts, config, 0):
+        samples = cut.resample(SAMPLE_RATE).load_audio()[0]
+        if marks:
+            audio += len(samples) / SAMPLE_RATE
+        if audio >= len(marks) * config.batch_seconds:
+            marks.append((time.perf_counter(), time.process_time(), audio))
+        if len(marks) > steps:
+            break
+    if len(marks) < 2:
+        raise WakewordError("the configuration's utterances make no two batches: name more data")
+    return rates("reading alone", marks)
+
+
 def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
     """The pipeline (reading, resampling, noise and rooms, features, masks) without training; the row and the batches.
 
@@ -87,7 +111,8 @@ def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
     held, marks, audio = [], [], 0.0
     for epoch in range(steps + 1):
         dataset = Utterances(config.features, augmentation, config.seed, epoch)
-        for batch in islice(batches(cuts, dataset, config.batch_seconds, 0, config.workers), steps + 1 - len(held)):
+        loader = batches(pretrain.of_epoch(cuts, config, epoch), dataset, config.batch_seconds, 0, config.workers)
+        for batch in islice(loader, steps + 1 - len(held)):
             if "features" in batch:
                 audio += batch["seconds"]
                 held.append(batch)
@@ -102,31 +127,35 @@ def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
 def training(cuts, config: Config, steps: int, scratch: Path, held: list[dict] | None = None) -> list[tuple]:
     """The marks of `steps + 1` real training steps; from `held` batches in memory, if given."""
     torch.manual_seed(config.seed)
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    )
-    dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
-    model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims).to(device)
+    fabric = processes.start(config)
+    if isinstance(cuts, Shards):
+        dims = cuts.teacher_dims()
+    else:
+        dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
+    model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims)
+    objective = fabric.setup_module(Objective(model))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     progress = Progress()
     clock = Clock(progress)
-    supply = (lambda *ignored: held) if held else batches
+    supply = (lambda *ignored, **also: held) if held else batches
     with mock.patch.object(pretrain, "batches", supply):
         latest = scratch / "training.safetensors"
-        pretrain.run(model, optimizer, cuts, [], config, progress, steps + 1, device, io.StringIO(), clock, latest, {})
+        log = io.StringIO()
+        pretrain.run(objective, optimizer, cuts, [], config, progress, steps + 1, fabric, log, clock, latest, {})
     return clock.marks
 
 
 def report(config: Config, steps: int, scratch: Path) -> dict:
-    """The three measurements as `{"machine", "size", "threads", "workers", "training": [rows]}`."""
+    """The measurements as `{"machine", "size", "threads", "workers", "training": [rows]}`."""
     found = {"machine": machine(), "size": config.size, "threads": config.threads, "workers": config.workers}
     torch.set_num_threads(config.threads)
     config = dataclasses.replace(config, checkpoint_every=10**9, validate_every=10**9)
     cuts = chosen(config, steps, scratch)
+    reading = reading_alone(cuts, config, steps)
     data, held = data_alone(cuts, config, steps)
     step = rates("step alone", training(cuts, config, steps, scratch, held))
     together = rates("together", training(cuts, config, steps, scratch))
-    return {**found, "training": [data, step, together]}
+    return {**found, "training": [reading, data, step, together]}
 
 
 def text(found: dict) -> str:

@@ -292,6 +292,68 @@ def test_data_that_cannot_be_divided_is_refused(config, tmp_path, write_corpus):
         pretrain.pretrain(dataclasses.replace(config, data=(Source(str(tmp_path / "none.jsonl.gz")),)))
 
 
+def test_training_starts_from_another_model(config, tmp_path):
+    """Its encoder and CTC layer, and what normalisation measured, are there before the first step."""
+    before = pretrain.pretrain(config, max_steps=12)
+    still = dict(learning_rate=1e-12, weight_decay=0.0, settle_batches=0, folder=str(tmp_path / "second"))
+    second = dataclasses.replace(config, init=str(before), output=str(tmp_path / "second.safetensors"), **still)
+    pretrain.pretrain(second, max_steps=1)
+    first, then = weights(before), weights(second.output)
+    for name, tensor in first.items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(then[name], tensor, rtol=1e-3, atol=1e-6, msg=name)
+        if name.endswith("num_batches_tracked"):
+            assert then[name] == tensor + 1, "the statistics began anew"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"sizes": EncoderSizes(mels=16, stem=16, channels=20, dilations=(1, 2), taps=(2,))}, "sizes"),
+        ({"features": FeatureSettings(mels=16, floor=1e-6)}, "features"),
+    ],
+)
+def test_a_model_of_another_shape_is_no_start(config, started, tmp_path, change, named):
+    new = dataclasses.replace(config, init=config.output, folder=str(tmp_path / "new"), **change)
+    with pytest.raises(ConfigError, match=f"init = '.*tiny.safetensors'.*{named}") as caught:
+        pretrain.pretrain(new)
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(ModelError, match="nowhere"):
+        pretrain.pretrain(dataclasses.replace(new, init="nowhere"))
+
+
+def test_training_in_bfloat16_follows_that_in_float32(config, tmp_path):
+    longer = dataclasses.replace(config, stages=(Stage(steps=40, distil=0.0, ctc=1.0),), validate_every=40)
+    half = dataclasses.replace(longer, precision="bf16", folder=str(tmp_path / "half"), output=str(tmp_path / "h.st"))
+    curves = []
+    for run in (longer, half):
+        pretrain.pretrain(run)
+        rows = [json.loads(line) for line in (Path(run.folder) / "log.jsonl").read_text().splitlines()]
+        curves.append([row["ctc"] for row in rows if "ctc" in row])
+    assert curves[1] == pytest.approx(curves[0], rel=0.1) and curves[1] != curves[0]
+    kept = weights(Path(half.folder) / "training.safetensors")
+    assert {t.dtype for t in kept.values() if t.is_floating_point()} == {torch.float32}
+    with pytest.raises(ConfigError, match="precision"):
+        pretrain.pretrain(dataclasses.replace(half, precision="32"))
+
+
+def test_a_run_of_an_earlier_version_goes_on(config, started):
+    latest = Path(started) / "training.safetensors"
+    before = checkpoint.read_meta(latest)["config"]
+    del before["precision"], before["init"]
+    checkpoint.rewrite_meta(latest, {"config": before})
+    pretrain.pretrain(config, max_steps=2)
+    assert checkpoint.read_meta(latest)["progress"]["step"] == 2
+
+
+def test_a_gpu_that_is_not_there_is_a_config_error(config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for device, processes in (("cuda:1", 1), ("cuda", 2)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        with pytest.raises(ConfigError, match="device"):
+            pretrain.pretrain(dataclasses.replace(config, device=device))
+
+
 class Fake:
     """A teacher that hears loudness and pitch: eight numbers a frame, made from log-mels."""
 
@@ -481,6 +543,8 @@ def test_the_recipes_are_read():
         ("delay_frames = -1\n" + GOOD, "delay_frames"),
         ("threads = 0\n" + GOOD, "threads"),
         ("device = 'gpu'\n" + GOOD, "device"),
+        ("device = 'cuda:x'\n" + GOOD, "device"),
+        ("precision = '16'\n" + GOOD, "precision"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_a_config_error(tmp_path, text, named):

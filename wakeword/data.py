@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,17 +17,41 @@ from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
 from wakeword import tokens
 from wakeword.augment import Augmentation, augment, mask
 from wakeword.clips import share_of
-from wakeword.errors import ManifestError, Skipped
+from wakeword.errors import ConfigError, ManifestError, Skipped
 from wakeword.features import FRAME_S, FRAMES_PER_STEP, SAMPLE_RATE, FeatureSettings, log_mel
+
+MIN_S, MAX_S = 0.3, 35.0
+"""Shorter and longer utterances do not batch well."""
+
+BUFFER = 4000
+"""Utterances that bucketing holds at once where they are read as it goes, with their audio."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A manifest, and which of its utterances to take: all, or those of the named languages and splits."""
+    """A manifest or a folder of shards (`shards.py`), and which of its utterances to take: all, or those of the named
+    languages and splits.
 
-    manifest: str
+    Raises:
+        ConfigError: neither, or both.
+    """
+
+    manifest: str = ""
+    shar: str = ""
     languages: tuple[str, ...] = ()
     splits: tuple[str, ...] = ("train", "validation", "dev", "")
+
+    def __post_init__(self):
+        if bool(self.manifest) == bool(self.shar):
+            raise ConfigError("name a manifest, or a folder of shards as shar")
+
+
+def chosen(cut, source: Source) -> bool:
+    """Whether the source takes an utterance: its language, split and length."""
+    supervision = cut.supervisions[0] if cut.supervisions else None
+    if source.languages and (supervision is None or supervision.language not in source.languages):
+        return False
+    return ((cut.custom or {}).get("split") or "") in source.splits and MIN_S <= cut.duration <= MAX_S
 
 
 def held_out(speaker: str, fraction: float) -> bool:
@@ -66,29 +91,22 @@ def read_manifest(path: str | Path) -> lhotse.CutSet:
     return cuts
 
 
-def read_sources(sources: list[Source], min_s: float = 0.3, max_s: float = 35.0) -> lhotse.CutSet:
-    """The chosen utterances of several manifests, one CutSet; those too short or too long to batch are left out.
+def read_sources(sources: list[Source]) -> lhotse.CutSet:
+    """The chosen utterances of several manifests, one CutSet.
 
     Raises:
         ManifestError: a manifest is unusable, or nothing is left of it.
     """
-    chosen = []
+    taken = []
     for source in sources:
-        kept = 0
-        for cut in read_manifest(source.manifest):
-            supervision = cut.supervisions[0] if cut.supervisions else None
-            split = (cut.custom or {}).get("split") or ""
-            if source.languages and (supervision is None or supervision.language not in source.languages):
-                continue
-            if split in source.splits and min_s <= cut.duration <= max_s:
-                chosen.append(cut)
-                kept += 1
+        kept = [cut for cut in read_manifest(source.manifest) if chosen(cut, source)]
         if not kept:
             raise ManifestError(
-                f"{source.manifest}: no utterance of {min_s} to {max_s} s in the languages {list(source.languages)} "
+                f"{source.manifest}: no utterance of {MIN_S} to {MAX_S} s in the languages {list(source.languages)} "
                 f"and splits {list(source.splits)}"
             )
-    return lhotse.CutSet.from_cuts(chosen)
+        taken += kept
+    return lhotse.CutSet.from_cuts(taken)
 
 
 def split_speakers(cuts, fraction: float) -> tuple[lhotse.CutSet, lhotse.CutSet]:
@@ -103,19 +121,33 @@ def with_tokens(cuts) -> tuple[lhotse.CutSet, Skipped]:
     """Put token ids on the utterances whose transcript fits the alphabet; the others train without CTC."""
     unusable = Skipped()
     for cut in cuts:
-        text = cut.supervisions[0].text if cut.supervisions else None
-        if text and (cut.supervisions[0].language or "en").lower().startswith("en"):
-            try:
-                ids = tokens.encode(text)
-                # CTC needs a frame for each token, and a blank between equal neighbours.
-                needed = len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False))
-                if needed <= cut.duration / FRAME_S:
-                    cut.tokens = ids
-                else:
-                    unusable.add(cut.id, f"{cut.id}: more letters than frames")
-            except tokens.TextError as error:
-                unusable.add(cut.id, f"{cut.id}: {error}")
+        try:
+            tokenised(cut)
+        except tokens.TextError as error:
+            unusable.add(cut.id, f"{cut.id}: {error}")
     return cuts, unusable
+
+
+def fitted(cut):
+    """The utterance with token ids if its transcript fits, else as it is."""
+    with suppress(tokens.TextError):
+        tokenised(cut)
+    return cut
+
+
+def tokenised(cut) -> None:
+    """Put token ids on an English utterance that has a transcript.
+
+    Raises:
+        TextError: the transcript does not fit the alphabet, or the utterance.
+    """
+    text = cut.supervisions[0].text if cut.supervisions else None
+    if text and (cut.supervisions[0].language or "en").lower().startswith("en"):
+        ids = tokens.encode(text)
+        # CTC needs a frame for each token, and a blank between equal neighbours.
+        if len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False)) > cut.duration / FRAME_S:
+            raise tokens.TextError("more letters than frames")
+        cut.tokens = ids
 
 
 class Utterances(torch.utils.data.Dataset):
@@ -154,7 +186,7 @@ class Utterances(torch.utils.data.Dataset):
 
 
 def collate(items: list[dict]) -> dict:
-    """Pad to one batch.
+    """Pad to one batch, each utterance with its own least value: what it becomes does not hang on the others.
 
     Returns:
         `features` float32 `[batch, frames, mels]`; `lengths` of the encoder's frames `[batch]`; `teacher` float32
@@ -163,7 +195,7 @@ def collate(items: list[dict]) -> dict:
     """
     frames = max(len(item["features"]) for item in items)
     mels = items[0]["features"].shape[1]
-    features = np.full((len(items), frames, mels), items[0]["features"].min(), np.float32)
+    features = np.empty((len(items), frames, mels), np.float32)
     dims = next((item["teacher"].shape[1] for item in items if item["teacher"] is not None), 0)
     teacher = np.zeros((len(items), frames // FRAMES_PER_STEP, dims), np.float32)
     most = max(len(item["tokens"]) for item in items)
@@ -171,6 +203,7 @@ def collate(items: list[dict]) -> dict:
     teacher_lengths = []
     for row, item in enumerate(items):
         features[row, : len(item["features"])] = item["features"]
+        features[row, len(item["features"]) :] = item["features"].min()
         known = 0
         if item["teacher"] is not None:
             known = min(len(item["teacher"]), len(item["features"]) // FRAMES_PER_STEP)
@@ -188,27 +221,46 @@ def collate(items: list[dict]) -> dict:
     }
 
 
-class _Skipping:
-    """A sampler without its first batches: how a resumed run comes back to its place in the epoch."""
+class _Sharing:
+    """Of a sampler's batches, without the first ones (how a resumed run comes back to its place in the epoch), the
+    part of process `rank` of `world`; it may be empty.
+    """
 
-    def __init__(self, sampler, skip: int):
-        self.sampler, self.skip = sampler, skip
+    def __init__(self, sampler, skip: int, rank: int, world: int):
+        self.sampler, self.skip, self.rank, self.world = sampler, skip, rank, world
 
     def __iter__(self) -> Iterator:
-        return islice(iter(self.sampler), self.skip, None)
+        for cuts in islice(iter(self.sampler), self.skip, None):
+            yield lhotse.CutSet.from_cuts(list(cuts)[self.rank :: self.world])
 
 
-def batches(cuts, dataset: Utterances, max_seconds: float, skip: int = 0, workers: int = 0, shuffle: bool = True):
+def batches(
+    cuts,
+    dataset: Utterances,
+    max_seconds: float,
+    skip: int = 0,
+    workers: int = 0,
+    shuffle: bool = True,
+    rank: int = 0,
+    world: int = 1,
+):
     """The batches of one epoch, of about equal length inside a batch (lhotse's dynamic bucketing).
 
     The order hangs on the dataset's seed and epoch alone; `skip` leaves out the first batches without reading them.
+    With several processes (`world`) all go through the same batches, and each reads every `world`th utterance of
+    them, from its `rank` on.
     """
+    # lhotse would deal out whole batches: here the processes work on each one together.
     settings = dict(max_duration=max_seconds, shuffle=shuffle, seed=dataset.seed, world_size=1, rank=0)
-    if len(cuts) < 100:
+    count = sum(1 for _ in islice(iter(cuts), 400))
+    if count < 100:
         sampler = DynamicCutSampler(cuts, **settings)
     else:
-        sampler = DynamicBucketingSampler(cuts, num_buckets=min(20, len(cuts) // 20), **settings)
+        if cuts.is_lazy:
+            settings |= dict(buffer_size=BUFFER, num_cuts_for_bins_estimate=BUFFER // 2)
+        sampler = DynamicBucketingSampler(cuts, num_buckets=min(20, count // 20), **settings)
     sampler.set_epoch(dataset.epoch)
+    shares = _Sharing(sampler, skip, rank, world)
     return torch.utils.data.DataLoader(
-        dataset, sampler=_Skipping(sampler, skip), batch_size=None, num_workers=workers, persistent_workers=False
+        dataset, sampler=shares, batch_size=None, num_workers=workers, persistent_workers=False
     )

@@ -1,12 +1,17 @@
 """Pretrain the acoustic model: distillation from a teacher's encoder and CTC, in the stages that a TOML file names.
 
 The loop reads from top to bottom: `pretrain` sets up, `run` trains, `save_training` and `resume` make a kill harmless.
+`torchrun` may run it in several processes: all go through the same lines, each with its share of every batch
+(`processes`); the first alone writes, and validates while the others wait.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +21,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wakeword import checkpoint, tokens
+from wakeword import checkpoint, processes, tokens
 from wakeword.acoustic import AcousticModel
-from wakeword.acoustic_file import save_acoustic
+from wakeword.acoustic_file import load_acoustic, save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.data import Utterances, batches, read_sources, split_speakers, with_tokens
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.features import FRAME_S
-from wakeword.objectives import learning_rate, losses, stage_at
+from wakeword.objectives import Objective, learning_rate, losses, stage_at, weights_of
 from wakeword.pretrain_config import Config, Stage
+from wakeword.shards import Shards
+from wakeword.synced_norm import sync_norms
 from wakeword.teacher import cache_teacher
+
+LOG_EVERY = 20
+"""Steps between lines of the log."""
+
+FEW = 400
+"""Held-out utterances that validate while training, and at the end where the data is in shards."""
 
 UNBINDING = dict(card="", output="", folder="", threads=0, workers=0, device="", settle_batches=0)
 """Settings that may change while a run is interrupted: the steps do not depend on them."""
@@ -55,7 +68,11 @@ def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, confi
         ConfigError: it was made with another configuration.
     """
     tensors, meta = checkpoint.load(path, "training")
-    changed = [key for key in config if json.loads(json.dumps(config[key])) != meta["config"].get(key)]
+    # A run that an earlier version began goes on: it did what a setting that is newer does by default.
+    before = {key: meta["config"].get(key, getattr(Config, key, None)) for key in config}
+    if "data" in before:
+        before["data"] = [{"shar": "", **source} for source in before["data"]]
+    changed = [key for key in config if json.loads(json.dumps(config[key])) != before[key]]
     if changed:
         raise ConfigError(f"{path}: was made with another '{changed[0]}': set it back, or choose another folder")
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
@@ -63,27 +80,51 @@ def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, confi
     return Progress(**meta["progress"])
 
 
+def load_weights(model: AcousticModel, config: Config) -> None:
+    """Give `model` the encoder and the CTC layer of the acoustic model that `init` names.
+
+    Raises:
+        ConfigError: that model has other dimensions, features or tokens.
+        ModelError: there is none.
+    """
+    before, meta = load_acoustic(config.init)
+    for what, has, wants in (
+        ("sizes", meta["sizes"], dataclasses.asdict(config.sizes)),
+        ("features", meta["features"], dataclasses.asdict(config.features)),
+        ("tokens", meta["tokens"], list(tokens.SYMBOLS)),
+    ):
+        if has != json.loads(json.dumps(wants)):
+            raise ConfigError(f"init = '{config.init}': has {what} {has}, the run {wants}: make them equal")
+    model.encoder.load_state_dict(before.encoder.state_dict())
+    model.ctc.load_state_dict(before.ctc.state_dict())
+
+
 @torch.no_grad()
-def settle(model: AcousticModel, training, config: Config, device: torch.device) -> None:
+def settle(model: AcousticModel, training, config: Config, fabric) -> None:
     """Measure the normalisation's means and variances anew, over `settle_batches` batches of training audio.
 
     While training they are averages over the last ten batches or so, which may all be of one corpus or length ("precise
     batch normalisation", Wu and Johnson 2021, https://arxiv.org/abs/2105.07576).
     """
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
     if not config.settle_batches:
         return
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
     model.train()
-    order = np.random.default_rng(config.seed).permutation(len(training))
-    mixed = lhotse.CutSet.from_cuts(training[int(index)] for index in order[: 60 * config.settle_batches])
     dataset = Utterances(config.features, augmentation_of(config), config.seed, epoch=2**31 - 1)
-    loader = batches(mixed, dataset, config.batch_seconds, workers=config.workers)
+    mixed = of_epoch(training, config, dataset.epoch)
+    if not mixed.is_lazy:
+        order = np.random.default_rng(config.seed).permutation(len(mixed))
+        mixed = lhotse.CutSet.from_cuts(mixed[int(index)] for index in order[: 60 * config.settle_batches])
+    loader = batches(
+        mixed, dataset, config.batch_seconds, 0, config.workers, rank=fabric.global_rank, world=fabric.world_size
+    )
     for _, batch in zip(range(config.settle_batches), loader, strict=False):
-        if "features" in batch:
-            model.encoder(batch["features"].to(device))
+        batch = processes.aligned(fabric, batch, config.features.mels)
+        if batch is not None:
+            model.encoder(batch["features"])
     for norm in norms:
         norm.momentum = 0.1
 
@@ -100,13 +141,28 @@ def augmentation_of(config: Config) -> Augmentation:
     )
 
 
+def note_unreadable(batch: dict, unreadable: Skipped) -> None:
+    for name in batch["unreadable"]:
+        unreadable.add(name, f"{name}: its audio can no longer be read")
+
+
 def to_device(batch: dict, device: torch.device) -> dict:
     return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
 
 
 @torch.no_grad()
-def validate(model: AcousticModel, cuts, config: Config, device: torch.device, limit: int = 400) -> dict[str, float]:
-    """Losses and the character error rate on held-out speakers, without augmentation."""
+def validate(
+    model: AcousticModel,
+    cuts,
+    config: Config,
+    device: torch.device,
+    limit: int = FEW,
+    unreadable: Skipped | None = None,
+) -> dict[str, float]:
+    """Losses and the character error rate on held-out speakers, without augmentation.
+
+    `unreadable` gets the utterances that could not be read.
+    """
     torchaudio = require("torchaudio")
     model.eval()
     dataset = Utterances(config.features, None, config.seed, 0)
@@ -114,6 +170,8 @@ def validate(model: AcousticModel, cuts, config: Config, device: torch.device, l
     count = 0
     both = Stage(distil=1.0 if model.teacher is not None else 0.0, ctc=1.0)
     for batch in batches(cuts.subset(first=min(limit, len(cuts))), dataset, config.batch_seconds, shuffle=False):
+        if unreadable is not None:
+            note_unreadable(batch, unreadable)
         if "features" not in batch:
             continue
         batch = to_device(batch, device)
@@ -134,6 +192,32 @@ def validate(model: AcousticModel, cuts, config: Config, device: torch.device, l
     return report
 
 
+def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet, int]:
+    """Utterances that train and those of held-out speakers, with the teacher's frames, and the dimensions of these."""
+    cuts = read_sources(list(config.data))
+    first, skipped = fabric.is_global_zero, Skipped()
+    if config.teacher:
+        seconds = sum(cut.duration for cut in cuts)
+        cache = config.teacher_cache or Path(config.folder) / "teacher"
+        # The first process makes the teacher's frames, the others then find them all.
+        with (
+            fabric.rank_zero_first(),
+            require("tqdm").tqdm(total=round(seconds), unit="s", desc="teacher", disable=not first) as bar,
+        ):
+            cuts, skipped = cache_teacher(cuts, config.teacher, cache, config.threads, bar.update)
+    cuts, unusable = with_tokens(cuts)
+    for reason in filter(None, (skipped.summary(), unusable.summary())):
+        if first:
+            print(reason, file=sys.stderr)
+    dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
+    return *split_speakers(cuts, config.held_out), dims
+
+
+def of_epoch(training: lhotse.CutSet | Shards, config: Config, epoch: int) -> lhotse.CutSet:
+    """The training utterances: those in memory, or the shards as this epoch reads them."""
+    return training.opened(config.seed, epoch) if isinstance(training, Shards) else training
+
+
 def pretrain(config: Config, max_steps: int | None = None) -> Path:
     """Run, or resume, a pretraining; write the acoustic model and its card.
 
@@ -149,28 +233,23 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     tqdm = require("tqdm").tqdm
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    )
+    fabric = processes.start(config)
+    first = fabric.is_global_zero
     folder = Path(config.folder)
-    cuts = read_sources(list(config.data))
-    skipped = None
-    if config.teacher:
-        seconds = sum(cut.duration for cut in cuts)
-        with tqdm(total=round(seconds), unit="s", desc="teacher") as bar:
-            cache = config.teacher_cache or folder / "teacher"
-            cuts, skipped = cache_teacher(cuts, config.teacher, cache, config.threads, bar.update)
-    cuts, unusable = with_tokens(cuts)
-    training, validation = split_speakers(cuts, config.held_out)
-    if not len(training) or (config.held_out and not len(validation)):
-        raise WakewordError(
-            f"held_out = {config.held_out}: {len(cuts)} utterances do not divide into two sets of speakers"
-        )
-    for reason in filter(None, (skipped.summary() if skipped else "", unusable.summary())):
-        print(reason)
-    dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
+    if any(source.shar for source in config.data):
+        training = Shards(config.data, config.held_out, config.teacher)
+        validation, dims = training.validation(FEW), training.teacher_dims()
+    else:
+        training, validation, dims = from_manifests(config, fabric)
+    if next(iter(training), None) is None or (config.held_out and not len(validation)):
+        raise WakewordError(f"held_out = {config.held_out}: the utterances do not divide into two sets of speakers")
 
-    model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims).to(device)
+    model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims)
+    if config.init:
+        load_weights(model, config)
+    if fabric.world_size > 1:
+        sync_norms(model)
+    objective = fabric.setup_module(Objective(model))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     frozen_config = dataclasses.asdict(dataclasses.replace(config, **UNBINDING))
     latest = folder / "training.safetensors"
@@ -180,71 +259,86 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     last = min(total, max_steps or total)
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        open(folder / "log.jsonl", "a", buffering=1) as log,
-        tqdm(total=last, initial=progress.step, unit="step", desc=config.size) as bar,
+        open(folder / "log.jsonl" if first else os.devnull, "a", buffering=1) as log,
+        tqdm(total=last, initial=progress.step, unit="step", desc=config.size, disable=not first) as bar,
     ):
         unreadable = run(
-            model, optimizer, training, validation, config, progress, last, device, log, bar, latest, frozen_config
+            objective, optimizer, training, validation, config, progress, last, fabric, log, bar, latest, frozen_config
         )
+    settle(model, training, config, fabric)
+    if first:
+        result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
+        card = card_of(config, training, validation, progress, result)
+        save_acoustic(Path(config.output), model, config.features, card)
     if unreadable:
-        print(f"{unreadable.summary()}: check the files, or prepare their corpus again")
-
-    settle(model, training, config, device)
-    result = validate(model, validation, config, device, limit=10**6) if len(validation) else {}
-    card = card_of(config, training, validation, progress, result)
-    save_acoustic(Path(config.output), model, config.features, card)
+        print(f"{unreadable.summary()}: check the files, or prepare their corpus again", file=sys.stderr)
+    processes.finish(fabric)
     return Path(config.output)
 
 
-def run(model, optimizer, training, validation, config, progress, last, device, log, bar, latest, frozen) -> Skipped:
+def run(
+    objective, optimizer, training, validation, config, progress, last, fabric, log, bar, latest, frozen
+) -> Skipped:
     """Train until step `last`, epoch after epoch; `progress` is always where the next batch begins.
 
+    Args:
+        objective: `Objective` of the model, as `fabric.setup_module` gives it back.
+
     Returns:
-        The utterances that could not be read; the batches went on without them.
+        The utterances that this process could not read; the batches went on without them.
     """
     unreadable = Skipped()
+    model = objective.module.model
     augmentation = augmentation_of(config)
     total = sum(stage.steps for stage in config.stages)
+    rank, world = fabric.global_rank, fabric.world_size
     model.train()
     began, heard = time.monotonic(), progress.seconds
     while progress.step < last:
         dataset = Utterances(config.features, augmentation, config.seed, progress.epoch)
         whole_epoch, before = progress.batch == 0, progress.step
-        for batch in batches(training, dataset, config.batch_seconds, progress.batch, config.workers):
+        cuts = of_epoch(training, config, progress.epoch)
+        loader = batches(cuts, dataset, config.batch_seconds, progress.batch, config.workers, rank=rank, world=world)
+        for batch in loader:
             if progress.step >= last:
                 break
             progress.batch += 1
-            for name in batch["unreadable"]:
-                unreadable.add(name, f"{name}: its audio can no longer be read")
-            if "features" not in batch:
+            note_unreadable(batch, unreadable)
+            batch = processes.aligned(fabric, batch, config.features.mels)
+            if batch is None:
                 continue
             stage = stage_at(progress.step, config.stages)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(progress.step, total, config)
-            found = losses(model, to_device(batch, device), stage, config.delay_frames)
-            weights = {"distil": stage.distil, "ctc": stage.ctc}
-            loss = sum((weights[name] * value for name, value in found.items()), torch.zeros((), device=device))
-            if found and torch.isfinite(loss):
+            weights = weights_of(stage)
+            found = objective(batch, tuple(weights), config.delay_frames)
+            # Sums over all processes: each then decides alike.
+            counts = processes.together(fabric, {name: float(count) for name, (_, count) in found.items()})
+            shares = {name: value / max(1.0, counts[name]) for name, (value, _) in found.items()}
+            means = processes.together(fabric, {name: float(value.detach()) for name, value in shares.items()})
+            if any(counts.values()) and all(map(math.isfinite, means.values())):
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                # DDP takes the mean of the processes' gradients; their sum is wanted.
+                fabric.backward(world * sum(weights[name] * value for name, value in shares.items()))
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_gradient)
                 optimizer.step()
             progress.step += 1
-            progress.seconds += batch["seconds"]
+            progress.seconds += processes.together(fabric, {"seconds": batch["seconds"]})["seconds"]
             bar.update()
-            if progress.step % 20 == 0 or progress.step == last:
+            if progress.step % LOG_EVERY == 0 or progress.step == last:
                 rate = (progress.seconds - heard) / 60 / max(1e-9, time.monotonic() - began)
                 row = {
                     "step": progress.step,
-                    **{name: round(float(value.detach()), 5) for name, value in found.items()},
+                    **{name: round(value, 5) for name, value in means.items() if counts[name]},
                 }
                 bar.set_postfix({**row, "h/min": f"{rate:.2f}"})
                 log.write(json.dumps({**row, "hours": progress.seconds / 3600, "hours_a_minute": rate}) + "\n")
-            if progress.step % config.validate_every == 0 and len(validation):
+            if fabric.is_global_zero and progress.step % config.validate_every == 0 and len(validation):
                 log.write(
-                    json.dumps({"step": progress.step, "held_out": validate(model, validation, config, device)}) + "\n"
+                    json.dumps({"step": progress.step, "held_out": validate(model, validation, config, fabric.device)})
+                    + "\n"
                 )
-            if progress.step % config.checkpoint_every == 0 or progress.step == last:
+            if fabric.is_global_zero and (progress.step % config.checkpoint_every == 0 or progress.step == last):
                 save_training(latest, model, optimizer, progress, frozen)
         else:
             if whole_epoch and progress.step == before:

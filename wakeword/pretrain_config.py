@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,11 @@ class Config:
     statistics of normalisation are measured anew at the end (0: they stay as trained). `clip_gradient` is the largest
     norm of the gradient, `snr_db` the range of the noise, drawn evenly in dB, `simulated_rooms` how many impulse
     responses are made beside the recorded `rirs`. `card` is a line for the model's card.
+
+    `init` is an acoustic model to start from (`base`, `micro` or a file; empty: random weights): its encoder and CTC
+    layer, whose dimensions must be these; the layer towards the teacher is new. `precision` is `32`, or `bf16` for
+    matrix products in bfloat16 (weights, losses and moments stay in float32). Where `torchrun` starts several
+    processes, a batch is `batch_seconds` over all of them, and `threads` and `workers` are each one's.
     """
 
     size: str = "base"
@@ -57,6 +63,8 @@ class Config:
     workers: int = 1
     threads: int = 2
     device: str = "auto"
+    precision: str = "32"
+    init: str = ""
     checkpoint_every: int = 250
     validate_every: int = 500
     snr_db: tuple[float, ...] = (0.0, 25.0)
@@ -90,6 +98,8 @@ def config_of(values: dict, path: str) -> Config:
         config = dataclasses.replace(config, sizes=SIZES[config.size])
     if not config.data:
         raise ConfigError(f"{path}: no [[data]] table: name at least one manifest")
+    if len({bool(source.shar) for source in config.data}) > 1:
+        raise ConfigError(f"{path}: [[data]]: manifests or shards, not both: make shards of the manifests too")
     if any(stage.distil for stage in config.stages) and not config.teacher:
         raise ConfigError(f"{path}: a stage distils, but 'teacher' names none: set it, or distil = 0")
     if not config.stages or min(stage.steps for stage in config.stages) < 1:
@@ -111,7 +121,8 @@ def out_of_range(config: Config) -> str:
     rules += [
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
         ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
-        ("device", config.device.partition(":")[0] in ("auto", "cpu", "cuda"), "auto, cpu or cuda"),
+        ("precision", config.precision in ("32", "bf16"), "32 or bf16"),
+        ("device", re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device), "auto, cpu, cuda or cuda:N"),
     ]
     for name, fine, must in rules:
         if not fine:

@@ -58,7 +58,8 @@ def _pretrain(args) -> None:
     from wakeword.pretrain_config import read_config
 
     path = pretrain(read_config(args.config), args.steps)
-    show({"acoustic": str(path), **json.loads(path.with_suffix(".json").read_text())}, args.json)
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, the first
+        show({"acoustic": str(path), **json.loads(path.with_suffix(".json").read_text())}, args.json)
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:

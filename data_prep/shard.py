@@ -1,0 +1,116 @@
+"""Manifests to shards: `python -m data_prep.shard MANIFEST... --out DIR`, for `shar = "DIR"` in a `[[data]]` table.
+
+The utterances of all manifests are mixed, decoded once, and written as FLAC (16 kHz, mono, 16 bits) in tars of many
+(lhotse Shar), with the teacher's frames beside where a teacher is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from wakeword.errors import ManifestError, Skipped, WakewordError, require
+from wakeword.files import replacing
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """What was written, and what could not be read."""
+
+    shards: int
+    cuts: int
+    hours: float
+    skipped: Skipped
+
+
+def write_shards(
+    manifests: list[str],
+    out: str | Path,
+    teacher: str = "",
+    teacher_cache: str = "",
+    shard_size: int = 1000,
+    seed: int = 0,
+    threads: int = 1,
+) -> Sharded:
+    """Write the utterances of `manifests` as shards to the folder `out`; all splits and languages, for `Source`
+    chooses among them.
+
+    Args:
+        teacher: as in a pretraining configuration; its frames come from `teacher_cache`, or are made there.
+        shard_size: utterances in a shard.
+        seed: of the order in which the utterances are mixed.
+
+    Raises:
+        WakewordError: a manifest or the teacher is unusable, no utterance can be read, `out` holds shards already.
+    """
+    tqdm = require("tqdm").tqdm
+    lhotse = require("lhotse")
+    from lhotse.shar import SharWriter
+
+    from wakeword.data import read_manifest
+    from wakeword.features import SAMPLE_RATE
+    from wakeword.shards import INDEX
+    from wakeword.teacher import cache_teacher
+
+    out = Path(out)
+    if (out / INDEX).exists():
+        raise WakewordError(f"{out}: holds shards already: name another folder, or remove it")
+    cuts = [cut for manifest in manifests for cut in read_manifest(manifest)]
+    random.Random(seed).shuffle(cuts)
+    skipped = Skipped()
+    if teacher:
+        with tqdm(total=round(sum(cut.duration for cut in cuts)), unit="s", desc="teacher", disable=None) as bar:
+            found, skipped = cache_teacher(
+                lhotse.CutSet.from_cuts(cuts), teacher, teacher_cache or out / "teacher", threads, bar.update
+            )
+        cuts = list(found)
+    fields = {"recording": "flac", **({"teacher": "numpy"} if teacher else {})}
+    count, seconds = 0, 0.0
+    out.mkdir(parents=True, exist_ok=True)
+    with SharWriter(out, fields, shard_size, warn_unused_fields=False) as writer:
+        for cut in tqdm(cuts, unit="cut", desc="shards", disable=None):
+            try:
+                if teacher:
+                    cut.load_teacher()  # lhotse would write the audio first, and the tars would no longer match
+                writer.write(cut.resample(SAMPLE_RATE))
+            except Exception as error:  # decoders raise many kinds
+                skipped.add(cut.id, f"{cut.id}: {error}".splitlines()[0])
+                continue
+            count += 1
+            seconds += cut.duration
+        files = {field: [Path(path).name for path in paths] for field, paths in writer.output_paths.items()}
+    if not count:
+        raise ManifestError(f"{', '.join(manifests)}: nothing can be read. {skipped.summary()}")
+    index = {"cuts": count, "hours": round(seconds / 3600, 4), "teacher": teacher, "files": files}
+    with replacing(out / INDEX) as temporary:
+        temporary.write_text(json.dumps(index, indent=1) + "\n")
+    return Sharded(len(files["cuts"]), count, seconds / 3600, skipped)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m data_prep.shard", description=__doc__.splitlines()[0])
+    parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="of `wakeword prepare`")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder of shards to be made")
+    parser.add_argument("--teacher", default="", help="with the frames of this teacher (a folder or a package)")
+    parser.add_argument("--teacher-cache", default="", metavar="DIR", help="where its frames are kept (DIR/teacher)")
+    parser.add_argument("--size", type=int, default=1000, help="utterances in a shard (1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the order (0)")
+    parser.add_argument("--threads", type=int, default=1, help="of the teacher (1)")
+    args = parser.parse_args(arguments)
+    try:
+        made = write_shards(
+            args.manifests, args.out, args.teacher, args.teacher_cache, args.size, args.seed, args.threads
+        )
+    except WakewordError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{args.out}: {made.cuts} utterances, {made.hours:.2f} h in {made.shards} shards. {made.skipped.summary()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""What shards give is what the manifests gave, in another order; training on them resumes like any other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lhotse")
+
+from data_prep import shard  # noqa: E402
+from wakeword import checkpoint, pretrain, teacher  # noqa: E402
+from wakeword.acoustic import EncoderSizes  # noqa: E402
+from wakeword.data import Source, Utterances, batches, held_out, read_manifest, with_tokens  # noqa: E402
+from wakeword.errors import ConfigError, ManifestError, WakewordError  # noqa: E402
+from wakeword.features import FeatureSettings  # noqa: E402
+from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402
+from wakeword.shards import INDEX, Shards, read_index  # noqa: E402
+
+COUNT = 130
+SETTINGS = FeatureSettings(mels=16)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, write_corpus, speech_like):
+    folder = tmp_path_factory.mktemp("corpus")
+    names = [f"u{i}" for i in range(COUNT)]
+    recordings = {name: speech_like(0.5 + 0.01 * index, index) for index, name in enumerate(names)}
+    return write_corpus(
+        folder,
+        recordings,
+        texts={name: ("abc", "5", "")[index % 3] for index, name in enumerate(names)},
+        speakers={name: f"s{index % 26}" for index, name in enumerate(names)},
+        splits={name: "test" if index % 10 == 0 else "train" for index, name in enumerate(names)},
+    )
+
+
+def fake(*ignored):
+    """A teacher of three numbers a frame."""
+    return teacher.Teacher(
+        "fake", lambda samples: np.stack([np.arange(-(-len(samples) // 640)) % 7] * 3, axis=1).astype(np.float32)
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(corpus, tmp_path_factory):
+    out = tmp_path_factory.mktemp("shards") / "made"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teacher, "load_teacher", fake)
+        made = shard.write_shards([str(corpus)], out, "fake", str(out.parent / "teacher"), shard_size=30)
+    assert (made.shards, made.cuts, len(made.skipped)) == (5, COUNT, 0)
+    return str(out)
+
+
+def test_shards_hold_the_audio_transcripts_and_teacher_of_the_manifest(corpus, folder):
+    training = Shards((Source(shar=folder),), 0.2, "fake")
+    expected, _ = with_tokens(read_manifest(corpus))
+    wanted = [cut.id for cut in expected if cut.custom["split"] != "test"]
+    frames, _ = teacher.cache_teacher(read_manifest(corpus), "fake", Path(folder).parent / "teacher")
+    heard = {cut.id: cut for cut in training.opened(0, 0)}
+    held = {cut.id: cut for cut in training.validation(1000)}
+    assert sorted([*heard, *held]) == sorted(wanted)
+    assert {cut.supervisions[0].speaker for cut in held.values()} == {
+        f"s{i}" for i in range(26) if held_out(f"s{i}", 0.2)
+    }
+    assert sorted(cut.id for cut in training) == sorted(heard)
+    assert training.teacher_dims() == 3 and len(training.validation(2)) == 2
+    for name in ("u3", "u17", "u121"):
+        cut, original = (heard | held)[name], expected[name]
+        np.testing.assert_allclose(cut.load_audio(), original.load_audio(), atol=1.6e-5)
+        assert cut.has_custom("tokens") == original.has_custom("tokens")
+        np.testing.assert_array_equal(cut.load_teacher(), frames[name].load_teacher())
+
+
+def test_an_epoch_has_its_own_order_and_every_utterance_once(folder):
+    training = Shards((Source(shar=folder), Source(shar=folder, splits=("test",))), 0.0)
+    orders = []
+    for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0)):
+        found = batches(training.opened(seed, epoch), Ids(seed, epoch), 20.0)
+        orders.append([name for batch in found for name in batch])
+        assert sorted(orders[-1]) == sorted(f"u{i}" for i in range(COUNT))
+    assert orders[0] == orders[1] and orders[0] != orders[2] and orders[0] != orders[3]
+
+
+class Ids(Utterances):
+    """Which utterances a batch holds."""
+
+    def __init__(self, seed, epoch):
+        super().__init__(SETTINGS, None, seed, epoch)
+
+    def __getitem__(self, cuts):
+        return [cut.id for cut in cuts]
+
+
+def test_processes_divide_each_batch_of_shards(folder):
+    training = Shards((Source(shar=folder),), 0.0)
+    whole, first, second = (
+        list(batches(training.opened(0, 0), Ids(0, 0), 10.0, rank=rank, world=world))
+        for rank, world in ((0, 1), (0, 2), (1, 2))
+    )
+    assert len(whole) == len(first) == len(second) > 5
+    for batch, one, other in zip(whole, first, second, strict=True):
+        assert batch[::2] == one and batch[1::2] == other
+
+
+def test_shards_are_read_by_url(folder):
+    pytest.importorskip("smart_open")
+    pytest.importorskip("requests")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *ignored):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        far = Shards((Source(shar=f"http://127.0.0.1:{server.server_port}"),), 0.2)
+        near = Shards((Source(shar=folder),), 0.2)
+        pairs = list(zip(far.opened(0, 1), near.opened(0, 1), strict=True))
+        assert len(pairs) > 50
+        for one, other in pairs[:5]:
+            assert one.id == other.id
+            np.testing.assert_array_equal(one.load_audio(), other.load_audio())
+        server.shutdown()
+
+
+@pytest.fixture
+def config(folder, tmp_path):
+    return Config(
+        size="tiny",
+        output=str(tmp_path / "tiny.safetensors"),
+        folder=str(tmp_path / "run"),
+        data=(Source(shar=folder),),
+        teacher="fake",
+        delay_frames=1,
+        held_out=0.2,
+        stages=(Stage(steps=14, distil=1.0, ctc=0.1),),
+        batch_seconds=40.0,
+        workers=0,
+        threads=1,
+        device="cpu",
+        settle_batches=2,
+        checkpoint_every=4,
+        validate_every=7,
+        sizes=EncoderSizes(mels=16, stem=16, channels=24, dilations=(1, 2), taps=(2,)),
+        features=SETTINGS,
+    )
+
+
+def test_training_on_shards_resumes_bit_for_bit(config, tmp_path):
+    """Fourteen steps are more than two epochs; the stop is amid the second, and a worker reads in the second half."""
+    path = pretrain.pretrain(config)
+    parts = dataclasses.replace(config, folder=str(tmp_path / "parts"), output=str(tmp_path / "parts.safetensors"))
+    pretrain.pretrain(parts, max_steps=9)
+    assert checkpoint.read_meta(tmp_path / "parts" / "training.safetensors")["progress"]["epoch"] == 1
+    pretrain.pretrain(dataclasses.replace(parts, workers=1))
+    one, other = (checkpoint.load(run.output)[0] for run in (config, parts))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["data"]["made"]["hours"] > 0 and card["held_out_speakers"]["distil"] > 0
+
+
+def test_a_folder_that_is_no_shards_or_has_another_teacher_is_refused(config, corpus, folder, tmp_path):
+    (tmp_path / "half").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / INDEX).write_text('{"cuts": 3')
+    for name in ("none", "half", "damaged"):
+        with pytest.raises(ManifestError, match=f"{name}.*data_prep.shard") as caught:
+            read_index(str(tmp_path / name))
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(ConfigError, match="'fake'.*'other'"):
+        pretrain.pretrain(dataclasses.replace(config, teacher="other"))
+    text = 'size = "micro"\n[[stages]]\ndistil = 0\nctc = 1\n[[data]]\nshar = "a"\n'
+    for more, named in (
+        ('[[data]]\nmanifest = "m"\n', "not both"),
+        ("[[data]]\n", "manifest.*shar"),
+        ('manifest="m"', "shar"),
+    ):
+        (tmp_path / "run.toml").write_text(text + more)
+        with pytest.raises(ConfigError, match=f"run.toml.*{named}"):
+            read_config(tmp_path / "run.toml")
+
+
+def test_the_command_skips_what_it_cannot_read_and_overwrites_nothing(tmp_path, write_corpus, speech_like, capsys):
+    manifest = write_corpus(tmp_path, {f"u{i}": speech_like(1, i) for i in range(5)})
+    (tmp_path / "u1.wav").write_bytes(b"")
+    out = tmp_path / "out"
+    assert shard.main([str(manifest), "--out", str(out), "--size", "2"]) == 0
+    assert "4 utterances" in (said := capsys.readouterr().out) and "skipped 1 file(s): u1" in said
+    assert {cut.id for cut in Shards((Source(shar=str(out)),), 0.0)} == {"u0", "u2", "u3", "u4"}
+    assert len(list(out.glob("recording.*.tar"))) == 2
+    before = (out / INDEX).read_bytes()
+    assert shard.main([str(manifest), "--out", str(out)]) == 2
+    assert "holds shards already" in capsys.readouterr().err and (out / INDEX).read_bytes() == before
+    with pytest.raises(WakewordError, match="nothing can be read"):
+        for path in tmp_path.glob("*.wav"):
+            path.unlink()
+        shard.write_shards([str(manifest)], tmp_path / "empty")
+    assert not (tmp_path / "empty" / INDEX).exists()

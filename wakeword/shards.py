@@ -1,0 +1,106 @@
+"""Shards (lhotse Shar): tars of many utterances' audio, read one after the other from disk or by URL.
+
+For more data than a manifest in memory and a file an utterance can serve. Nothing is held but a buffer of utterances;
+a pass reads the shards in another order each time, and what an utterance is held out by is the same hash as anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import lhotse
+from lhotse.serialization import open_best
+
+from wakeword.data import Source, chosen, fitted, held_out, speaker_of
+from wakeword.errors import ConfigError, ManifestError
+
+INDEX = "shards.json"
+"""Written last: {"cuts": number, "hours", "teacher": its name or "", "files": {field: [names]}}."""
+
+
+def read_index(place: str) -> dict:
+    """The index of a folder of shards, or of such a folder's URL (what `smart_open` opens: s3://, gs://, https://).
+
+    Raises:
+        ManifestError: there is none, or it is damaged.
+    """
+    try:
+        with open_best(f"{place}/{INDEX}", "r") as file:
+            index = json.load(file)
+        if index["cuts"] < 1 or not index["files"]["cuts"]:
+            raise ValueError("no utterances")
+        return index
+    except Exception as error:  # whatever a store raises
+        reason = " ".join(str(error).split())[:200]
+        raise ManifestError(
+            f"{place}: no whole folder of shards ({reason}): make it with 'python -m data_prep.shard'"
+        ) from error
+
+
+def read_shards(place: str, index: dict, seed: int, fields: tuple[str, ...]) -> lhotse.CutSet:
+    """The utterances of a folder, lazily, the shards in an order that hangs on `seed`; `cuts` alone: without audio."""
+    files = {field: [f"{place}/{name}" for name in index["files"][field]] for field in fields}
+    return lhotse.CutSet.from_shar(files, shuffle_shards=True, stateful_shuffle=False, seed=seed)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The utterances that train: of `sources`, without those of the held-out speakers (share `fraction`).
+
+    `teacher` is whose frames are read along; empty: none.
+
+    Raises:
+        ManifestError: a folder is no whole folder of shards.
+        ConfigError: its frames are another teacher's.
+    """
+
+    sources: tuple[Source, ...]
+    fraction: float
+    teacher: str = ""
+
+    def __post_init__(self):
+        indexes = [read_index(source.shar) for source in self.sources]
+        for source, index in zip(self.sources, indexes, strict=True):
+            if self.teacher and index["teacher"] != self.teacher:
+                raise ConfigError(
+                    f"{source.shar}: holds frames of the teacher '{index['teacher']}', the run wants "
+                    f"'{self.teacher}': set teacher, or make the shards with --teacher"
+                )
+        object.__setattr__(self, "indexes", indexes)
+
+    def opened(self, seed: int, epoch: int) -> lhotse.CutSet:
+        """The training utterances with audio, lazily, in the order of an epoch; folders mixed by their sizes."""
+        return self._read(seed * 1_000_003 + epoch, False, self._fields())
+
+    def validation(self, most: int) -> lhotse.CutSet:
+        """The first `most` utterances of held-out speakers, with their audio in memory."""
+        return lhotse.CutSet.from_cuts(islice(self._read(0, True, self._fields()), most))
+
+    def __iter__(self) -> Iterator:
+        """The training utterances without their audio."""
+        return iter(self._read(0, False, ("cuts",)))
+
+    def teacher_dims(self) -> int:
+        """Numbers in a frame of the teacher; 0 without one."""
+        cut = next(iter(self.opened(0, 0)), None) if self.teacher else None
+        return cut.teacher.shape[1] if cut is not None else 0
+
+    def _fields(self) -> tuple[str, ...]:
+        return ("cuts", "recording", "teacher") if self.teacher else ("cuts", "recording")
+
+    def _read(self, seed: int, held: bool, fields: tuple[str, ...]) -> lhotse.CutSet:
+        wanted = partial(self._wanted, held=held)
+        read = [
+            read_shards(source.shar, index, seed, fields).filter(partial(wanted, source)).map(fitted)
+            for source, index in zip(self.sources, self.indexes, strict=True)
+        ]
+        if len(read) == 1:
+            return read[0]
+        return lhotse.CutSet.mux(*read, weights=[index["cuts"] for index in self.indexes], seed=seed)
+
+    def _wanted(self, source: Source, cut, held: bool) -> bool:
+        return chosen(cut, source) and held_out(speaker_of(cut), self.fraction) == held
