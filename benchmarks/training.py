@@ -31,7 +31,7 @@ from wakeword.acoustic import AcousticModel
 from wakeword.data import Utterances, batches, read_sources, with_tokens
 from wakeword.features import SAMPLE_RATE
 from wakeword.objectives import Objective
-from wakeword.pretrain import Progress
+from wakeword.pretrain_state import Progress
 from wakeword.pretrain_config import Config, read_config
 from wakeword.shards import Shards
 from wakeword.teacher import cache_teacher

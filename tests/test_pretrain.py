@@ -16,15 +16,15 @@ pytest.importorskip("lhotse")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import checkpoint, pretrain, teacher, tokens  # noqa: E402
+from wakeword import checkpoint, pretrain, pretrain_state, teacher, tokens  # noqa: E402
 from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes  # noqa: E402
 from wakeword.acoustic_file import load_acoustic  # noqa: E402
 from wakeword.data import Source, held_out  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, ModelError, WakewordError  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
 from wakeword.objectives import learning_rate, losses  # noqa: E402
-from wakeword.pretrain import Progress  # noqa: E402
 from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402
+from wakeword.pretrain_state import Progress  # noqa: E402
 
 SPEAKERS = 20
 WORDS = ["abba", "cab", "dad", "bead", "deed"]
@@ -470,10 +470,10 @@ def test_a_training_checkpoint_holds_all_moments(tmp_path, small_sizes):
         model.log_probs(torch.randn(2, 16, 16)).sum().backward()
         optimizer.step()
     progress = Progress(step=3, epoch=1, batch=2, seconds=4.5)
-    pretrain.save_training(tmp_path / "t.safetensors", model, optimizer, progress, {"a": 1})
+    pretrain_state.save_training(tmp_path / "t.safetensors", model, optimizer, progress, {"a": 1})
     other = AcousticModel(small_sizes, 29, 5)
     fresh = torch.optim.AdamW(other.parameters(), lr=1e-3)
-    assert pretrain.resume(tmp_path / "t.safetensors", other, fresh, {"a": 1}) == progress
+    assert pretrain_state.resume(tmp_path / "t.safetensors", other, fresh, {"a": 1}) == progress
     assert equal(dict(model.state_dict()), dict(other.state_dict()))
     kept, read = optimizer.state_dict()["state"], fresh.state_dict()["state"]
     assert kept.keys() == read.keys() and len(kept) > 5

@@ -13,7 +13,6 @@ import math
 import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import lhotse
@@ -21,15 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wakeword import checkpoint, processes, tokens
+from wakeword import processes, tokens
 from wakeword.acoustic import AcousticModel
-from wakeword.acoustic_file import load_acoustic, save_acoustic
+from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.data import Utterances, batches, read_sources, split_speakers, with_tokens
-from wakeword.errors import ConfigError, Skipped, WakewordError, require
+from wakeword.errors import Skipped, WakewordError, require
 from wakeword.features import FRAME_S
 from wakeword.objectives import Objective, learning_rate, losses, stage_at, weights_of
 from wakeword.pretrain_config import Config, Stage
+from wakeword.pretrain_state import UNBINDING, Progress, load_weights, resume, save_training
 from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
 from wakeword.teacher import cache_teacher
@@ -39,64 +39,6 @@ LOG_EVERY = 20
 
 FEW = 400
 """Held-out utterances that validate while training, and at the end where the data is in shards."""
-
-UNBINDING = dict(card="", output="", folder="", threads=0, workers=0, device="", settle_batches=0)
-"""Settings that may change while a run is interrupted: the steps do not depend on them."""
-
-
-@dataclass
-class Progress:
-    """Where a run is: enough, with the weights and moments, to go on bit for bit."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    seconds: float = 0.0
-
-
-def save_training(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, progress: Progress, config) -> None:
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= checkpoint.optimizer_tensors(optimizer)
-    checkpoint.save(path, tensors, "training", {"progress": dataclasses.asdict(progress), "config": config})
-
-
-def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, config: dict) -> Progress:
-    """Take up a run where its checkpoint left it.
-
-    Raises:
-        ModelError: not a training checkpoint.
-        ConfigError: it was made with another configuration.
-    """
-    tensors, meta = checkpoint.load(path, "training")
-    # A run that an earlier version began goes on: it did what a setting that is newer does by default.
-    before = {key: meta["config"].get(key, getattr(Config, key, None)) for key in config}
-    if "data" in before:
-        before["data"] = [{"shar": "", **source} for source in before["data"]]
-    changed = [key for key in config if json.loads(json.dumps(config[key])) != before[key]]
-    if changed:
-        raise ConfigError(f"{path}: was made with another '{changed[0]}': set it back, or choose another folder")
-    model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
-    checkpoint.load_optimizer(optimizer, tensors)
-    return Progress(**meta["progress"])
-
-
-def load_weights(model: AcousticModel, config: Config) -> None:
-    """Give `model` the encoder and the CTC layer of the acoustic model that `init` names.
-
-    Raises:
-        ConfigError: that model has other dimensions, features or tokens.
-        ModelError: there is none.
-    """
-    before, meta = load_acoustic(config.init)
-    for what, has, wants in (
-        ("sizes", meta["sizes"], dataclasses.asdict(config.sizes)),
-        ("features", meta["features"], dataclasses.asdict(config.features)),
-        ("tokens", meta["tokens"], list(tokens.SYMBOLS)),
-    ):
-        if has != json.loads(json.dumps(wants)):
-            raise ConfigError(f"init = '{config.init}': has {what} {has}, the run {wants}: make them equal")
-    model.encoder.load_state_dict(before.encoder.state_dict())
-    model.ctc.load_state_dict(before.ctc.state_dict())
 
 
 @torch.no_grad()
