@@ -31,8 +31,8 @@ from wakeword.acoustic import AcousticModel
 from wakeword.data import Utterances, batches, read_sources, with_tokens
 from wakeword.features import SAMPLE_RATE
 from wakeword.objectives import Objective
-from wakeword.pretrain_state import Progress
 from wakeword.pretrain_config import Config, read_config
+from wakeword.pretrain_state import Progress
 from wakeword.shards import Shards
 from wakeword.teacher import cache_teacher
 
