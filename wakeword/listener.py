@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from wakeword.detector import Detector, Hit
 
 __all__ = ["file_blocks", "list_devices", "listen", "microphone_blocks", "pcm_blocks"]
-
-_log = logging.getLogger("wakeword")
 
 
 def listen(

@@ -18,7 +18,6 @@ from pathlib import Path
 import lhotse
 import numpy as np
 import torch
-from torch import Tensor
 
 from wakeword import processes, tokens
 from wakeword.acoustic import AcousticModel
@@ -88,10 +87,6 @@ def note_unreadable(batch: dict, unreadable: Skipped) -> None:
         unreadable.add(name, f"{name}: its audio can no longer be read")
 
 
-def to_device(batch: dict, device: torch.device) -> dict:
-    return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
-
-
 @torch.no_grad()
 def validate(
     model: AcousticModel,
@@ -116,7 +111,7 @@ def validate(
             note_unreadable(batch, unreadable)
         if "features" not in batch:
             continue
-        batch = to_device(batch, device)
+        batch = processes.to_device(batch, device)
         for name, value in losses(model, batch, both, config.delay_frames).items():
             total[name] = total.get(name, 0.0) + float(value)
         count += 1

@@ -125,4 +125,8 @@ def aligned(fabric, batch: dict, mels: int) -> dict | None:
     elif more:
         features = features.new_zeros(0, longest, mels)
     batch["features"] = features
-    return {key: value.to(fabric.device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+    return to_device(batch, fabric.device)
+
+
+def to_device(batch: dict, device: torch.device) -> dict:
+    return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
