@@ -68,7 +68,7 @@ def chosen(config: Config, steps: int, scratch: Path):
     Shards are not drawn from: as they are, they are mixed and read one after the other.
     """
     if any(source.shar for source in config.data):
-        return Shards(config.data, 0.0, config.teacher)
+        return Shards(config.data, 0.0, config.teacher, config.units)
     cuts = list(read_sources(list(config.data)))
     random.Random(config.seed).shuffle(cuts)
     wanted, taken = 1.3 * (steps + 2) * config.batch_seconds, []
@@ -83,7 +83,7 @@ def chosen(config: Config, steps: int, scratch: Path):
         # A cache begun here would be standardised by what these few utterances are.
         cache = cache if (cache / "statistics.json").exists() else scratch / "teacher"
         found, _ = cache_teacher(found, config.teacher, cache, config.threads)
-    return with_tokens(found)[0]
+    return with_tokens(found, config.units)[0]
 
 
 def reading_alone(cuts, config: Config, steps: int) -> dict:
@@ -132,7 +132,7 @@ def training(cuts, config: Config, steps: int, scratch: Path, held: list[dict] |
         dims = cuts.teacher_dims()
     else:
         dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
-    model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims)
+    model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
     objective = fabric.setup_module(Objective(model))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     progress = Progress()

@@ -101,7 +101,7 @@ def test_the_receptive_field_is_as_long_as_stated(lively, small_sizes, name):
     with torch.no_grad():  # positive weights: no contribution can cancel, none is cut off by a ReLU
         for parameter in encoder.parameters():
             parameter.abs_()
-    field = encoder.receptive_field_s
+    field = encoder.receptive_field_s(features.FeatureSettings())
     last = int(field / 0.04) + 20
     x = frames_of(6, 1, last + 4, sizes.mels).abs().requires_grad_()
     encoder(x)[-1][0, last].sum().backward()
@@ -121,7 +121,7 @@ def test_sound_older_than_the_receptive_field_is_forgotten(lively, small_sizes, 
     samples = speech_like(4)
     output = 90  # complete after 3.64 s
     end = 640 * (output + 1)
-    begin = end - round(encoder.receptive_field_s * 16000)
+    begin = end - round(encoder.receptive_field_s(features.FeatureSettings()) * 16000)
     heard = lambda s: encoder(torch.from_numpy(features.log_mel(s, settings))[None])[-1][0, output]  # noqa: E731
     other = samples.copy()
     other[:begin], other[end:] = speech_like(4, 9)[:begin], 0.5

@@ -47,15 +47,19 @@ def hearing(acoustic_file) -> Hearing:
 
 
 def test_words_and_times_of_a_best_path_by_hand():
-    words = list(timed_words(path_of("__hh_e__ yy_oo__oo __"), list(tokens.SYMBOLS)))
+    words = list(timed_words(path_of("__hh_e__ yy_oo__oo __"), list(tokens.SYMBOLS), 0.04))
     assert words == [Word("he", 0.08, 0.24), Word("yoo", 0.36, 0.72)]
-    assert list(timed_words([], list(tokens.SYMBOLS))) == list(timed_words(path_of("_ _ "), list(tokens.SYMBOLS))) == []
+    assert (
+        list(timed_words([], list(tokens.SYMBOLS), 0.04))
+        == list(timed_words(path_of("_ _ "), list(tokens.SYMBOLS), 0.04))
+        == []
+    )
 
 
 @given(st.text(alphabet="_ ab'", max_size=40))
 def test_the_words_are_those_of_decoding_and_their_times_in_order(text):
     path = path_of(text)
-    words = list(timed_words(path, list(tokens.SYMBOLS)))
+    words = list(timed_words(path, list(tokens.SYMBOLS), 0.04))
     assert " ".join(word.text for word in words) == " ".join(tokens.decode(path).split())
     times = [time for word in words for time in (word.start_s, word.end_s)]
     assert times == sorted(times) and all(word.start_s < word.end_s for word in words)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wakeword.errors import ConfigError
-from wakeword.features import FRAME_S, FRAMES_PER_STEP
+from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,10 @@ class Encoder(nn.Module):
         linear, norm = self.widen
         return torch.relu(normalised(norm, linear(x.reshape(batch, frames // FRAMES_PER_STEP, linear.in_features))))
 
-    @property
-    def receptive_field_s(self) -> float:
+    def receptive_field_s(self, features: FeatureSettings) -> float:
         """Seconds of audio that one output frame can depend on."""
-        return FRAME_S * (1 + 2 * sum(self.sizes.dilations[: self.sizes.taps[-1]])) + 0.015
+        frames = 1 + 2 * sum(self.sizes.dilations)
+        return frames * features.frame_s + (features.window - features.hop) / features.sample_rate
 
 
 class AcousticModel(nn.Module):

@@ -14,7 +14,9 @@ from wakeword.files import replacing
 from wakeword.settings import from_dict
 
 
-def save_acoustic(path: Path, model: AcousticModel, features: FeatureSettings, card: dict) -> None:
+def save_acoustic(
+    path: Path, model: AcousticModel, features: FeatureSettings, card: dict, units: str = "characters"
+) -> None:
     """Encoder and CTC layer in 16 bits, without the layer towards the teacher; the card inside, and beside as JSON.
 
     Raises:
@@ -23,14 +25,14 @@ def save_acoustic(path: Path, model: AcousticModel, features: FeatureSettings, c
     card = {
         **card,
         "parameters": sum(parameter.numel() for parameter in model.encoder.parameters()),
-        "receptive_field_s": round(model.encoder.receptive_field_s, 3),
+        "receptive_field_s": round(model.encoder.receptive_field_s(features), 3),
         "look_ahead_s": 0.0,
-        "units": "".join(tokens.SYMBOLS[1:]),
+        "units": units,
     }
     meta = {
         "sizes": dataclasses.asdict(model.encoder.sizes),
         "features": dataclasses.asdict(features),
-        "tokens": list(tokens.SYMBOLS),
+        "tokens": list(tokens.UNITS[units]),
         "card": card,
     }
     tensors = {name: t for name, t in model.state_dict().items() if not name.startswith("teacher.")}

@@ -1,20 +1,25 @@
-"""What happens to clean training audio: rooms, noise, speed and level on the waveform, masks on the log-mels."""
+"""What happens to clean audio in training: rooms, noise, channel, speed and level of the waveform, masked log-mels."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+import soundfile
 import soxr
-import torch
 from lhotse.audio.mixer import AudioMixer
-from lhotse.augmentation.utils import FastRandomRIRGenerator
 
 from wakeword.clips import find_clips, for_training, read_clips
-from wakeword.errors import Skipped, WakewordError
+from wakeword.errors import Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
+
+MOST_REFLECTIONS = 17
+"""Of sound in a simulated room; later ones are 60 dB down, or cost more than they tell."""
+
+TELEPHONE_RATE = 8000
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,9 @@ class Augmentation:
     snr_db: tuple[float, ...] = (0.0, 25.0)
     rir_probability: float = 0.25
     simulated_rir_share: float = 0.7
+    channel_probability: float = 0.0
+    speed_probability: float = 0.0
+    speeds: tuple[float, ...] = (0.9, 1.1)
     level_dbfs: tuple[float, ...] = (-45.0, -15.0)
     time_masks: int = 2
     time_mask_frames: int = 20
@@ -85,24 +93,44 @@ def augment(samples: np.ndarray, settings: Augmentation, rng: np.random.Generato
             mixer = AudioMixer(samples[None], sampling_rate=SAMPLE_RATE)
             mixer.add_to_mix(noise[None], snr=float(rng.uniform(*settings.snr_db)))
             samples = mixer.mixed_mono_audio[0]
+    if len(samples) and rng.random() < settings.channel_probability:
+        samples = through_channel(samples, rng)
     return at_level(samples, float(rng.uniform(*settings.level_dbfs)))
 
 
 @lru_cache(maxsize=2)
 def simulated_rooms(count: int, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Impulse responses of `count` random rooms by lhotse's generator, each float32 `[samples]`.
+    """Impulse responses of `count` random rooms, each float32 `[samples]`; the same `seed` gives the same rooms.
 
-    Luo and Yu 2022, https://arxiv.org/abs/2208.04101. One takes as long to make as to hear ten seconds of speech in
-    it, so they are made once. The same `seed` gives the same rooms.
+    Boxes from a closet to a hall, from dry to echoing, with the talker near the microphone or across the room, by the
+    image source method (Allen and Berkley 1979, https://doi.org/10.1121/1.382599) of pyroomacoustics, its images
+    moved by up to 8 cm, which takes away the box's too regular echoes.
     """
-    rooms = []
-    # Beside its two generators lhotse draws from torch's: without this, a resumed run hears other rooms.
-    with torch.random.fork_rng(devices=[]):
-        for index in range(count):
-            room_seed, source_seed = np.random.default_rng([seed, index]).integers(2**31, size=2).tolist()
-            torch.default_generator.manual_seed(room_seed)
-            room = FastRandomRIRGenerator(sr=SAMPLE_RATE, room_seed=room_seed, source_seed=source_seed)()[0]
-            rooms.append(np.asarray(room / np.abs(room).max(), np.float32))
+    acoustics = require("pyroomacoustics", "train")
+    rooms, index = [], 0
+    while len(rooms) < count:
+        rng = np.random.default_rng([seed, index])
+        index += 1
+        size = rng.uniform([2.0, 2.0, 2.2], [10.0, 8.0, 3.6])
+        try:
+            absorption, order = acoustics.inverse_sabine(rng.uniform(0.12, 0.9), size)
+        except ValueError:
+            continue  # no wall absorbs so much
+        box = acoustics.ShoeBox(
+            size, fs=SAMPLE_RATE, materials=acoustics.Material(absorption), max_order=min(order, MOST_REFLECTIONS)
+        )
+        microphone = rng.uniform(0.3, size - 0.3)
+        away = rng.standard_normal(3) * [1, 1, 0.3]
+        away *= np.exp(rng.uniform(np.log(0.2), np.log(6.0))) / np.linalg.norm(away)
+        box.add_microphone(microphone)
+        box.add_source(np.clip(microphone + away, 0.2, size - 0.2))
+        box.image_source_model()
+        # By hand what use_rand_ism does, which draws from numpy's global state: a resumed run would hear other rooms.
+        images = box.sources[0].images
+        images[:, 1:] += rng.uniform(-0.08, 0.08, size=(3, images.shape[1] - 1))
+        box.compute_rir()
+        response = box.rir[0][0]
+        rooms.append(np.asarray(response / np.abs(response).max(), np.float32))
     return tuple(rooms)
 
 
@@ -112,6 +140,32 @@ def reverberated(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:
     full = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(rir, size), size)
     start = int(np.argmax(np.abs(rir)))
     return full[start : start + len(samples)].astype(np.float32)
+
+
+def through_channel(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A recording after a telephone, a lossy codec or a microphone of its own colour: float32, the same length."""
+    kind = rng.integers(4)
+    if kind == 0:
+        narrow = soxr.resample(samples, SAMPLE_RATE, TELEPHONE_RATE)
+        wide = soxr.resample(_coded(narrow, TELEPHONE_RATE, "WAV", "ULAW"), TELEPHONE_RATE, SAMPLE_RATE)
+        return np.resize(wide, len(samples)).astype(np.float32)
+    if kind == 1:
+        return np.resize(_coded(samples, SAMPLE_RATE, "MP3", "MPEG_LAYER_III"), len(samples))
+    spectrum = np.fft.rfft(samples)
+    hz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
+    colour_db = np.interp(np.log2(np.maximum(hz, 60) / 60), np.linspace(0, 7, 8), rng.normal(0, 4, size=8))
+    low, high = rng.uniform(20, 300), rng.uniform(3500, 9000)
+    edges = 1 / np.sqrt((1 + (low / np.maximum(hz, 1)) ** 4) * (1 + (hz / high) ** 8))  # Butterworth's slopes
+    return np.fft.irfft(spectrum * 10 ** (colour_db / 20) * edges, len(samples)).astype(np.float32)
+
+
+def _coded(samples: np.ndarray, rate: int, container: str, codec: str) -> np.ndarray:
+    """There and back through a codec of libsndfile, at its lowest rate."""
+    loudest = max(1e-6, float(np.abs(samples).max(initial=0)))
+    file = io.BytesIO()
+    soundfile.write(file, samples / loudest * 0.9, rate, format=container, subtype=codec, compression_level=0.99)
+    file.seek(0)
+    return soundfile.read(file, dtype="float32")[0] * np.float32(loudest / 0.9)
 
 
 def at_speed(samples: np.ndarray, factor: float) -> np.ndarray:

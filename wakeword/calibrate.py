@@ -158,7 +158,7 @@ def calibrate(
             f"only {track.hours * 3600:.0f} s of negatives to calibrate with: give a minute at least, and better hours"
             + (f" ({skipped.summary()})" if skipped else "")
         )
-    found = choose_threshold([track.score], track.hours, fa_per_hour, detector.refractory_s)
+    found = choose_threshold([track.score], track.hours, fa_per_hour, detector.refractory_s, track.frame_s)
     found.skipped = len(skipped)
     found.note = "; ".join(filter(None, [found.note, skipped.summary()]))
     return found

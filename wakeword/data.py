@@ -15,7 +15,7 @@ import torch
 from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
 
 from wakeword import tokens
-from wakeword.augment import Augmentation, augment, mask
+from wakeword.augment import Augmentation, at_speed, augment, mask
 from wakeword.clips import share_of
 from wakeword.errors import ConfigError, ManifestError, Skipped
 from wakeword.features import FRAME_S, FRAMES_PER_STEP, SAMPLE_RATE, FeatureSettings, log_mel
@@ -117,25 +117,25 @@ def split_speakers(cuts, fraction: float) -> tuple[lhotse.CutSet, lhotse.CutSet]
     )
 
 
-def with_tokens(cuts) -> tuple[lhotse.CutSet, Skipped]:
-    """Put token ids on the utterances whose transcript fits the alphabet; the others train without CTC."""
+def with_tokens(cuts, units: str = "characters") -> tuple[lhotse.CutSet, Skipped]:
+    """Put token ids on the utterances whose transcript fits the units; the others train without CTC."""
     unusable = Skipped()
     for cut in cuts:
         try:
-            tokenised(cut)
+            tokenised(cut, units)
         except tokens.TextError as error:
             unusable.add(cut.id, f"{cut.id}: {error}")
     return cuts, unusable
 
 
-def fitted(cut):
+def fitted(cut, units: str = "characters"):
     """The utterance with token ids if its transcript fits, else as it is."""
     with suppress(tokens.TextError):
-        tokenised(cut)
+        tokenised(cut, units)
     return cut
 
 
-def tokenised(cut) -> None:
+def tokenised(cut, units: str) -> None:
     """Put token ids on an English utterance that has a transcript.
 
     Raises:
@@ -143,7 +143,7 @@ def tokenised(cut) -> None:
     """
     text = cut.supervisions[0].text if cut.supervisions else None
     if text and (cut.supervisions[0].language or "en").lower().startswith("en"):
-        ids = tokens.encode(text)
+        ids = tokens.encode(text, units)
         # CTC needs a frame for each token, and a blank between equal neighbours.
         if len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False)) > cut.duration / FRAME_S:
             raise tokens.TextError("more letters than frames")
@@ -168,7 +168,11 @@ class Utterances(torch.utils.data.Dataset):
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         try:
             samples = cut.resample(SAMPLE_RATE).load_audio()[0]
+            speed = 1.0
             if self.augmentation:
+                if rng.random() < self.augmentation.speed_probability:
+                    speed = float(rng.uniform(*self.augmentation.speeds))
+                    samples = at_speed(samples, speed)
                 samples = augment(samples, self.augmentation, rng)
             teacher = cut.load_teacher() if cut.has_custom("teacher") else None
         except Exception:  # A file damaged since the manifest was made: the batch goes on without it.
@@ -181,8 +185,18 @@ class Utterances(torch.utils.data.Dataset):
             return None
         if self.augmentation:
             features = mask(features, self.augmentation, rng)
+        if teacher is not None:
+            teacher = paced(teacher, self.settings.frame_s * speed / FRAME_S)
         ids = cut.tokens if cut.has_custom("tokens") else []
-        return {"id": cut.id, "features": features, "teacher": teacher, "tokens": ids}
+        seconds = len(features) * self.settings.hop / self.settings.sample_rate
+        return {"id": cut.id, "features": features, "teacher": teacher, "tokens": ids, "seconds": seconds}
+
+
+def paced(teacher: np.ndarray, step: float) -> np.ndarray:
+    """The teacher's frames `[frames, dims]` for a student that hears `step` of them in each of its own frames."""
+    if step == 1.0:
+        return teacher
+    return teacher[np.minimum((np.arange(int(len(teacher) / step)) + 0.5) * step, len(teacher) - 1).astype(int)]
 
 
 def collate(items: list[dict]) -> dict:
@@ -217,7 +231,7 @@ def collate(items: list[dict]) -> dict:
         "teacher_lengths": torch.tensor(teacher_lengths),
         "tokens": torch.from_numpy(ids),
         "token_lengths": torch.tensor([len(item["tokens"]) for item in items]),
-        "seconds": sum(len(item["features"]) for item in items) / 100,
+        "seconds": sum(item["seconds"] for item in items),
     }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from wakeword import features
 from wakeword.checkpoint import checked, read_meta, verify_onnx
 from wakeword.errors import AudioError, ConfigError, ModelError, require
-from wakeword.features import FRAME_S, FRAMES_PER_STEP, FeatureSettings
+from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.settings import from_dict
 from wakeword.trigger import Trigger
 
@@ -150,7 +150,7 @@ class Detector:
         heard = np.concatenate([self._recent, posteriors])
         self._recent = heard[len(posteriors) :].copy()
         score = np.convolve(heard, self._window, mode="valid") if len(posteriors) else posteriors
-        time_s = FRAME_S * (self._frames + 1 + np.arange(len(posteriors)))
+        time_s = self._settings.frame_s * (self._frames + 1 + np.arange(len(posteriors)))
         self._frames += len(posteriors)
         return time_s, score.astype(np.float32, copy=False)
 

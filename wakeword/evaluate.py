@@ -109,7 +109,7 @@ def evaluate(
     if dev:
         track, _ = negatives_at(None, dev, "development negatives")
         for rate in fa_rates:
-            chosen = choose_threshold([track.score], track.hours, rate, pause_s)
+            chosen = choose_threshold([track.score], track.hours, rate, pause_s, track.frame_s)
             origin = f"{track.hours:.2f} h of development negatives" + (", extrapolated" if chosen.extrapolated else "")
             thresholds.append((f"{rate:g} false alarms per hour", origin, rate, chosen.threshold))
     for rate in fa_rates:

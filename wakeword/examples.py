@@ -11,7 +11,6 @@ import torch
 from wakeword.acoustic import FRAMES_PER_STEP, Encoder
 from wakeword.augment import Augmentation, at_speed, augment, piece_of
 from wakeword.clips import Clip, read_clips
-from wakeword.detector import FRAME_S
 from wakeword.errors import Skipped
 from wakeword.features import SAMPLE_RATE, FeatureSettings, log_mel
 from wakeword.levels import active_span
@@ -41,12 +40,12 @@ def frozen(encoder: Encoder, samples: np.ndarray, settings: FeatureSettings, bou
         return lower(encoder, torch.from_numpy(features)[None], boundary)[0].half().numpy()
 
 
-def label(frames: int, start_s: float, end_s: float) -> np.ndarray:
-    """Labels int8 `[frames]` of a clip whose phrase lies between `start_s` and `end_s`.
+def label(frames: int, frame_s: float, start_s: float, end_s: float) -> np.ndarray:
+    """Labels int8 `[frames]`, `frame_s` seconds each, of a clip whose phrase lies between `start_s` and `end_s`.
 
     1 from the phrase's end for `LATEST_S`; -1 (no loss) in the phrase and for `UNSURE_S` after; 0 elsewhere.
     """
-    known_s = FRAME_S * (1 + np.arange(frames))
+    known_s = frame_s * (1 + np.arange(frames))
     labels = np.zeros(frames, np.int8)
     labels[(known_s >= start_s + 0.5 * (end_s - start_s)) & (known_s < end_s + LATEST_S + UNSURE_S)] = -1
     labels[(known_s >= end_s) & (known_s < end_s + LATEST_S)] = 1
@@ -95,7 +94,7 @@ def positives(
         rng = np.random.default_rng([seed, 1, index])
         samples, start_s, end_s = positive(clips[index % len(clips)], speech, augmentation, rng)
         frames = frozen(encoder, samples, settings, boundary)
-        found.append(Example(frames, label(len(frames), start_s, end_s)))
+        found.append(Example(frames, label(len(frames), settings.frame_s, start_s, end_s)))
         progress("clips", (index + 1) / (len(clips) * copies))
     return found
 

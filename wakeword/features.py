@@ -13,7 +13,7 @@ FRAMES_PER_STEP = 4
 """Feature frames (10 ms) in one encoder frame: a step of the encoder takes a multiple of these."""
 
 FRAME_S = 0.04
-"""Seconds of audio in one encoder frame, and so between two scores."""
+"""Seconds of audio in one encoder frame, at the usual hop; `FeatureSettings.frame_s` is a model's own."""
 
 FEW_FRAMES = 16
 
@@ -37,6 +37,11 @@ class FeatureSettings:
     floor: float = 1e-7
     offset: float = -9.0
     scale: float = 4.0
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds of audio in one encoder frame, and so between two scores."""
+        return FRAMES_PER_STEP * self.hop / self.sample_rate
 
 
 def hz_to_mel(hz):

@@ -14,6 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from wakeword.features import FRAME_S
 from wakeword.trigger import Trigger
 
 GRACE_S = 1.0  # a detection this long after its clip's end still counts
@@ -35,6 +36,11 @@ class Track:
     hours: float
     starts_s: np.ndarray = field(default_factory=lambda: np.zeros(0))
     ends_s: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds between two scores; those of the usual hop where there are not two."""
+        return float(self.time_s[1] - self.time_s[0]) if len(self.time_s) > 1 else FRAME_S
 
 
 @dataclass

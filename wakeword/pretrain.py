@@ -25,7 +25,7 @@ from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.data import Utterances, batches, read_sources, split_speakers, with_tokens
 from wakeword.errors import Skipped, WakewordError, require
-from wakeword.features import FRAME_S
+from wakeword.noises import babble, made_noise
 from wakeword.objectives import Objective, learning_rate, losses, stage_at, weights_of
 from wakeword.pretrain_config import Config, Stage
 from wakeword.pretrain_state import UNBINDING, Progress, load_weights, resume, save_training
@@ -76,7 +76,13 @@ def augmentation_of(config: Config) -> Augmentation:
         noise_probability=config.noise_probability,
         snr_db=config.snr_db,
         rir_probability=config.rir_probability,
-        noise=read_recordings(config.noise),
+        channel_probability=config.channel_probability,
+        speed_probability=config.speed_probability,
+        noise=(
+            *read_recordings(config.noise),
+            *made_noise(config.made_noise, config.seed),
+            *babble(read_recordings(config.babble, most_hours=1.0), config.made_noise, config.seed),
+        ),
         rirs=read_recordings(config.rirs),
         rooms=simulated_rooms(config.simulated_rooms),
     )
@@ -96,14 +102,14 @@ def validate(
     limit: int = FEW,
     unreadable: Skipped | None = None,
 ) -> dict[str, float]:
-    """Losses and the character error rate on held-out speakers, without augmentation.
+    """Losses and the error rate of characters or phones on held-out speakers, without augmentation.
 
     `unreadable` gets the utterances that could not be read.
     """
     torchaudio = require("torchaudio")
     model.eval()
     dataset = Utterances(config.features, None, config.seed, 0)
-    total: dict[str, float] = {"characters": 0, "errors": 0}
+    total: dict[str, float] = {"said": 0, "errors": 0}
     count = 0
     both = Stage(distil=1.0 if model.teacher is not None else 0.0, ctc=1.0)
     for batch in batches(cuts.subset(first=min(limit, len(cuts))), dataset, config.batch_seconds, shuffle=False):
@@ -118,14 +124,14 @@ def validate(
         best = model.log_probs(batch["features"]).argmax(-1).cpu()
         for row, length in enumerate(batch["token_lengths"].tolist()):
             if length:
-                heard = tokens.decode(best[row, : batch["lengths"][row]].tolist())
-                said = "".join(tokens.SYMBOLS[index] for index in batch["tokens"][row, :length].tolist())
+                heard = tokens.merged(best[row, : batch["lengths"][row]].tolist())
+                said = batch["tokens"][row, :length].tolist()
                 total["errors"] += torchaudio.functional.edit_distance(heard, said)
-                total["characters"] += len(said)
+                total["said"] += len(said)
     model.train()
     report = {name: total[name] / max(1, count) for name in ("distil", "ctc") if name in total}
-    if total["characters"]:
-        report["cer"] = total["errors"] / total["characters"]
+    if total["said"]:
+        report["cer" if config.units == "characters" else "per"] = total["errors"] / total["said"]
     return report
 
 
@@ -142,7 +148,7 @@ def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet
             require("tqdm").tqdm(total=round(seconds), unit="s", desc="teacher", disable=not first) as bar,
         ):
             cuts, skipped = cache_teacher(cuts, config.teacher, cache, config.threads, bar.update)
-    cuts, unusable = with_tokens(cuts)
+    cuts, unusable = with_tokens(cuts, config.units)
     for reason in filter(None, (skipped.summary(), unusable.summary())):
         if first:
             print(reason, file=sys.stderr)
@@ -174,14 +180,14 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     first = fabric.is_global_zero
     folder = Path(config.folder)
     if any(source.shar for source in config.data):
-        training = Shards(config.data, config.held_out, config.teacher)
+        training = Shards(config.data, config.held_out, config.teacher, config.units)
         validation, dims = training.validation(FEW), training.teacher_dims()
     else:
         training, validation, dims = from_manifests(config, fabric)
     if next(iter(training), None) is None or (config.held_out and not len(validation)):
         raise WakewordError(f"held_out = {config.held_out}: the utterances do not divide into two sets of speakers")
 
-    model = AcousticModel(config.sizes, len(tokens.SYMBOLS), dims)
+    model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
     if config.init:
         load_weights(model, config)
     if fabric.world_size > 1:
@@ -206,7 +212,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     if first:
         result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
         card = card_of(config, training, validation, progress, result)
-        save_acoustic(Path(config.output), model, config.features, card)
+        save_acoustic(Path(config.output), model, config.features, card, config.units)
     if unreadable:
         print(f"{unreadable.summary()}: check the files, or prepare their corpus again", file=sys.stderr)
     processes.finish(fabric)
@@ -300,6 +306,6 @@ def card_of(config: Config, training, validation, progress: Progress, result: di
         "teacher": config.teacher,
         "hours_heard": round(progress.seconds / 3600, 1),
         "steps": progress.step,
-        "distillation_delay_s": config.delay_frames * FRAME_S,
+        "distillation_delay_s": config.delay_frames * config.features.frame_s,
         "note": config.card,
     }

@@ -12,6 +12,7 @@ from wakeword.data import Source
 from wakeword.errors import ConfigError
 from wakeword.features import FeatureSettings
 from wakeword.settings import from_dict, read_toml
+from wakeword.tokens import UNITS
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,15 @@ class Config:
     """A pretraining run. Manifests come from `wakeword prepare`.
 
     `size` names the encoder, or is any name where `sizes` gives its dimensions. `output` is the model file, `folder`
-    what the run keeps to resume from. `held_out` is the share of the speakers that only validate. `teacher` is what
-    `teacher.find_model` takes, `teacher_cache` the folder of its frames (`folder`/teacher if empty). Frame
+    what the run keeps to resume from. `held_out` is the share of the speakers that only validate. `units` are what
+    CTC writes, `characters` or `phones`. `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of
+    its frames (`folder`/teacher if empty). Frame
     `t + delay_frames` of the student (40 ms each) predicts frame `t` of the teacher. A batch has `batch_seconds` of
     audio; `warmup`, `checkpoint_every` and `validate_every` count steps. `settle_batches` are those over which the
     statistics of normalisation are measured anew at the end (0: they stay as trained). `clip_gradient` is the largest
     norm of the gradient, `snr_db` the range of the noise, drawn evenly in dB, `simulated_rooms` how many impulse
-    responses are made beside the recorded `rirs`. `card` is a line for the model's card.
+    responses are made beside the recorded `rirs`, `made_noise` how many noises beside the recorded `noise`, and from
+    the speech of `babble` as many mixtures of talkers again. `card` is a line for the model's card.
 
     `init` is an acoustic model to start from (`base`, `micro` or a file; empty: random weights): its encoder and CTC
     layer, whose dimensions must be these; the layer towards the teacher is new. `precision` is `32`, or `bf16` for
@@ -49,6 +52,7 @@ class Config:
     held_out: float = 0.06
     noise: tuple[str, ...] = ()
     rirs: tuple[str, ...] = ()
+    units: str = "characters"
     teacher: str = ""
     teacher_cache: str = ""
     delay_frames: int = 4
@@ -71,6 +75,10 @@ class Config:
     noise_probability: float = 0.6
     rir_probability: float = 0.25
     simulated_rooms: int = 300
+    made_noise: int = 0
+    babble: tuple[str, ...] = ()
+    channel_probability: float = 0.0
+    speed_probability: float = 0.0
     sizes: EncoderSizes = EncoderSizes()
     features: FeatureSettings = FeatureSettings()
     card: str = ""
@@ -112,15 +120,16 @@ def config_of(values: dict, path: str) -> Config:
 
 def out_of_range(config: Config) -> str:
     """The first setting that cannot work, with what it must be; empty if there is none."""
-    counts = ("warmup", "workers", "delay_frames", "simulated_rooms")
+    counts = ("warmup", "workers", "delay_frames", "simulated_rooms", "made_noise")
     positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
-    shares = ("noise_probability", "rir_probability")
+    shares = ("noise_probability", "rir_probability", "channel_probability", "speed_probability")
     rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]
     rules += [(name, getattr(config, name) >= 0, "0 or more") for name in counts]
     rules += [(name, 0 <= getattr(config, name) <= 1, "from 0 to 1") for name in shares]
     rules += [
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
         ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
+        ("units", config.units in UNITS, " or ".join(UNITS)),
         ("precision", config.precision in ("32", "bf16"), "32 or bf16"),
         ("device", re.fullmatch(r"auto|cpu|cuda(:\d+)?", config.device), "auto, cpu, cuda or cuda:N"),
     ]

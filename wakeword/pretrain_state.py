@@ -66,7 +66,7 @@ def load_weights(model: AcousticModel, config: Config) -> None:
     for what, has, wants in (
         ("sizes", meta["sizes"], dataclasses.asdict(config.sizes)),
         ("features", meta["features"], dataclasses.asdict(config.features)),
-        ("tokens", meta["tokens"], list(tokens.SYMBOLS)),
+        ("tokens", meta["tokens"], list(tokens.UNITS[config.units])),
     ):
         if has != json.loads(json.dumps(wants)):
             raise ConfigError(f"init = '{config.init}': has {what} {has}, the run {wants}: make them equal")

@@ -51,7 +51,7 @@ def read_shards(place: str, index: dict, seed: int, fields: tuple[str, ...]) -> 
 class Shards:
     """The utterances that train: of `sources`, without those of the held-out speakers (share `fraction`).
 
-    `teacher` is whose frames are read along; empty: none.
+    `teacher` is whose frames are read along; empty: none. `units` are those of the token ids.
 
     Raises:
         ManifestError: a folder is no whole folder of shards.
@@ -61,6 +61,7 @@ class Shards:
     sources: tuple[Source, ...]
     fraction: float
     teacher: str = ""
+    units: str = "characters"
 
     def __post_init__(self):
         indexes = [read_index(source.shar) for source in self.sources]
@@ -93,9 +94,9 @@ class Shards:
         return ("cuts", "recording", "teacher") if self.teacher else ("cuts", "recording")
 
     def _read(self, seed: int, held: bool, fields: tuple[str, ...]) -> lhotse.CutSet:
-        wanted = partial(self._wanted, held=held)
+        wanted, marked = partial(self._wanted, held=held), partial(fitted, units=self.units)
         read = [
-            read_shards(source.shar, index, seed, fields).filter(partial(wanted, source)).map(fitted)
+            read_shards(source.shar, index, seed, fields).filter(partial(wanted, source)).map(marked)
             for source, index in zip(self.sources, self.indexes, strict=True)
         ]
         if len(read) == 1:

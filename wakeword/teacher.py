@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from wakeword.errors import Skipped, WakewordError, require
 from wakeword.features import FRAME_S, SAMPLE_RATE
 from wakeword.files import replacing
+from wakeword.teacher_layers import with_layers
 
 WINDOW_S = 30.0
 """Seconds of audio that the teacher takes at once (Whisper's)."""
@@ -57,13 +59,18 @@ def find_model(source: str) -> Path:
 
 
 def load_teacher(source: str, threads: int = 2) -> Teacher:
-    """Whisper's encoder, from a folder or an installed package.
+    """Whisper's encoder, from a folder or an installed package; after `@` the layer whose output is taken.
 
     Raises:
-        WakewordError: no model there, or faster-whisper is not installed.
+        WakewordError: no model there, no such layer, or faster-whisper is not installed.
     """
     whisper = require("faster_whisper", "teacher")
-    model = whisper.WhisperModel(str(find_model(source)), device="auto", compute_type="float32", cpu_threads=threads)
+    place, _, layer = source.partition("@")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = find_model(place)
+        if layer:
+            folder = with_layers(folder, layer, Path(scratch))
+        model = whisper.WhisperModel(str(folder), device="auto", compute_type="float32", cpu_threads=threads)
 
     def encode(samples: np.ndarray) -> np.ndarray:
         frames = -(-len(samples) // int(FRAME_S * SAMPLE_RATE))
@@ -146,7 +153,7 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
 
     Args:
         cuts: lhotse CutSet (eager).
-        source: a folder with a CTranslate2 Whisper model, or an installed package.
+        source: a folder with a CTranslate2 Whisper model, or an installed package; `SOURCE@2`: its second layer.
         progress: called with the seconds of audio that each window adds.
 
     Returns:

@@ -1,13 +1,16 @@
-"""The output units of CTC: the letters of English, apostrophe and space."""
+"""The output units of CTC: the letters of English, apostrophe and space; or the phones of English and the space."""
 
 from __future__ import annotations
 
 import unicodedata
 
+from wakeword import lexicon, phones
 from wakeword.errors import WakewordError
 
 BLANK = 0
 SYMBOLS = ("<blank>", " ", "'", *"abcdefghijklmnopqrstuvwxyz")
+UNITS = {"characters": SYMBOLS, "phones": ("<blank>", " ", *phones.PHONES)}
+"""The symbols of each kind of units, by their ids."""
 _INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 _SILENT = set('.,;:!?"()[]{}<>*_…“”„«»¡¿')
 _AS_SPACE = set("-–—/\\\t\n\r\u00a0")
@@ -39,23 +42,39 @@ def normalise(text: str) -> str:
     return " ".join("".join(letters).split())
 
 
-def encode(text: str) -> list[int]:
-    """Token ids of a transcript.
+def encode(text: str, units: str = "characters") -> list[int]:
+    """Token ids of a transcript, in `units`; phones are those of each word's usual pronunciation.
 
     Raises:
-        TextError: as `normalise`; or nothing is left.
+        TextError: as `normalise`; nothing is left; or, for phones, a word that the CMU dictionary does not have.
+        WakewordError: phones, and the extra `phrase`, which brings the dictionary, is not installed.
     """
-    ids = [_INDEX[character] for character in normalise(text)]
-    if not ids:
+    spelled = normalise(text)
+    if not spelled:
         raise TextError(f"{text[:60]!r}: no letters in the transcript")
+    if units == "characters":
+        return [_INDEX[character] for character in spelled]
+    known = lexicon.pronunciations()
+    missing = [word for word in spelled.split() if word not in known]
+    if missing:
+        raise TextError(f"{text[:60]!r}: '{missing[0]}' is not in the CMU dictionary")
+    space = UNITS[units].index(" ")
+    ids: list[int] = []
+    for word in spelled.split():
+        ids += [space] * bool(ids) + [UNITS[units].index(phone) for phone in known[word][0]]
     return ids
 
 
-def decode(ids) -> str:
-    """The text of a best path: repeats merged, blanks out (Graves et al. 2006)."""
-    letters, previous = [], BLANK
-    for index in ids:
+def merged(path) -> list[int]:
+    """The token ids of a best path: repeats merged, blanks out (Graves et al. 2006)."""
+    found, previous = [], BLANK
+    for index in path:
         if index != previous and index != BLANK:
-            letters.append(SYMBOLS[index])
+            found.append(index)
         previous = index
-    return "".join(letters).strip()
+    return found
+
+
+def decode(path) -> str:
+    """The text of a best path of characters."""
+    return "".join(SYMBOLS[index] for index in merged(path)).strip()

@@ -170,7 +170,7 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
         "unfrozen": chosen.reason,
         "clips": len(clips),
         "held_out_clips": len(dev_clips),
-        "negative_hours": round(len(stream) * examples.FRAME_S / 3600 / max(1, config.negative_copies), 2),
+        "negative_hours": round(len(stream) * settings.frame_s / 3600 / max(1, config.negative_copies), 2),
         "skipped": len(skipped),
         "seed": config.seed,
         "version": __version__,

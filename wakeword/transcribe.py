@@ -15,7 +15,7 @@ from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import load_acoustic
 from wakeword.audio import SAMPLE_RATE
 from wakeword.clips import Clip, clip_blocks
-from wakeword.features import FRAME_S, FRAMES_PER_STEP, FeatureSettings
+from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.settings import from_dict
 from wakeword.tokens import BLANK
 
@@ -27,7 +27,7 @@ SILENCE_AFTER_S = 0.16
 
 @dataclass(frozen=True)
 class Word:
-    """A word as the model spells it, and the seconds from its first letter's frame to the end of its last one's.
+    """A word as the model spells it (in phones: `K-AE-T`), and the seconds from its first letter's frame to the end of its last one's.
 
     A frame counts as the 40 ms of audio that complete it. CTC (Graves et al. 2006) does not tie a letter to the moment
     of its sound: in 49 clips of "computer", the first letter that `base` heard began 0.24 s (median) after the word
@@ -88,7 +88,7 @@ class Hearing:
                 yield block
             yield np.zeros(round(SILENCE_AFTER_S * SAMPLE_RATE), np.float32)
 
-        words = list(timed_words(best_path(self.model, self.settings, counted()), self.symbols))
+        words = list(timed_words(best_path(self.model, self.settings, counted()), self.symbols, self.settings.frame_s))
         seconds = heard / SAMPLE_RATE
         # What came out in the silence behind the end belongs to the end.
         found = [Word(word.text, min(word.start_s, seconds), min(word.end_s, seconds)) for word in words]
@@ -131,22 +131,23 @@ def _pieces(blocks: Iterable[np.ndarray], frame: int, frames: int) -> Iterator[n
         yield held[:last]
 
 
-def timed_words(path: Iterable[int], symbols: list[str]) -> Iterator[Word]:
-    """The words of a best path as they end: repeats merged, blanks out, parted at spaces."""
+def timed_words(path: Iterable[int], symbols: list[str], frame_s: float) -> Iterator[Word]:
+    """The words of a best path as they end: repeats merged, blanks out, parted at spaces. A frame is `frame_s` long."""
+    between = "" if all(len(symbol) == 1 for symbol in symbols[BLANK + 1 :]) else "-"  # letters, or phones
     letters, start, end, previous = "", 0, 0, BLANK
     for frame, index in enumerate(path):
         if index == previous and index != BLANK and symbols[index] != " ":
             end = frame + 1  # the same letter, longer
         elif index != BLANK and symbols[index] != " ":
             start = start if letters else frame
-            letters, end = letters + symbols[index], frame + 1
+            letters, end = letters + between * bool(letters) + symbols[index], frame + 1
         elif index != BLANK and letters:
-            yield _word(letters, start, end)
+            yield _word(letters, start, end, frame_s)
             letters = ""
         previous = index
     if letters:
-        yield _word(letters, start, end)
+        yield _word(letters, start, end, frame_s)
 
 
-def _word(letters: str, start: int, end: int) -> Word:
-    return Word(letters, round(start * FRAME_S, 2), round(end * FRAME_S, 2))
+def _word(letters: str, start: int, end: int, frame_s: float) -> Word:
+    return Word(letters, round(start * frame_s, 2), round(end * frame_s, 2))

@@ -26,8 +26,8 @@ HERE = Path(__file__).parent
 LINES = HERE / "study.jsonl"
 RESULTS = HERE / "RESULTS.md"
 HEADING = "## What helps: the study"
-sys.path.insert(0, str(HERE.parent / "one_hour"))
-import run as one_hour  # noqa: E402
+sys.path.insert(0, str(HERE))
+from probe import one_hour, probe  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,8 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
     pretraining_s = time.process_time() - began
     card = json.loads(Path(config.output).with_suffix(".json").read_text())
     words = from_dict(one_hour.Config, {**read_toml(study.words_config), **study.words}, study.words_config)
-    words = replace(words, folder=str(Path(config.folder) / "words"), seed=seed)
-    negatives, test_negatives = one_hour.negatives_of(words)
-    found = {}
-    for word in words.words:
-        run = one_hour.one(words, word, config.output, negatives, test_negatives)
-        found[word] = misses(json.loads((run["folder"] / "report" / "report.json").read_text()))
+    words = replace(words, folder=str(Path(study.folder) / "negatives"), seed=seed)
+    missed = probe(config.output, words)
     return {
         "variant": variant.name,
         "seed": seed,
@@ -100,18 +96,9 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
         "hours_heard": card["hours_heard"],
         "held_out": card["held_out_speakers"],
         "cpu_seconds": round(pretraining_s),
-        "missed": found,
+        "probe_cpu_seconds": round(time.process_time() - began - pretraining_s),
+        "missed": missed,
     }
-
-
-def misses(report: dict) -> dict[str, dict[str, float]]:
-    """Miss rates by condition and asked false alarms per hour, at the thresholds of hindsight: to compare by."""
-    found: dict[str, dict[str, float]] = {}
-    for point in report["operating_points"]:
-        if "hindsight" in point["chosen_on"]:
-            for name, condition in point["conditions"].items():
-                found.setdefault(name, {})[f"{point['asked_fa_per_hour']:g}"] = round(condition["miss_rate"], 4)
-    return found
 
 
 def read_lines(path: Path = LINES) -> list[dict]:

@@ -1,0 +1,120 @@
+"""How much an acoustic model is worth to a wake head: heads on its frozen encoder, trained and tested in minutes.
+
+Less is done than by recipes/one_hour (fewer copies and negatives, nothing unfrozen, thresholds in hindsight alone),
+and what the frozen encoder gives is computed once for all words, so that many acoustic models can be compared.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import lhotse
+import numpy as np
+import torch
+
+from wakeword import examples, features
+from wakeword.augment import Augmentation, read_recordings, simulated_rooms
+from wakeword.clips import find_clips, for_testing, for_training, in_pieces, read_clips
+from wakeword.data import read_manifest
+from wakeword.errors import Skipped
+from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.fit import fit
+from wakeword.head import HeadSizes, WakeModel
+from wakeword.metrics import Track, det_curve, miss_at
+from wakeword.settings import from_dict
+from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
+from wakeword.train import ROOMS, TrainConfig, without_phrase
+from wakeword.transfer import choose_unfreeze, stacked, unfreeze
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "one_hour"))
+import run as one_hour  # noqa: E402
+
+SMOOTHING_FRAMES = 3
+
+
+def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[str, float]]]:
+    """Miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight.
+
+    Args:
+        acoustic: an acoustic model's name or file.
+        config: the words, their negatives, and how long to train.
+    """
+    torch.manual_seed(config.seed)
+    torch.set_num_threads(config.threads)
+    skipped, quiet = Skipped(), lambda stage, fraction: None
+    negatives, test_negatives = (decoded(path) for path in one_hour.negatives_of(config))
+    model, meta = stacked(acoustic, HeadSizes())
+    settings = from_dict(FeatureSettings, meta["features"], acoustic)
+    boundary = choose_unfreeze("none", 0, len(model.encoder.sizes.dilations)).boundary
+    augmentation = Augmentation(
+        noise=read_recordings([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "speech-commands")]),
+        rirs=read_recordings([one_hour.manifest(config, "rir")]),
+        rooms=simulated_rooms(ROOMS),
+    )
+    common = augmentation, model.encoder, settings, boundary, config.seed
+    unsaid = in_pieces(for_training(find_clips([negatives])))
+    for word in config.words:
+        unsaid = without_phrase(unsaid, word)
+    stream, speech = examples.negatives(unsaid, config.negative_copies, config.negative_hours, *common, skipped, quiet)
+    heads, test_clips = {}, {}
+    for word in config.words:
+        clips = find_clips([one_hour.manifest(config, f"wakewords-{word}")])
+        test_clips[word] = for_testing(clips)
+        said = [samples for _, samples in read_clips(for_training(clips), skipped)]
+        found = examples.positives(said, config.copies, speech, *common, quiet)
+        own, _ = stacked(acoustic, HeadSizes())
+        run = TrainConfig(phrase=word, steps=config.steps, seed=config.seed, threads=config.threads)
+        with tempfile.TemporaryDirectory() as scratch:
+            fit(own, unfreeze(own, boundary), found, stream, boundary, run, quiet, Path(scratch) / "begun")
+        heads[word] = own
+    noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
+    bed = noise_bed(for_testing(noise), skipped)
+    unheard = negative_stream(in_pieces(find_clips([test_negatives])), skipped=skipped)
+    alarms = dict(zip(heads, tracks(list(heads.values()), settings, unheard), strict=True))
+    missed: dict[str, dict] = {}
+    for word, model in heads.items():
+        for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
+            pieces = positive_stream(test_clips[word], noise=bed, snr_db=snr_db, skipped=skipped)
+            curve = det_curve([tracks([model], settings, pieces)[0]], [alarms[word]])
+            points = {f"{rate:g}": miss_at(curve, rate) for rate in config.fa_rates}
+            missed.setdefault(word, {})[name] = {rate: round(point.miss_rate, 4) for rate, point in points.items()}
+    return missed
+
+
+def decoded(manifest: str) -> str:
+    """The manifest of the same utterances with decoded audio beside it, which many probes read faster."""
+    path = Path(manifest).with_name(Path(manifest).name.replace(".jsonl", "_decoded.jsonl"))
+    if not path.exists():
+        kept: lhotse.CutSet = read_manifest(manifest).save_audios(path.with_name(path.name.partition(".")[0]))
+        kept.to_file(path)
+    return str(path)
+
+
+def tracks(models: list[WakeModel], settings: FeatureSettings, pieces: Iterable[Stream]) -> list[Track]:
+    """The scores of several models that share their encoder over one stream, which it hears once."""
+    encoder = models[0].encoder
+    samples, state = features.initial_state(settings), encoder.initial_state()
+    states = [torch.zeros(1, model.head.stack.state_size) for model in models]
+    waiting, events = np.zeros((0, settings.mels), np.float32), []
+    posteriors: list[list[np.ndarray]] = [[] for _ in models]
+    with torch.inference_mode():
+        for piece in pieces:
+            events += piece.events
+            frames, samples = features.step(piece.samples, samples, settings)
+            waiting = np.concatenate([waiting, frames])
+            ready = len(waiting) // FRAMES_PER_STEP * FRAMES_PER_STEP
+            if not ready:
+                continue
+            taps, state = encoder.step(torch.from_numpy(waiting[:ready])[None], state)
+            waiting = waiting[ready:]
+            for index, model in enumerate(models):
+                logits, states[index] = model.head(torch.cat(taps, dim=-1), states[index])
+                posteriors[index].append(torch.sigmoid(logits[0]).numpy())
+    starts, ends = (np.array([getattr(event, name) for event in events]) for name in ("start_s", "end_s"))
+    window = np.full(SMOOTHING_FRAMES, 1 / SMOOTHING_FRAMES, np.float32)
+    scores = [np.convolve(np.concatenate(each), window)[: -SMOOTHING_FRAMES + 1] for each in posteriors]
+    hours = float((ends - starts).sum()) / 3600
+    return [Track(settings.frame_s * np.arange(1, len(s) + 1), s, hours, starts, ends) for s in scores]
