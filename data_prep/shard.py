@@ -1,5 +1,7 @@
 """Manifests to shards: `python -m data_prep.shard MANIFEST... --out DIR`, for `shar = "DIR"` in a `[[data]]` table.
 
+`python -m data_prep.shard --config FILE.toml --out DIR` makes a folder DIR/NAME of each manifest that it trains on.
+
 The utterances of all manifests are mixed, decoded once, and written as FLAC (16 kHz, mono, 16 bits) in tars of many
 (lhotse Shar), with the teacher's frames beside where a teacher is given.
 """
@@ -91,9 +93,43 @@ def write_shards(
     return Sharded(len(files["cuts"]), count, seconds / 3600, skipped)
 
 
+def write_shards_of(config_file: str, out: str | Path, shard_size: int = 1000, seed: int = 0) -> dict[str, Sharded]:
+    """Write what a pretraining on manifests takes as shards, with its teacher's frames: a folder in `out` a manifest.
+
+    A folder that is there already stays as it is.
+
+    Returns:
+        What was written, by folder.
+
+    Raises:
+        WakewordError: the configuration, a manifest or the teacher is unusable.
+    """
+    from wakeword.data import read_sources
+    from wakeword.pretrain_config import read_config
+    from wakeword.shards import INDEX
+
+    config = read_config(config_file)
+    made = {}
+    for source in config.data:
+        if source.shar:
+            raise WakewordError(f"{config_file}: its data are shards already: name a configuration of manifests")
+        folder = Path(out) / Path(source.manifest).name.partition("_cuts")[0].partition(".")[0]
+        if (folder / INDEX).exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = folder / "taken_cuts.jsonl.gz"
+        read_sources([source]).to_file(taken)
+        found = write_shards(
+            [str(taken)], folder, config.teacher, config.teacher_cache, shard_size, seed, config.threads
+        )
+        made[str(folder)] = found
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m data_prep.shard", description=__doc__.splitlines()[0])
-    parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="of `wakeword prepare`")
+    parser.add_argument("manifests", nargs="*", metavar="MANIFEST", help="of `wakeword prepare`")
+    parser.add_argument("--config", metavar="FILE", help="a pretraining configuration: its data and teacher")
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder of shards to be made")
     parser.add_argument("--teacher", default="", help="with the frames of this teacher (a folder or a package)")
     parser.add_argument("--teacher-cache", default="", metavar="DIR", help="where its frames are kept (DIR/teacher)")
@@ -101,14 +137,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the order (0)")
     parser.add_argument("--threads", type=int, default=1, help="of the teacher (1)")
     args = parser.parse_args(arguments)
+    if bool(args.manifests) == bool(args.config):
+        parser.error("give manifests, or --config")
     try:
-        made = write_shards(
-            args.manifests, args.out, args.teacher, args.teacher_cache, args.size, args.seed, args.threads
-        )
+        if args.config:
+            made = write_shards_of(args.config, args.out, args.size, args.seed)
+        else:
+            own = args.teacher, args.teacher_cache, args.size, args.seed, args.threads
+            made = {args.out: write_shards(args.manifests, args.out, *own)}
     except WakewordError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{args.out}: {made.cuts} utterances, {made.hours:.2f} h in {made.shards} shards. {made.skipped.summary()}")
+    for place, each in made.items():
+        print(f"{place}: {each.cuts} utterances, {each.hours:.2f} h in {each.shards} shards. {each.skipped.summary()}")
     return 0
 
 

@@ -19,10 +19,12 @@ import lhotse
 import numpy as np
 import torch
 
-from wakeword import processes, tokens
+from wakeword import checkpoint, processes, tokens
+from wakeword._version import __version__, commit
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
+from wakeword.clips import find_clips
 from wakeword.data import Utterances, batches, read_sources, split_speakers, with_tokens
 from wakeword.errors import Skipped, WakewordError, require
 from wakeword.noises import babble, made_noise
@@ -32,6 +34,9 @@ from wakeword.pretrain_state import UNBINDING, Progress, load_weights, resume, s
 from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
 from wakeword.teacher import cache_teacher
+
+LINEAGE = ("hours_heard", "steps", "teacher", "held_out_speakers", "command", "commit", "note")
+"""What a card tells of each run before."""
 
 LOG_EVERY = 20
 """Steps between lines of the log."""
@@ -298,14 +303,30 @@ def card_of(config: Config, training, validation, progress: Progress, result: di
         custom = cut.custom or {}
         corpus = hours.setdefault(custom.get("corpus", "?"), {"hours": 0.0, "licence": custom.get("licence", "?")})
         corpus["hours"] = round(corpus["hours"] + cut.duration / 3600, 5)
+    before = checkpoint.read_meta(checkpoint.shipped(config.init), "acoustic")["card"] if config.init else {}
     return {
         "name": config.size,
         "data": hours,
+        "mixed_in": licences([*config.noise, *config.rirs]),
         "held_out_hours": round(sum(cut.duration for cut in validation) / 3600, 3),
         "held_out_speakers": {name: round(value, 4) for name, value in result.items()},
         "teacher": config.teacher,
-        "hours_heard": round(progress.seconds / 3600, 1),
+        "hours_heard": round(progress.seconds / 3600 + before.get("hours_heard", 0.0), 1),
         "steps": progress.step,
         "distillation_delay_s": config.delay_frames * config.features.frame_s,
         "note": config.card,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": commit(),
+        "version": __version__,
+        # The runs that this one went on from, the first one first.
+        "begun_from": [
+            *before.get("begun_from", []),
+            *[{key: before[key] for key in LINEAGE if key in before} for _ in range(bool(before))],
+        ],
     }
+
+
+def licences(paths: list[str]) -> dict[str, str]:
+    """The corpora of noise and impulse responses, with their licences as their manifests tell them."""
+    found = {clip.corpus or "unnamed": str(clip.attributes.get("licence", "?")) for clip in find_clips(paths)}
+    return dict(sorted(found.items()))

@@ -27,7 +27,7 @@ SILENCE_AFTER_S = 0.16
 
 @dataclass(frozen=True)
 class Word:
-    """A word as the model spells it (in phones: `K-AE-T`), and the seconds from its first letter's frame to the end of its last one's.
+    """A word as the model spells it (phones: `K-AE-T`), and the seconds from its first frame to its last one's end.
 
     A frame counts as the 40 ms of audio that complete it. CTC (Graves et al. 2006) does not tie a letter to the moment
     of its sound: in 49 clips of "computer", the first letter that `base` heard began 0.24 s (median) after the word

@@ -1,0 +1,63 @@
+"""Synthetic speech for pretraining: `python recipes/pretrain/synthetic.py --hours 4`, from the repository's root.
+
+The installed text-to-speech voices (data_prep.voices), each varied in tempo, pitch and formants, say everyday sentences
+and random words of the CMU dictionary: among 20,000 of them every pair of phones of English comes often. The manifest
+goes beside those of prepare.py, with the transcripts, so that it can train with CTC too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.sentences import SENTENCES
+from data_prep.synthesise import synthesise_speech
+from data_prep.voices import installed_voices
+from wakeword.cli import bar
+from wakeword.errors import WakewordError
+from wakeword.files import replacing
+from wakeword.lexicon import frequent_words
+
+CLIP_S = 4.0
+"""What a clip lasts, about."""
+
+
+def random_sentences(count: int, seed: int) -> list[str]:
+    """Three to nine random words each, the frequent ones more often, by the root of how often they come."""
+    per_million = frequent_words()
+    words = sorted(word for word in per_million if len(word) > 1)
+    chance = np.sqrt([per_million[word] for word in words])
+    rng = np.random.default_rng([seed, 1])
+    return [" ".join(rng.choice(words, size=rng.integers(3, 10), p=chance / chance.sum())) for _ in range(count)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=4.0)
+    parser.add_argument("--engines", default="hibari,espeak,flite,festival", help="those that speak fast enough for it")
+    parser.add_argument("--clips", type=Path, default=Path("exp/synthetic"), help="where the audio goes")
+    parser.add_argument("--out", type=Path, default=Path("exp/manifests"), help="where the manifest goes")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    try:
+        count = max(1, round(args.hours * 3600 / CLIP_S))
+        said = [*SENTENCES, *random_sentences(max(0, count - len(SENTENCES)), args.seed)]
+        voices = [voice for voice in installed_voices() if voice.engine in args.engines.split(",")]
+        shown = bar()
+        made = synthesise_speech(
+            said, args.clips, count, args.seed, voices=voices, progress=lambda done, n: shown("speech", done / n)
+        )
+        with replacing(args.out / "synthetic_cuts.jsonl.gz") as temporary:
+            temporary.write_bytes(made.manifest.read_bytes())
+    except WakewordError as error:
+        print(f"synthetic: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(made.paths)} clips in {len(made.by_voice)} voices. {made.skipped.summary()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
