@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("lhotse")
+pytest.importorskip("pyroomacoustics")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
@@ -20,6 +21,7 @@ from wakeword.augment import (  # noqa: E402
     read_recordings,
     reverberated,
     simulated_rooms,
+    through_channel,
 )
 from wakeword.errors import WakewordError  # noqa: E402
 
@@ -107,10 +109,13 @@ def test_a_simulated_room_keeps_length_and_time():
 
 
 def test_simulated_rooms_hang_on_the_seed_alone():
-    state = torch.random.get_rng_state()
+    """pyroomacoustics draws from numpy's global state where one lets it."""
+    simulated_rooms.cache_clear()
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
     rooms = simulated_rooms(3)
-    assert torch.equal(torch.random.get_rng_state(), state), "torch's own generator was moved"
-    torch.randn(3)  # as a resumed run finds it elsewhere
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.random.seed(2)  # as a resumed run finds it elsewhere
     simulated_rooms.cache_clear()
     for one, again in zip(rooms, simulated_rooms(3), strict=True):
         np.testing.assert_array_equal(one, again)
@@ -118,6 +123,26 @@ def test_simulated_rooms_hang_on_the_seed_alone():
     assert not np.array_equal(rooms[0], rooms[1])
     others = simulated_rooms(3, seed=1)
     assert not any(np.array_equal(one, other) for one, other in zip(rooms, others, strict=True))
+    for one, first in zip(rooms, simulated_rooms(5), strict=False):
+        np.testing.assert_array_equal(one, first)
+
+
+def direct_to_reverberant_db(response):
+    """The power of the loudest path, and 2.5 ms around it, over that of all that comes later."""
+    peak, power = int(np.argmax(np.abs(response))), response.astype(np.float64) ** 2
+    return 10 * np.log10(power[max(0, peak - 40) : peak + 40].sum() / power[peak + 40 :].sum())
+
+
+def test_simulated_rooms_go_from_dry_to_reverberant():
+    rooms = simulated_rooms(30)
+    ratios = np.array([direct_to_reverberant_db(room) for room in rooms])
+    assert ratios.min() < -4 and ratios.max() > 8 and 3 < ratios.std() < 10
+    assert 2 * min(map(len, rooms)) < max(map(len, rooms))
+    for room in rooms:
+        power = room.astype(np.float64) ** 2
+        peak = int(np.argmax(power))
+        # It dies away: little is left where it is cut off.
+        assert power[-len(room) // 8 :].sum() < 0.05 * power[peak:].sum()
 
 
 def test_rooms_come_from_both_kinds_by_their_share_and_none_where_there_is_none():
@@ -182,6 +207,90 @@ def test_speed_changes_length_and_pitch(factor):
     middle = out[4000:20000]
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
     assert spectrum.argmax() * 16000 / len(middle) == pytest.approx(500 * factor, abs=2)
+
+
+class Channel:
+    """A random generator that lets `through_channel` take this kind: 0 telephone, 1 codec, 2 and 3 microphones."""
+
+    def __init__(self, kind, seed):
+        self.kind, self.rng = kind, np.random.default_rng(seed)
+
+    def integers(self, *_):
+        return self.kind
+
+    def __getattr__(self, name):
+        return getattr(self.rng, name)
+
+
+TELEPHONE, CODEC, MICROPHONE = range(3)
+
+
+@given(seed=SEEDS, count=st.integers(1, 20_000), level=st.floats(-70, 0))
+@settings(max_examples=40)
+def test_any_channel_keeps_the_length_and_gives_numbers(speech_like, seed, count, level):
+    samples = speech_like(20_000 / 16000, seed % 7)[:count] * np.float32(10 ** (level / 20))
+    before = samples.copy()
+    for kind in range(4):
+        heard = through_channel(samples, Channel(kind, seed))
+        assert heard.dtype == np.float32 and heard.shape == samples.shape and np.isfinite(heard).all()
+        assert not through_channel(np.zeros(count, np.float32), Channel(kind, seed)).any(), "silence makes a sound"
+    np.testing.assert_array_equal(samples, before)
+
+
+def test_the_telephone_hears_nothing_above_4_khz():
+    low, high = tone(1000, 1), tone(6000, 1)
+    heard = through_channel(low + high, Channel(TELEPHONE, 0))
+    assert share_at(heard, 6000) < 1e-4 * share_at(high, 6000)
+    assert share_at(heard, 1000) == pytest.approx(share_at(low, 1000), rel=0.1)
+    assert share_at(through_channel(low + high, Channel(MICROPHONE, 0)), 6000) > 1e-3 * share_at(high, 6000)
+
+
+@pytest.mark.parametrize(("kind", "likeness"), [(TELEPHONE, 0.98), (CODEC, 0.95), (MICROPHONE, 0.7)])
+def test_a_channel_keeps_speech_in_its_place_and_at_about_its_level(speech_like, kind, likeness):
+    for seed in range(6):
+        spectrum = np.fft.rfft(speech_like(1.5, seed))
+        spectrum[4500:] = 0  # what lies above 3 kHz
+        samples = np.fft.irfft(spectrum).astype(np.float32)
+        heard = through_channel(samples, Channel(kind, seed))
+        assert likeness < np.corrcoef(samples, heard)[0, 1] < 0.99999, seed
+        assert abs(level_of(heard) - level_of(samples)) < 8, seed
+        lag = np.argmax(np.correlate(heard.astype(float), samples.astype(float)[200:-200], "valid")) - 200
+        assert abs(lag) <= 16, "the phrase has moved by more than a millisecond"
+
+
+def test_each_microphone_has_its_own_colour():
+    rng = np.random.default_rng(1)
+    noise = rng.standard_normal(16000).astype(np.float32)
+    gains = []
+    for seed in range(8):
+        heard = through_channel(noise, Channel(MICROPHONE, seed))
+        bands = [np.abs(np.fft.rfft(each)[:8000].reshape(16, 500)) ** 2 for each in (heard, noise)]
+        gains.append(10 * np.log10(bands[0].mean(axis=1) / bands[1].mean(axis=1)))
+    spread = np.std(gains, axis=0)
+    assert spread.min() > 0.5 and np.mean(spread) > 2
+
+
+def test_channels_come_as_often_as_asked_and_all_kinds_of_them():
+    samples, level = tone(1000, 0.2) + tone(6000, 0.2), (-25.0, -25.0)
+    plain = augment(samples, Augmentation(**DRY, level_dbfs=level), np.random.default_rng(0))
+    settings = Augmentation(**DRY, level_dbfs=level, channel_probability=0.4)
+    outs = [augment(samples, settings, np.random.default_rng(seed)) for seed in range(300)]
+    changed = [out for out in outs if not np.allclose(out, plain, atol=1e-6)]
+    assert 0.32 < len(changed) / 300 < 0.48
+    assert all(len(out) == len(samples) and level_of(out) == pytest.approx(-25, abs=0.1) for out in outs)
+    # The telephone and the codec do the same to the same sound each time, a microphone never does.
+    _, counts = np.unique(np.stack(changed), axis=0, return_counts=True)
+    assert len(counts[counts > 1]) == 2 and min(counts[counts > 1]) > 0.1 * len(changed)
+    assert 0.3 < np.mean(counts == 1) * len(counts) / len(changed) < 0.7
+
+
+@pytest.mark.parametrize("chance", ["channel_probability", "noise_probability", "rir_probability"])
+def test_nothing_stays_nothing_in_every_channel_room_and_noise(chance):
+    certain = {**DRY, chance: 1.0}
+    settings = Augmentation(**certain, noise=(tone(500, 1),), rooms=(np.float32([1, 0.5]),))
+    for seed in range(8):
+        out = augment(np.zeros(0, np.float32), settings, np.random.default_rng(seed))
+        assert out.shape == (0,) and out.dtype == np.float32
 
 
 @given(frames=st.integers(1, 200), seed=SEEDS)

@@ -147,10 +147,11 @@ def through_channel(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray
     kind = rng.integers(4)
     if kind == 0:
         narrow = soxr.resample(samples, SAMPLE_RATE, TELEPHONE_RATE)
-        wide = soxr.resample(_coded(narrow, TELEPHONE_RATE, "WAV", "ULAW"), TELEPHONE_RATE, SAMPLE_RATE)
+        wide = soxr.resample(_coded(narrow, TELEPHONE_RATE, format="WAV", subtype="ULAW"), TELEPHONE_RATE, SAMPLE_RATE)
         return np.resize(wide, len(samples)).astype(np.float32)
     if kind == 1:
-        return np.resize(_coded(samples, SAMPLE_RATE, "MP3", "MPEG_LAYER_III"), len(samples))
+        lowest = dict(format="MP3", subtype="MPEG_LAYER_III", compression_level=0.99)
+        return np.resize(_coded(samples, SAMPLE_RATE, **lowest), len(samples))
     spectrum = np.fft.rfft(samples)
     hz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
     colour_db = np.interp(np.log2(np.maximum(hz, 60) / 60), np.linspace(0, 7, 8), rng.normal(0, 4, size=8))
@@ -159,11 +160,11 @@ def through_channel(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return np.fft.irfft(spectrum * 10 ** (colour_db / 20) * edges, len(samples)).astype(np.float32)
 
 
-def _coded(samples: np.ndarray, rate: int, container: str, codec: str) -> np.ndarray:
-    """There and back through a codec of libsndfile, at its lowest rate."""
+def _coded(samples: np.ndarray, rate: int, **codec) -> np.ndarray:
+    """There and back through a codec of libsndfile, as `soundfile.write` names it."""
     loudest = max(1e-6, float(np.abs(samples).max(initial=0)))
     file = io.BytesIO()
-    soundfile.write(file, samples / loudest * 0.9, rate, format=container, subtype=codec, compression_level=0.99)
+    soundfile.write(file, samples / loudest * 0.9, rate, **codec)
     file.seek(0)
     return soundfile.read(file, dtype="float32")[0] * np.float32(loudest / 0.9)
 
