@@ -13,7 +13,7 @@ import pytest
 from wakeword.audio import write_wav
 
 HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
-HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq"]
+HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
 BASE += " streams trigger calibrate checkpoint cli phones lexicon chance phrase"
 
