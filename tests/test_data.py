@@ -14,13 +14,14 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from wakeword import tokens  # noqa: E402
-from wakeword.augment import Augmentation, simulated_rooms  # noqa: E402
+from wakeword.augment import Augmentation, at_speed, simulated_rooms  # noqa: E402
 from wakeword.data import (  # noqa: E402
     Source,
     Utterances,
     batches,
     collate,
     held_out,
+    paced,
     read_manifest,
     read_sources,
     split_speakers,
@@ -202,6 +203,20 @@ def test_tokens_go_on_english_that_fits_and_the_rest_is_counted():
     assert "'5'" in unusable.reasons["digits"] and "more letters" in unusable.reasons["fast"]
 
 
+def test_phones_go_on_what_the_dictionary_can_say():
+    pytest.importorskip("pocketsphinx", reason="the dictionary needs wakeword[phrase]")
+    cuts = [
+        cut_of("good", text="The cat!"),
+        cut_of("unknown", text="the jxqv"),
+        cut_of("fast", seconds=0.3, text="the cat sat"),
+        cut_of("german", text="die", language="de"),
+    ]
+    marked, unusable = with_tokens(lhotse.CutSet.from_cuts(cuts), "phones")
+    with_ids = {cut.id: cut.tokens for cut in marked if cut.has_custom("tokens")}
+    assert set(with_ids) == {"good"} and with_ids["good"] == tokens.encode("the cat", "phones")
+    assert set(unusable.reasons) == {"unknown", "fast"} and "'jxqv'" in unusable.reasons["unknown"]
+
+
 @given(count=st.sampled_from([3, 40, 99, 100, 130]), seed=st.integers(0, 50), epoch=st.integers(0, 5), data=st.data())
 @settings(max_examples=12)
 def test_batches_hang_on_seed_and_epoch_and_skipping_leaves_out_the_first(count, seed, epoch, data):
@@ -274,6 +289,87 @@ def test_without_augmentation_features_are_those_of_the_detector(corpus):
     assert batch["tokens"].tolist() == [tokens.encode("ab")] * 8
     assert batch["seconds"] == pytest.approx(sum(batch["lengths"].tolist()) * 0.04)
     assert batch["teacher"] is None and batch["teacher_lengths"].tolist() == [0] * 8
+
+
+@given(frames=st.integers(1, 800), step=st.floats(0.4, 2.5))
+def test_a_paced_teacher_is_heard_from_its_start_to_its_end(frames, step):
+    """Frame `j` of the student is heard around `(j + 1/2) * step` of the teacher's frames, and gets the one there."""
+    teacher = np.arange(frames, dtype=np.float16)[:, None] * np.ones(3, np.float16)
+    heard = paced(teacher, step)
+    assert heard.shape == (int(frames / step), 3) and heard.dtype == teacher.dtype
+    if len(heard):
+        places = heard[:, 0].astype(float)
+        assert np.abs(places + 0.5 - (np.arange(len(heard)) + 0.5) * step).max() <= 0.5 + 1e-6
+        assert (np.diff(places) >= 0).all() and places[0] <= step and places[-1] >= frames - 1 - 1.5 * step
+
+
+@given(frames=st.integers(1, 200))
+def test_a_teacher_at_another_pace_by_whole_numbers(frames):
+    teacher = np.random.default_rng(frames).standard_normal((frames, 4)).astype(np.float32)
+    np.testing.assert_array_equal(paced(teacher, 1.0), teacher)
+    np.testing.assert_array_equal(paced(teacher, 0.5), np.repeat(teacher, 2, axis=0))
+    np.testing.assert_array_equal(paced(teacher, 2.0), teacher[1::2])
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory, write_corpus, speech_like):
+    """Utterances of which a teacher's frame is the place: how far into the utterance it lies, from 0 to 1."""
+    from lhotse.array import Array, TemporalArray
+
+    folder = tmp_path_factory.mktemp("taught")
+    recordings = {name: speech_like(seconds, 1) for name, seconds in {"a": 1.0, "b": 2.51, "c": 4.37}.items()}
+    cuts = read_manifest(write_corpus(folder, recordings))
+    for cut in cuts:
+        places = (np.arange(-(-round(cut.duration * 16000) // 640)) + 0.5) * 0.04 / cut.duration
+        np.save(folder / f"{cut.id}.npy", np.stack([places, -places], axis=1).astype(np.float16))
+        array = Array("numpy_files", str(folder), f"{cut.id}.npy", [len(places), 2])
+        cut.teacher = TemporalArray(array, temporal_dim=0, frame_shift=0.04, start=cut.start)
+    return cuts
+
+
+@pytest.mark.parametrize("hop", [80, 160])
+@pytest.mark.parametrize("speeds", [(1.0, 1.0), (0.8, 0.8), (1.25, 1.25), (0.9, 1.1)])
+def test_the_teacher_keeps_pace_with_the_student(taught, hop, speeds):
+    """At any speed and hop: as many frames, and in each the teacher's for what the student hears there."""
+    settings = FeatureSettings(mels=16, hop=hop)
+    still = dict(noise_probability=0, rir_probability=0, time_masks=0, frequency_masks=0, level_dbfs=(-25, -25))
+    for epoch, cut in enumerate(taught):
+        item = Utterances(settings, Augmentation(**still, speed_probability=1.0, speeds=speeds), 0, epoch).item(cut)
+        steps = len(item["features"]) // 4
+        assert abs(steps - len(item["teacher"])) <= 2
+        assert item["seconds"] == pytest.approx(4 * steps * hop / 16000)
+        assert cut.duration / speeds[1] - 0.05 < item["seconds"] < cut.duration / speeds[0] + 0.05
+        known = min(steps, len(item["teacher"]))
+        place = item["teacher"][:known, 0].astype(float)
+        assert np.abs(place - (np.arange(known) + 0.5) / steps).max() < 0.05 / cut.duration
+
+
+def test_frames_of_20_ms_hear_each_of_the_teachers_twice(taught):
+    cut = taught["b"]
+    frames = cut.load_teacher()
+    item = Utterances(FeatureSettings(mels=16, hop=80), None, 0, 0).item(cut)
+    np.testing.assert_array_equal(item["teacher"], np.repeat(frames, 2, axis=0))
+    batch = Utterances(FeatureSettings(mels=16, hop=80), None, 0, 0)[taught]
+    usual = Utterances(SETTINGS, None, 0, 0)[taught]
+    assert all(abs(2 * a - b) <= 1 for a, b in zip(usual["lengths"].tolist(), batch["lengths"].tolist(), strict=True))
+    assert batch["seconds"] == pytest.approx(usual["seconds"], abs=0.15)
+    assert batch["teacher_lengths"].tolist() == batch["lengths"].tolist()
+    np.testing.assert_array_equal(Utterances(SETTINGS, None, 0, 0).item(cut)["teacher"], frames)
+
+
+def test_speed_changes_as_many_as_asked_by_as_much(taught):
+    still = dict(noise_probability=0, rir_probability=0, time_masks=0, frequency_masks=0, level_dbfs=(-25, -25))
+    cut = taught["b"]
+    settings = Augmentation(**still, speed_probability=0.3, speeds=(0.8, 1.2))
+    factors = [cut.duration / Utterances(SETTINGS, settings, 0, epoch).item(cut)["seconds"] for epoch in range(200)]
+    changed = [factor for factor in factors if abs(factor - 1) > 0.025]
+    assert 0.18 < len(changed) / 200 < 0.38
+    assert 0.78 < min(changed) < 0.85 and 1.15 < max(changed) < 1.23
+    fast = Augmentation(**still, speed_probability=1.0, speeds=(1.2, 1.2))
+    heard = Utterances(SETTINGS, fast, 0, 0).item(cut)["features"]
+    samples = at_speed(cut.load_audio()[0], 1.2)
+    expected = log_mel(samples * np.float32(10 ** (-25 / 20) / samples.std()), SETTINGS)
+    np.testing.assert_allclose(heard, expected[: len(heard)], atol=0.01)
 
 
 def test_a_damaged_file_is_left_out_of_its_batch(tmp_path, write_corpus, speech_like):
