@@ -56,6 +56,41 @@ def test_words_and_times_of_a_best_path_by_hand():
     )
 
 
+PHONES = list(tokens.UNITS["phones"])
+
+
+def phones_path(text: str) -> list[int]:
+    """A best path from a phone a frame; `_` is the blank, `/` the space."""
+    return [PHONES.index({"_": "<blank>", "/": " "}.get(phone, phone)) for phone in text.split()]
+
+
+def test_the_phones_of_a_word_are_joined_by_hyphens():
+    path = phones_path("_ K K AE _ T T _ / _ AH / / Z _ Z _")
+    assert list(timed_words(path, PHONES, 0.04)) == [
+        Word("K-AE-T", 0.04, 0.28),
+        Word("AH", 0.4, 0.44),
+        Word("Z-Z", 0.52, 0.64),
+    ]
+    # A word of one phone whose name is one letter still lies between spaces alone.
+    assert [word.text for word in timed_words(phones_path("K / T S"), PHONES, 0.04)] == ["K", "T-S"]
+
+
+@given(st.lists(st.sampled_from(["_", "/", "K", "AE", "ZH"]), max_size=40))
+def test_the_words_in_phones_are_those_of_the_merged_path(path):
+    path = phones_path(" ".join(path))
+    merged = " ".join(PHONES[index] for index in tokens.merged(path))
+    words = [word.text.replace("-", " ") for word in timed_words(path, PHONES, 0.04)]
+    assert words == [word.strip() for word in merged.replace("   ", "/").split("/") if word.strip()]
+
+
+def test_frames_of_20_ms_halve_the_times():
+    path = path_of("__hh_e__ yy_oo__oo __")
+    usual, half = (list(timed_words(path, list(tokens.SYMBOLS), frame_s)) for frame_s in (0.04, 0.02))
+    assert [word.text for word in usual] == [word.text for word in half] == ["he", "yoo"]
+    for one, other in zip(usual, half, strict=True):
+        assert (other.start_s, other.end_s) == pytest.approx((one.start_s / 2, one.end_s / 2))
+
+
 @given(st.text(alphabet="_ ab'", max_size=40))
 def test_the_words_are_those_of_decoding_and_their_times_in_order(text):
     path = path_of(text)
@@ -64,6 +99,30 @@ def test_the_words_are_those_of_decoding_and_their_times_in_order(text):
     times = [time for word in words for time in (word.start_s, word.end_s)]
     assert times == sorted(times) and all(word.start_s < word.end_s for word in words)
     assert not times or (times[0] >= 0 and times[-1] <= round(0.04 * len(path), 2))
+
+
+@pytest.fixture(scope="module")
+def phones_hearing(tmp_path_factory, lively, small_sizes) -> Hearing:
+    """As `hearing`, but it writes phones, a frame each 20 ms."""
+    torch.manual_seed(1)
+    model = lively(AcousticModel(small_sizes, len(PHONES)), 1)
+    path = tmp_path_factory.mktemp("phones") / "phones.safetensors"
+    with torch.no_grad():
+        model.ctc.bias.copy_(-model.ctc(model.encoder(torch.randn(1, 2000, 16))[-1]).mean(dim=(0, 1)))
+    save_acoustic(path, model, FeatureSettings(mels=16, hop=80), {}, "phones")
+    return Hearing(path)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.integers(0, 70000), max_size=6))
+def test_a_model_of_phones_and_of_20_ms_is_heard_in_any_chunks(phones_hearing, speech_like, cuts):
+    samples = speech_like(7.3, 1)
+    whole = phones_hearing.hear([samples])
+    assert phones_hearing.hear(np.split(samples, sorted(cuts))) == whole
+    spelt = {phone for word in whole.words for phone in word.text.split("-")}
+    assert len(spelt) > 5 and spelt <= set(PHONES[2:])
+    assert 6 < whole.words[-1].end_s <= whole.seconds == pytest.approx(7.3)
+    assert any(round(word.start_s / 0.02) % 2 for word in whole.words), "no word begins between frames of 40 ms"
 
 
 @settings(max_examples=25)
