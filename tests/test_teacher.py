@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import struct
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from wakeword import teacher  # noqa: E402
 from wakeword.data import read_manifest  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
 from wakeword.teacher import Teacher, cache_teacher, find_model, load_teacher  # noqa: E402
+from wakeword.teacher_layers import with_layers  # noqa: E402
 
 
 class Fake:
@@ -196,8 +201,147 @@ def test_no_model_is_one_line(source, monkeypatch, tmp_path):
 
 
 def test_a_missing_recognizer_names_its_extra(tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(WakewordError, match=r"wakeword\[teacher\]"):
         load_teacher(str(tmp_path))
+
+
+def text_of(name):
+    return struct.pack("<H", len(name) + 1) + name.encode() + b"\0"
+
+
+def variable(name, values):
+    """A variable of float32 numbers as CTranslate2 writes it: name, shape, type 0, bytes."""
+    values = np.asarray(values, np.float32)
+    shape = struct.pack(f"<B{values.ndim}I", values.ndim, *values.shape)
+    return text_of(name) + shape + struct.pack("<BI", 0, values.nbytes) + values.tobytes()
+
+
+LAYERS = 12
+NAMES = ["decoder/embeddings/weight", "decoder/layer_11/ffn/bias", "encoder/conv1/bias"]
+NAMES += [f"encoder/layer_{layer}/{part}" for layer in range(LAYERS) for part in ("ffn/bias", "norm/gamma")]
+NAMES += ["encoder/layer_norm/gamma", "encoder/num_heads"]
+VALUES = {name: np.random.default_rng(i).standard_normal([(), (3,), (2, 4)][i % 3]) for i, name in enumerate(NAMES)}
+ALIASES = struct.pack("<I", 1) + text_of("decoder/projection/weight") + text_of("decoder/embeddings/weight")
+
+
+def below(layers):
+    """The names without those of the upper layers."""
+    upper = tuple(f"encoder/layer_{layer}/" for layer in range(layers, LAYERS))
+    return [name for name in NAMES if not name.startswith(upper)]
+
+
+def model_of(names, version=6):
+    head = struct.pack("<I", version) + text_of("WhisperSpec") + struct.pack("<II", 3, len(names))
+    return head + b"".join(variable(name, VALUES[name]) for name in names) + ALIASES
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    """A folder of a model of twelve layers with its other files."""
+    folder = tmp_path / "some" / "whisper"
+    folder.mkdir(parents=True)
+    (folder / "model.bin").write_bytes(model_of(NAMES))
+    (folder / "config.json").write_text("{}")
+    (folder / "vocabulary.txt").symlink_to(folder / "config.json")
+    (folder / "folder").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("layers", [1, 2, 10, LAYERS])
+def test_the_lower_layers_stay_and_all_that_is_no_layer(model_folder, tmp_path, layers):
+    """Layer 11 of the decoder too, and 10 is no lower layer than 2 for its first digit."""
+    out = tmp_path / "out"
+    out.mkdir()
+    whole = (model_folder / "model.bin").read_bytes()
+    assert with_layers(model_folder, str(layers), out, "it") == out
+    kept = below(layers)
+    assert len(kept) == len(NAMES) - 2 * (LAYERS - layers)
+    assert (out / "model.bin").read_bytes() == model_of(kept)
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.bin", "vocabulary.txt"]
+    assert (model_folder / "model.bin").read_bytes() == whole
+    assert layers < LAYERS or model_of(kept) == whole
+
+
+@pytest.mark.parametrize("layer", ["0", "13", "x", "", "-1", "1.5", "2 ", "²"])
+def test_a_layer_that_is_not_there_is_one_line(model_folder, tmp_path, layer):
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(WakewordError, match="teacher 'mine@.*': its encoder has layers 1 to 12") as caught:
+        with_layers(model_folder, layer, out, f"mine@{layer}")
+    assert len(str(caught.value).splitlines()) == 1 and not list(out.iterdir())
+
+
+def test_a_file_of_another_form_is_one_line(model_folder, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    file = model_folder / "model.bin"
+    whole, behind = model_of(NAMES), len(ALIASES)
+    cuts = [0, 3, 5, 20, 25, 30, 40, len(whole) // 2, len(whole) - behind - 1]
+    other = [b"RIFF" * 100, b"\xff" * 1000, model_of(NAMES, version=5)]
+    for content in [*(whole[:cut] for cut in cuts), *other]:
+        file.write_bytes(content)
+        with pytest.raises(WakewordError, match="model.bin: not a CTranslate2 model of a known form") as caught:
+            with_layers(model_folder, "2", out, "it")
+        assert len(str(caught.value).splitlines()) == 1 and not list(out.iterdir())
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """In place of faster-whisper: what it is given to open, the bytes of each model."""
+    found = []
+
+    def whisper_model(folder, **_):
+        found.append((Path(folder) / "model.bin").read_bytes())
+        assert (Path(folder) / "config.json").exists()
+        return SimpleNamespace()
+
+    monkeypatch.setitem(sys.modules, "faster_whisper", SimpleNamespace(WhisperModel=whisper_model))
+    return found
+
+
+def test_a_teacher_is_a_folder_or_the_layers_below_one_of_its(model_folder, opened):
+    for source, names in ((str(model_folder), NAMES), (f"{model_folder}@2", below(2)), (f"{model_folder}@12", NAMES)):
+        assert load_teacher(source).name == source
+        assert opened.pop() == model_of(names)
+    for wrong in ("0", "13", "x", ""):
+        with pytest.raises(WakewordError, match=f"teacher '{model_folder}@{wrong}': its encoder has layers 1 to 12"):
+            load_teacher(f"{model_folder}@{wrong}")
+    with pytest.raises(WakewordError, match="teacher 'nowhere_at_all': no CTranslate2"):
+        load_teacher("nowhere_at_all@2")
+    assert not opened
+
+
+def test_a_folder_may_have_the_sign_in_its_name(model_folder, opened):
+    there = model_folder.rename(model_folder.parent / "me@home")
+    load_teacher(str(there))
+    load_teacher(f"{there}@3")
+    assert opened == [model_of(NAMES), model_of(below(3))]
+
+
+def test_what_ctranslate2_writes_is_cut_to_what_it_would_write_of_fewer_layers(tmp_path):
+    model_spec = pytest.importorskip("ctranslate2.specs.model_spec", reason="needs wakeword[teacher]")
+
+    class Layer(model_spec.LayerSpec):
+        def __init__(self, **parts):
+            self.__dict__.update(parts)
+
+    class Small(model_spec.ModelSpec):
+        name, revision = "WhisperSpec", 3
+
+        def __init__(self, layers):
+            super().__init__()
+            parts = [dict(bias=np.full(3, i, np.float32), half=np.full((2, 1), i, np.float16)) for i in range(layers)]
+            self.encoder = Layer(layer=[Layer(**each) for each in parts], gamma=np.arange(6, dtype=np.float32).reshape(2, 3))
+            self.gamma = self.encoder.gamma  # written as an alias
+
+    for layers in (2, 3):
+        (tmp_path / str(layers)).mkdir()
+        spec = Small(layers)
+        spec.validate()
+        spec.optimize()
+        spec.save(tmp_path / str(layers))
+    (tmp_path / "out").mkdir()
+    with_layers(tmp_path / "3", "2", tmp_path / "out", "it")
+    files = [(tmp_path / name / "model.bin").read_bytes() for name in ("out", "2", "3")]
+    assert files[0] == files[1] != files[2]

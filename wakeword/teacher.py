@@ -65,11 +65,12 @@ def load_teacher(source: str, threads: int = 2) -> Teacher:
         WakewordError: no model there, no such layer, or faster-whisper is not installed.
     """
     whisper = require("faster_whisper", "teacher")
-    place, _, layer = source.partition("@")
+    # A folder may have the sign in its own name.
+    place, at, layer = (source, "", "") if Path(source).exists() else source.rpartition("@")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = find_model(place)
-        if layer:
-            folder = with_layers(folder, layer, Path(scratch))
+        folder = find_model(place if at else source)
+        if at:
+            folder = with_layers(folder, layer, Path(scratch), source)
         model = whisper.WhisperModel(str(folder), device="auto", compute_type="float32", cpu_threads=threads)
 
     def encode(samples: np.ndarray) -> np.ndarray:

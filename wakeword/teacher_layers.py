@@ -17,8 +17,11 @@ from wakeword.errors import WakewordError
 LAYER = re.compile(rb"encoder/layer_(\d+)/")
 
 
-def with_layers(folder: Path, layers: str, out: Path) -> Path:
+def with_layers(folder: Path, layers: str, out: Path, source: str) -> Path:
     """Write the model of `folder` to `out`, with the first `layers` of its encoder's layers alone.
+
+    Args:
+        source: what the user wrote, which an error names.
 
     Returns:
         `out`.
@@ -34,7 +37,7 @@ def with_layers(folder: Path, layers: str, out: Path) -> Path:
         raise WakewordError(f"{file}: not a CTranslate2 model of a known form: convert it again") from error
     numbers = {int(match[1]) for name, _ in variables if (match := LAYER.match(name))}
     if not (layers.isdecimal() and 1 <= int(layers) <= len(numbers)):
-        raise WakewordError(f"teacher '{folder.name}@{layers}': its encoder has layers 1 to {len(numbers)}")
+        raise WakewordError(f"teacher '{source}': its encoder has layers 1 to {len(numbers)}")
     kept = [whole for name, whole in variables if not ((match := LAYER.match(name)) and int(match[1]) >= int(layers))]
     for other in folder.iterdir():
         if other.is_file() and other.name != file.name:
