@@ -332,7 +332,7 @@ def test_what_ctranslate2_writes_is_cut_to_what_it_would_write_of_fewer_layers(t
         def __init__(self, layers):
             super().__init__()
             parts = [dict(bias=np.full(3, i, np.float32), half=np.full((2, 1), i, np.float16)) for i in range(layers)]
-            self.encoder = Layer(layer=[Layer(**each) for each in parts], gamma=np.arange(6, dtype=np.float32).reshape(2, 3))
+            self.encoder = Layer(layer=[Layer(**each) for each in parts], gamma=np.eye(3, dtype=np.float32))
             self.gamma = self.encoder.gamma  # written as an alias
 
     for layers in (2, 3):
