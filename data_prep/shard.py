@@ -109,11 +109,15 @@ def write_shards_of(config_file: str, out: str | Path, shard_size: int = 1000, s
     from wakeword.shards import INDEX
 
     config = read_config(config_file)
+    if any(source.shar for source in config.data):
+        raise WakewordError(f"{config_file}: its data are shards already: name a configuration of manifests")
+    names = [Path(source.manifest).name.partition("_cuts")[0].partition(".")[0] for source in config.data]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise WakewordError(f"{config_file}: two of its manifests are named {twice[0]}: a folder each, so rename one")
     made = {}
-    for source in config.data:
-        if source.shar:
-            raise WakewordError(f"{config_file}: its data are shards already: name a configuration of manifests")
-        folder = Path(out) / Path(source.manifest).name.partition("_cuts")[0].partition(".")[0]
+    for source, name in zip(config.data, names, strict=True):
+        folder = Path(out) / name
         if (folder / INDEX).exists():
             continue
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,6 +143,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if bool(args.manifests) == bool(args.config):
         parser.error("give manifests, or --config")
+    if args.config and (args.teacher or args.teacher_cache):
+        parser.error("with --config the teacher is the configuration's")
     try:
         if args.config:
             made = write_shards_of(args.config, args.out, args.size, args.seed)

@@ -18,7 +18,15 @@ pytest.importorskip("lhotse")
 from data_prep import shard  # noqa: E402
 from wakeword import checkpoint, pretrain, teacher  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
-from wakeword.data import Source, Utterances, batches, held_out, read_manifest, with_tokens  # noqa: E402
+from wakeword.data import (  # noqa: E402
+    Source,
+    Utterances,
+    batches,
+    held_out,
+    read_manifest,
+    read_sources,
+    with_tokens,
+)
 from wakeword.errors import ConfigError, ManifestError, WakewordError  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402
@@ -203,3 +211,93 @@ def test_the_command_skips_what_it_cannot_read_and_overwrites_nothing(tmp_path, 
             path.unlink()
         shard.write_shards([str(manifest)], tmp_path / "empty")
     assert not (tmp_path / "empty" / INDEX).exists()
+
+
+@pytest.fixture
+def two_corpora(tmp_path, write_corpus, speech_like, monkeypatch):
+    """`config(text)`: a configuration of two manifests, `one` and `other`, with a fake teacher; its path."""
+    monkeypatch.setattr(teacher, "load_teacher", fake)
+    for name in ("one", "other"):
+        recordings = {f"{name}{i}": speech_like(1 + 0.1 * i, i) for i in range(6)}
+        splits = {f"{name}0": "test"}
+        write_corpus(tmp_path / name, recordings, splits=splits, name=f"{name}_cuts.jsonl.gz")
+
+    def config(text: str = "") -> str:
+        tables = "".join(
+            f'[[data]]\nmanifest = "{tmp_path}/{name}/{name}_cuts.jsonl.gz"\n' for name in ("one", "other")
+        )
+        start = f'teacher = "fake"\nteacher_cache = "{tmp_path}/teacher"\nthreads = 1\n'
+        (tmp_path / "data.toml").write_text(start + tables + text)
+        return str(tmp_path / "data.toml")
+
+    return config
+
+
+def everything_in(folder):
+    return {path: path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+
+def test_a_configuration_becomes_a_folder_a_manifest(two_corpora, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert shard.main(["--config", two_corpora(), "--out", str(out), "--size", "3"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in said] == [f"{out}/{name}: 5 utterances" for name in ("one", "other")]
+    read = read_config(two_corpora())
+    for source, name in zip(read.data, ("one", "other"), strict=True):
+        assert read_index(str(out / name))["teacher"] == "fake"
+        held = {cut.id: cut for cut in Shards((Source(shar=str(out / name)),), 0.0, "fake").opened(0, 0)}
+        assert set(held) == {f"{name}{i}" for i in range(1, 6)}, "the test split trains"
+        frames, _ = teacher.cache_teacher(read_sources([source]), "fake", tmp_path / "teacher")
+        for cut in frames:
+            np.testing.assert_array_equal(held[cut.id].load_teacher(), cut.load_teacher())
+            np.testing.assert_allclose(held[cut.id].load_audio(), cut.load_audio(), atol=1.6e-5)
+
+
+def test_a_second_call_keeps_what_is_there_and_adds_what_is_not(two_corpora, tmp_path, capsys):
+    out = tmp_path / "out"
+    first = shard.write_shards_of(two_corpora(), out)
+    assert set(first) == {str(out / "one"), str(out / "other")}
+    before = everything_in(out)
+    assert shard.write_shards_of(two_corpora(), out) == {} and everything_in(out) == before
+    (out / "other" / INDEX).unlink()  # as an interrupted call leaves it
+    again = shard.write_shards_of(two_corpora(), out)
+    assert [(place, each.cuts) for place, each in again.items()] == [(str(out / "other"), 5)]
+    assert everything_in(out / "one") == {
+        path: content for path, content in before.items() if path.is_relative_to(out / "one")
+    }
+    assert read_index(str(out / "other"))["cuts"] == 5
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ('[[data]]\nmanifest = "elsewhere/one.jsonl"\n', "two of its manifests are named one"),
+        ("[[data]]\n", "name a manifest, or a folder of shards"),
+        ('[[data]]\nmanifest = "none_cuts.jsonl.gz"\n', "none_cuts.jsonl.gz: no such manifest"),
+    ],
+)
+def test_a_configuration_that_cannot_be_sharded_is_refused(two_corpora, tmp_path, capsys, more, named):
+    assert shard.main(["--config", two_corpora(more), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert named in said
+    config = tmp_path / "shards.toml"
+    config.write_text('teacher = "fake"\n[[data]]\nshar = "a"\n')
+    assert shard.main(["--config", str(config), "--out", str(tmp_path / "out")]) == 2
+    assert "shards already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["a_cuts.jsonl.gz", "--config", "data.toml"]])
+def test_the_command_takes_manifests_or_a_configuration(tmp_path, arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        shard.main([*arguments, "--out", str(tmp_path / "out")])
+    assert caught.value.code == 2 and "give manifests, or --config" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        shard.main(["--config", "data.toml", "--teacher", "another", "--out", str(tmp_path / "out")])
+    assert "the teacher is the configuration's" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_data_that_ships_are_manifests_to_be_sharded():
+    config = read_config(Path(__file__).parents[1] / "recipes" / "pretrain" / "data.toml")
+    assert config.teacher and all(source.manifest for source in config.data)
+    assert len({Path(source.manifest).name for source in config.data}) == len(config.data)
