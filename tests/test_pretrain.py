@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ pytest.importorskip("lhotse")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import checkpoint, pretrain, pretrain_state, teacher, tokens  # noqa: E402
+from wakeword import __version__, checkpoint, pretrain, pretrain_state, teacher, tokens  # noqa: E402
 from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes  # noqa: E402
-from wakeword.acoustic_file import load_acoustic  # noqa: E402
+from wakeword.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
 from wakeword.data import Source, held_out  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, ModelError, WakewordError  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
@@ -306,6 +307,97 @@ def test_training_starts_from_another_model(config, tmp_path):
             assert then[name] == tensor + 1, "the statistics began anew"
 
 
+def cut_of(corpus, licence, seconds):
+    return SimpleNamespace(custom={"corpus": corpus, "licence": licence}, duration=seconds)
+
+
+def card_after(config, hours, **changes):
+    """The card of a run that heard so many hours, written with a model of random weights; `changes` are settings."""
+    config = dataclasses.replace(config, noise=(), **changes)
+    cuts = [cut_of("a", "CC0", 1800), cut_of("b", "CC-BY", 900), cut_of("a", "CC0", 1800)]
+    progress = Progress(step=7, seconds=3600 * hours)
+    card = pretrain.card_of(config, cuts, [cut_of("a", "CC0", 360)], progress, {"ctc": 0.123456, "per": 0.5})
+    model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]))
+    save_acoustic(Path(config.output), model, config.features, card, config.units)
+    return card
+
+
+def test_a_card_says_how_and_from_what_the_model_was_made(config, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/wakeword", "pretrain", "my.toml"])
+    monkeypatch.setattr(pretrain, "commit", lambda: "0123456789ab-dirty")
+    card = card_after(config, 12.34, features=FeatureSettings(mels=16, hop=80))
+    assert (card["command"], card["commit"]) == ("wakeword pretrain my.toml", "0123456789ab-dirty")
+    assert card["version"] == __version__ and card["begun_from"] == [] and card["mixed_in"] == {}
+    assert card["data"] == {"a": {"hours": 1.0, "licence": "CC0"}, "b": {"hours": 0.25, "licence": "CC-BY"}}
+    assert (card["hours_heard"], card["steps"], card["held_out_hours"]) == (12.3, 7, 0.1)
+    assert card["held_out_speakers"] == {"ctc": 0.1235, "per": 0.5}
+    assert card["distillation_delay_s"] == pytest.approx(4 * 0.02)
+    assert json.loads(Path(config.output).with_suffix(".json").read_text())["units"] == "characters"
+
+
+def test_a_card_adds_up_what_the_runs_before_it_heard(config, tmp_path, monkeypatch):
+    cards, init = [], ""
+    for index, hours in enumerate((10.0, 5.5, 2.25)):
+        monkeypatch.setattr(pretrain, "commit", lambda index=index: f"commit {index}")
+        own = dict(init=init, output=str(tmp_path / f"{index}.safetensors"), teacher=f"teacher {index}", card="a note")
+        cards.append(card_after(config, hours, **own))
+        init = own["output"]
+    assert [card["hours_heard"] for card in cards] == pytest.approx([10.0, 15.5, 17.8], abs=0.051)
+    assert [card["commit"] for card in cards] == ["commit 0", "commit 1", "commit 2"]
+    assert [[run["commit"] for run in card["begun_from"]] for card in cards] == [
+        [],
+        ["commit 0"],
+        ["commit 0", "commit 1"],
+    ]
+    first, second = cards[2]["begun_from"]
+    assert set(first) == set(pretrain.LINEAGE) and first == {key: cards[0][key] for key in pretrain.LINEAGE}
+    assert second["hours_heard"] == 15.5 and second["teacher"] == "teacher 1" and "begun_from" not in second
+
+
+def test_a_card_of_an_earlier_version_is_a_beginning_too(config, tmp_path):
+    """The models that ship were made before cards said the command and the commit."""
+    card_after(config, 3.0)
+    old = {"hours_heard": 3.0, "steps": 7, "teacher": "t"}
+    checkpoint.rewrite_meta(Path(config.output), {"card": old})
+    card = card_after(config, 1.0, init=config.output, output=str(tmp_path / "next.safetensors"))
+    assert card["hours_heard"] == 4.0 and card["begun_from"] == [old]
+
+
+def test_a_card_names_all_that_was_mixed_in_with_its_licence(config, tmp_path, write_corpus):
+    import lhotse
+
+    paths = {}
+    for name in ("noise", "rirs", "babble"):
+        manifest = write_corpus(tmp_path / name, {f"{name}{i}": word_of("ab", i) for i in range(2)})
+        cuts = lhotse.CutSet.from_file(manifest).to_eager()
+        for cut in cuts:
+            cut.custom |= {"corpus": f"the {name}", "licence": f"licence of {name}"}
+        paths[name] = str(tmp_path / name / "named.jsonl.gz")
+        cuts.to_file(paths[name])
+    lists = {name: (path,) for name, path in paths.items()}
+    config = dataclasses.replace(config, **{**lists, "noise": (*lists["noise"], str(tmp_path / "noise"))})
+    card = pretrain.card_of(config, [], [], Progress(), {})
+    wanted = {f"the {name}": f"licence of {name}" for name in ("babble", "noise", "rirs")}
+    assert card["mixed_in"] == {**wanted, "unnamed": "?"}
+
+
+def test_training_writes_phones_and_counts_their_errors(config, tmp_path):
+    pytest.importorskip("pocketsphinx", reason="the dictionary needs wakeword[phrase]")
+    spoken = dataclasses.replace(config, units="phones", noise=(), rir_probability=0.0, babble=config.noise)
+    spoken = dataclasses.replace(spoken, made_noise=2, channel_probability=0.5, speed_probability=0.5)
+    model, meta = load_acoustic(pretrain.pretrain(spoken))
+    assert meta["tokens"] == list(tokens.UNITS["phones"]) and model.ctc.out_features == 41
+    assert meta["card"]["units"] == "phones" and meta["card"]["mixed_in"] == {"made": "none"}
+    assert meta["card"]["held_out_speakers"]["per"] > 0 and "cer" not in meta["card"]["held_out_speakers"]
+    rows = [json.loads(line) for line in (Path(config.folder) / "log.jsonl").read_text().splitlines()]
+    assert all("per" in row["held_out"] for row in rows if "held_out" in row)
+    losses_of = [row["ctc"] for row in rows if "ctc" in row]
+    assert losses_of and np.isfinite(losses_of).all()
+    letters = dataclasses.replace(config, init=config.output, folder=str(tmp_path / "letters"))
+    with pytest.raises(ConfigError, match="init = .*has tokens"):
+        pretrain.pretrain(letters)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -340,10 +432,16 @@ def test_training_in_bfloat16_follows_that_in_float32(config, tmp_path):
 def test_a_run_of_an_earlier_version_goes_on(config, started):
     latest = Path(started) / "training.safetensors"
     before = checkpoint.read_meta(latest)["config"]
-    del before["precision"], before["init"]
+    newer = ("precision", "init", "units", "made_noise", "babble", "channel_probability", "speed_probability")
+    before = {key: value for key, value in before.items() if key not in newer}
+    for source in before["data"]:
+        del source["shar"]
     checkpoint.rewrite_meta(latest, {"config": before})
     pretrain.pretrain(config, max_steps=2)
     assert checkpoint.read_meta(latest)["progress"]["step"] == 2
+    checkpoint.rewrite_meta(latest, {"config": before})
+    with pytest.raises(ConfigError, match="'speed_probability'"):
+        pretrain.pretrain(dataclasses.replace(config, speed_probability=0.3))
 
 
 def test_a_gpu_that_is_not_there_is_a_config_error(config, monkeypatch):
@@ -545,6 +643,11 @@ def test_the_recipes_are_read():
         ("device = 'gpu'\n" + GOOD, "device"),
         ("device = 'cuda:x'\n" + GOOD, "device"),
         ("precision = '16'\n" + GOOD, "precision"),
+        ("units = 'words'\n" + GOOD, "units = words: must be characters or phones"),
+        ("channel_probability = 1.5\n" + GOOD, "channel_probability"),
+        ("speed_probability = -0.1\n" + GOOD, "speed_probability"),
+        ("made_noise = -1\n" + GOOD, "made_noise"),
+        ("babble = 'folder'\n" + GOOD, "babble"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_a_config_error(tmp_path, text, named):

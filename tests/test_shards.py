@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 
 from data_prep import shard  # noqa: E402
-from wakeword import checkpoint, pretrain, teacher  # noqa: E402
+from wakeword import checkpoint, pretrain, teacher, tokens  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
 from wakeword.data import (  # noqa: E402
     Source,
@@ -85,6 +85,17 @@ def test_shards_hold_the_audio_transcripts_and_teacher_of_the_manifest(corpus, f
         np.testing.assert_allclose(cut.load_audio(), original.load_audio(), atol=1.6e-5)
         assert cut.has_custom("tokens") == original.has_custom("tokens")
         np.testing.assert_array_equal(cut.load_teacher(), frames[name].load_teacher())
+
+
+def test_shards_are_spelt_in_the_units_asked_for(corpus, folder):
+    pytest.importorskip("pocketsphinx", reason="the dictionary needs wakeword[phrase]")
+    for units in ("characters", "phones"):
+        expected, _ = with_tokens(read_manifest(corpus), units)
+        read = list(Shards((Source(shar=folder),), 0.0, units=units))
+        spelt = {cut.id: cut.tokens for cut in read if cut.has_custom("tokens")}
+        assert len(spelt) > 30
+        assert spelt == {cut.id: cut.tokens for cut in expected if cut.has_custom("tokens") and cut.id in spelt}
+        assert spelt["u3"] == tokens.encode("abc", units)
 
 
 def test_an_epoch_has_its_own_order_and_every_utterance_once(folder):

@@ -307,7 +307,7 @@ def card_of(config: Config, training, validation, progress: Progress, result: di
     return {
         "name": config.size,
         "data": hours,
-        "mixed_in": licences([*config.noise, *config.rirs]),
+        "mixed_in": licences([*config.noise, *config.rirs, *config.babble]),
         "held_out_hours": round(sum(cut.duration for cut in validation) / 3600, 3),
         "held_out_speakers": {name: round(value, 4) for name, value in result.items()},
         "teacher": config.teacher,
@@ -327,6 +327,6 @@ def card_of(config: Config, training, validation, progress: Progress, result: di
 
 
 def licences(paths: list[str]) -> dict[str, str]:
-    """The corpora of noise and impulse responses, with their licences as their manifests tell them."""
+    """The corpora of noise, impulse responses and babble, with their licences as their manifests tell them."""
     found = {clip.corpus or "unnamed": str(clip.attributes.get("licence", "?")) for clip in find_clips(paths)}
     return dict(sorted(found.items()))

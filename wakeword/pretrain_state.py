@@ -47,7 +47,8 @@ def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, confi
     before = {key: meta["config"].get(key, getattr(Config, key, None)) for key in config}
     if "data" in before:
         before["data"] = [{"shar": "", **source} for source in before["data"]]
-    changed = [key for key in config if json.loads(json.dumps(config[key])) != before[key]]
+    told = lambda value: json.loads(json.dumps(value, default=dataclasses.asdict))  # noqa: E731
+    changed = [key for key in config if told(config[key]) != told(before[key])]
     if changed:
         raise ConfigError(f"{path}: was made with another '{changed[0]}': set it back, or choose another folder")
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
