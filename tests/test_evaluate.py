@@ -14,12 +14,12 @@ from wakeword.evaluate import evaluate, format_report
 
 
 class ToneDetector:
-    """Hears a 1 kHz tone: the share of a 40 ms frame's energy that lies there. Streams any block size."""
+    """Hears a 1 kHz tone: the share of a frame's energy that lies there. Streams any block size."""
 
     phrase, refractory_s = "a tone", 1.0
 
-    def __init__(self, threshold=0.5):
-        self.threshold = threshold
+    def __init__(self, threshold=0.5, frame=640):
+        self.threshold, self.frame = threshold, frame
         self.reset()
 
     def reset(self):
@@ -27,12 +27,12 @@ class ToneDetector:
 
     def scores(self, samples):
         held = np.concatenate([self.held, samples])
-        count = len(held) // 640
-        self.held = held[count * 640 :]
-        blocks = held[: count * 640].reshape(-1, 640).astype(np.float64)
-        wave = np.exp(2j * np.pi * 1000 / SAMPLE_RATE * np.arange(640))
-        share = 2 * np.abs(blocks @ wave) ** 2 / 640 / ((blocks**2).sum(axis=1) + 1e-4)
-        time_s = 0.04 * np.arange(self.frames + 1, self.frames + count + 1)
+        count = len(held) // self.frame
+        self.held = held[count * self.frame :]
+        blocks = held[: count * self.frame].reshape(-1, self.frame).astype(np.float64)
+        wave = np.exp(2j * np.pi * 1000 / SAMPLE_RATE * np.arange(self.frame))
+        share = 2 * np.abs(blocks @ wave) ** 2 / self.frame / ((blocks**2).sum(axis=1) + 1e-4)
+        time_s = self.frame / SAMPLE_RATE * np.arange(self.frames + 1, self.frames + count + 1)
         self.frames += count
         return time_s, np.clip(share, 0, 1).astype(np.float32)
 
@@ -181,6 +181,26 @@ def test_calibrate_keeps_the_budget(material):
     assert report["operating_points"][0]["false_alarms"]["clean"]["per_hour"] == pytest.approx(
         found.fa_per_hour_observed
     )
+
+
+@pytest.mark.parametrize("frame", [320, 640])
+def test_the_refractory_time_is_counted_in_the_detectors_own_frames(material, tmp_path, frame):
+    """Two tones 0.7 s apart are one alarm, whether a score comes each 20 ms or each 40 ms."""
+    clips, inside = [], int(0.2 * SAMPLE_RATE)
+    for index in range(40):
+        samples = np.random.default_rng(index).standard_normal(3 * SAMPLE_RATE) * 1e-3
+        for start in (int(0.5 * SAMPLE_RATE), int(1.2 * SAMPLE_RATE)):
+            samples[start : start + inside] += 0.04 * np.sin(2 * np.pi * 1000 / SAMPLE_RATE * np.arange(inside))
+        write_wav(tmp_path / f"{index}.wav", samples.astype(np.float32))
+        clips.append(Clip(tmp_path / f"{index}.wav"))
+    hours = 40 * 3 / 3600
+    rate = 40 / hours
+    found = calibrate(ToneDetector(0.5, frame), clips, rate)
+    assert found.fa_per_hour_observed == pytest.approx(rate), "each pair is one alarm, and so within the budget"
+    report = evaluate(ToneDetector(found.threshold, frame), material[1][:6], clips, fa_rates=(rate,), dev=clips)
+    own, chosen, _ = report["operating_points"]
+    assert own["false_alarms"]["clean"]["count"] == chosen["false_alarms"]["clean"]["count"] == 40
+    assert "development negatives" in chosen["chosen_on"] and chosen["threshold"] == found.threshold
 
 
 def test_calibrate_on_nothing_is_one_line(material):

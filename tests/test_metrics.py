@@ -260,3 +260,12 @@ def test_a_budget_that_any_threshold_keeps_gives_one_that_a_detector_takes():
 def test_no_negatives_is_one_line():
     with pytest.raises(WakewordError):
         choose_threshold([], 0.0, 1.0)
+
+
+@given(st.sampled_from([80, 160, 200]), st.integers(2, 200))
+def test_a_track_says_how_far_apart_its_scores_are(hop, count):
+    frame_s = 4 * hop / 16000
+    times = frame_s * np.arange(1, count + 1)
+    assert Track(times, np.zeros(count), 0.1).frame_s == pytest.approx(frame_s)
+    for few in (0, 1):
+        assert Track(times[:few], np.zeros(few), 0.1).frame_s == 0.04, "of the usual hop where two are not there"
