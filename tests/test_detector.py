@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import tracemalloc
@@ -15,12 +16,14 @@ from hypothesis import strategies as st  # noqa: E402
 
 from wakeword import Detector, Hit, checkpoint  # noqa: E402
 from wakeword.acoustic import SIZES  # noqa: E402
-from wakeword.audio import read_audio  # noqa: E402
+from wakeword.audio import read_audio, write_wav  # noqa: E402
+from wakeword.clips import find_clips  # noqa: E402
 from wakeword.errors import AudioError, ConfigError, ModelError  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.metrics import alarms  # noqa: E402
+from wakeword.streams import join, negative_stream, score_stream  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
 CHUNKS = st.lists(
@@ -33,6 +36,21 @@ CHUNKS = st.lists(
 def both(model_files):
     """The same model run by torch and by ONNX Runtime."""
     return [Detector.load(path) for path in model_files]
+
+
+@pytest.fixture(scope="module")
+def fine_files(tmp_path_factory, small_model, wake_meta):
+    """A small model whose features have a hop of 5 ms, and its encoder frames so 20 ms."""
+    folder = tmp_path_factory.mktemp("fine")
+    meta = wake_meta(features=dataclasses.asdict(FeatureSettings(mels=16, hop=80)))
+    save_wakeword(folder / "fine.wakeword", small_model(2), meta)
+    export_onnx(folder / "fine.wakeword", folder / "fine.onnx")
+    return folder / "fine.wakeword", folder / "fine.onnx"
+
+
+@pytest.fixture(scope="module")
+def fine(fine_files):
+    return [Detector.load(path) for path in fine_files]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +103,56 @@ def test_torch_onnx_and_offline_agree_for_any_chunking(both, model_files, speech
         assert len(score) == len(time_s) == len(samples) // 640
         np.testing.assert_allclose(time_s, 0.04 * np.arange(1, len(score) + 1), atol=1e-9)
         np.testing.assert_allclose(score, expected, atol=1e-4)
+
+
+@given(seconds=st.floats(0, 8), sizes=CHUNKS, seed=st.integers(0, 3))
+@example(seconds=0.5, sizes=[1] * 8000, seed=0)
+@settings(max_examples=40)
+def test_a_model_of_20_ms_scores_each_20_ms_in_any_chunks(fine, fine_files, speech_like, seconds, sizes, seed):
+    samples = speech_like(seconds, seed)
+    expected = offline(fine_files[0], samples) if len(samples) >= 320 else np.zeros(0)
+    for detector in fine:
+        time_s, score = in_chunks(detector, samples, sizes)
+        assert len(score) == len(time_s) == len(samples) // 320
+        np.testing.assert_allclose(time_s, 0.02 * np.arange(1, len(score) + 1), atol=1e-9)
+        np.testing.assert_allclose(score, expected, atol=1e-4)
+
+
+def test_a_score_of_20_ms_is_known_with_its_last_sample_and_not_before(fine, speech_like):
+    samples = speech_like(1)
+    for detector in fine:
+        detector.reset()
+        assert len(detector.scores(samples[:319])[0]) == 0
+        assert detector.scores(samples[319:320])[0].tolist() == pytest.approx([0.02])
+        assert detector.scores(samples[320:1000])[0].tolist() == pytest.approx([0.04, 0.06])
+
+
+def test_hits_of_a_model_of_20_ms_keep_their_refractory_time_in_seconds(fine, speech_like):
+    samples = speech_like(20, 4)
+    for detector in fine:
+        time_s, score = in_chunks(detector, samples, [])
+        assert score.std() > 0.05, "equal constants would agree as well"
+        detector.threshold = middling(score)
+        try:
+            detector.reset()
+            found = [hit.time_s for start in range(0, 320_000, 777) for hit in detector.process(samples[start:][:777])]
+        finally:
+            detector.threshold = 0.5
+        assert found == pytest.approx(alarms(time_s, score, middling(score), detector.refractory_s).tolist())
+        assert len(found) > 5 and np.diff(found).min() >= 1 - 1e-6
+        assert any(round(time / 0.02) % 2 for time in found), "all hits lie at frames of 40 ms"
+
+
+def test_a_stream_of_clips_is_scored_each_20_ms(fine, speech_like, tmp_path):
+    for index in range(3):
+        write_wav(tmp_path / f"{index}.wav", speech_like(1.5 + index, index))
+    clips = find_clips(tmp_path)
+    whole = join(negative_stream(clips))
+    for detector in fine:
+        track, events = score_stream(detector, negative_stream(clips))
+        assert track.frame_s == pytest.approx(0.02) and len(events) == 3
+        assert len(track.score) == len(whole.samples) // 320
+        np.testing.assert_allclose(track.score, in_chunks(detector, whole.samples, [])[1], atol=1e-4)
 
 
 def test_the_scores_of_the_small_model_say_something(model_files, speech_like):
