@@ -58,7 +58,7 @@ def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict
     examples = []
     for _ in range(40):
         frames = outputs(rng.uniform(3.0, 6.0))
-        examples.append(Example(frames, label(len(frames), 1.0, 1.8)))
+        examples.append(Example(frames, label(len(frames), settings.frame_s, 1.0, 1.8)))
     marks = []
 
     def progress(stage: str, fraction: float) -> None:

@@ -94,34 +94,35 @@ def test_the_future_changes_nothing(small_model, cut, seed):
         assert not torch.allclose(model(x)[0, cut:], model(changed)[0, cut:])
 
 
-@pytest.mark.parametrize("name", [*SIZES, "small", "one"])
-def test_the_receptive_field_is_as_long_as_stated(lively, small_sizes, name):
+@pytest.mark.parametrize(("name", "hop"), [*((name, 160) for name in (*SIZES, "small", "one")), ("small", 80)])
+def test_the_receptive_field_is_as_long_as_stated(lively, small_sizes, name, hop):
     sizes = {"small": small_sizes, "one": EncoderSizes(stem=8, channels=8, dilations=(3,), taps=(1,)), **SIZES}[name]
     encoder = lively(Encoder(sizes))
     with torch.no_grad():  # positive weights: no contribution can cancel, none is cut off by a ReLU
         for parameter in encoder.parameters():
             parameter.abs_()
-    field = encoder.receptive_field_s(features.FeatureSettings())
-    last = int(field / 0.04) + 20
+    settings = features.FeatureSettings(hop=hop)
+    field = encoder.receptive_field_s(settings)
+    last = int(field / settings.frame_s) + 20
     x = frames_of(6, 1, last + 4, sizes.mels).abs().requires_grad_()
     encoder(x)[-1][0, last].sum().backward()
     heard = x.grad[0].abs().sum(1).nonzero().flatten()
     # The first feature frame heard begins a window (25 ms) before its end; the last ends with the output frame.
-    settings = features.FeatureSettings()
     first_sample = settings.hop * (int(heard[0]) + 1) - settings.window
     last_sample = settings.hop * (int(heard[-1]) + 1)
     assert (last_sample - first_sample) / settings.sample_rate == pytest.approx(field)
     assert int(heard[-1]) == 4 * last + 3, "an output frame ends with its fourth feature frame"
 
 
+@pytest.mark.parametrize("hop", [80, 160])
 @torch.no_grad()
-def test_sound_older_than_the_receptive_field_is_forgotten(lively, small_sizes, speech_like):
+def test_sound_older_than_the_receptive_field_is_forgotten(lively, small_sizes, speech_like, hop):
     encoder = lively(Encoder(small_sizes))
-    settings = features.FeatureSettings(mels=16)
+    settings = features.FeatureSettings(mels=16, hop=hop)
     samples = speech_like(4)
-    output = 90  # complete after 3.64 s
-    end = 640 * (output + 1)
-    begin = end - round(encoder.receptive_field_s(features.FeatureSettings()) * 16000)
+    output = 90  # complete after 3.64 s, or 1.82 s
+    end = 4 * hop * (output + 1)
+    begin = end - round(encoder.receptive_field_s(settings) * 16000)
     heard = lambda s: encoder(torch.from_numpy(features.log_mel(s, settings))[None])[-1][0, output]  # noqa: E731
     other = samples.copy()
     other[:begin], other[end:] = speech_like(4, 9)[:begin], 0.5

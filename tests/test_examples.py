@@ -1,0 +1,42 @@
+"""Labels of the frames of a clip."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("lhotse")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from wakeword.examples import LATEST_S, UNSURE_S, label  # noqa: E402
+
+
+@given(
+    frame_s=st.sampled_from([0.02, 0.04, 0.05]),
+    start_s=st.floats(0, 3),
+    length_s=st.floats(0.1, 2),
+    seconds=st.floats(0, 8),
+)
+def test_labels_lie_where_the_phrase_does_in_seconds(frame_s, start_s, length_s, seconds):
+    end_s, middle_s = start_s + length_s, start_s + length_s / 2
+    labels = label(int(seconds / frame_s), frame_s, start_s, end_s)
+    assert labels.dtype == np.int8
+    for index, found in enumerate(labels.tolist()):
+        known_s = frame_s * (index + 1)
+        edges = (middle_s, end_s, end_s + LATEST_S, end_s + LATEST_S + UNSURE_S)
+        if min(abs(known_s - edge) for edge in edges) < 1e-6:
+            continue  # rounding decides
+        if end_s < known_s < end_s + LATEST_S:
+            assert found == 1
+        elif middle_s < known_s < end_s + LATEST_S + UNSURE_S:
+            assert found == -1
+        else:
+            assert found == 0
+
+
+def test_a_phrase_counts_as_long_whatever_its_frames():
+    for frame_s, frames in ((0.02, 14), (0.04, 7)):
+        assert (label(200, frame_s, 0.5, 1.21) == 1).sum() == frames
