@@ -1,30 +1,62 @@
-"""The study of pretraining: its variants are runs that differ, its lines and its table."""
+"""The study of pretraining: its variants are runs that differ, its lines and its table, what its probe hears."""
 
+import copy
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 
+from wakeword.audio import write_wav  # noqa: E402
+from wakeword.clips import find_clips  # noqa: E402
+from wakeword.detector import Detector, running  # noqa: E402
 from wakeword.errors import ConfigError  # noqa: E402
+from wakeword.features import FeatureSettings  # noqa: E402
+from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.streams import negative_stream, positive_stream, score_stream  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+MODULES = ("run", "probe", "study", "synthetic")
 
 
 @pytest.fixture
-def study(monkeypatch):
+def recipes(monkeypatch):
+    """The folder of the recipe as one from which its modules are imported; the working folder is the root."""
     monkeypatch.chdir(ROOT)
-    for name in ("run", "study"):
+    for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(sys, "path", [str(ROOT / "recipes" / "pretrain"), *sys.path])
+    yield
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def study(recipes):
     import study
 
-    yield study
-    for name in ("run", "study"):
-        sys.modules.pop(name, None)
+    return study
+
+
+@pytest.fixture
+def probe(recipes):
+    import probe
+
+    return probe
+
+
+@pytest.fixture
+def synthetic(recipes):
+    pytest.importorskip("pocketsphinx", reason="the dictionary needs wakeword[phrase]")
+    pytest.importorskip("wordfreq", reason="frequencies need wakeword[phrase]")
+    import synthetic
+
+    return synthetic
 
 
 def line(variant: str, seed: int, miss: float) -> dict:
@@ -41,6 +73,17 @@ def test_each_variant_is_a_run_of_its_own_with_as_many_steps(study):
     assert len(bare) == len(runs), "two variants are the same run"
 
 
+def test_the_study_is_read_where_its_shards_and_manifests_are_not(study, tmp_path, monkeypatch):
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    read = study.read_study(Path("recipes/pretrain/study.toml"))
+    runs = {variant.name: study.pretraining_of(read, variant, 1) for variant in read.variants}
+    assert all(source.shar and not Path(source.shar).exists() for run in runs.values() for source in run.data)
+    assert runs["phones"].units == "phones" and runs["distil"].units == "characters"
+    assert runs["frames-20-ms"].features.frame_s == runs["distil"].features.frame_s / 2
+    assert not runs["ctc"].teacher and all(run.init == "" for run in runs.values())
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [("delay_frames = -1", "delay_frames = -1: must be"), ("dilay_frames = 1", "unknown key 'dilay_frames'")],
@@ -55,20 +98,6 @@ def test_a_variant_that_cannot_work_is_named(study, tmp_path, changes, named):
         study.read_study(path)
 
 
-def test_misses_are_those_of_hindsight(study):
-    def point(origin: str, rate: float, miss: float) -> dict:
-        return {"chosen_on": origin, "asked_fa_per_hour": rate, "conditions": {"clean": {"miss_rate": miss}}}
-
-    report = {
-        "operating_points": [
-            point("2 h of development negatives", 0.5, 0.9),
-            point("these very negatives, in hindsight", 0.5, 0.2),
-            point("these very negatives, in hindsight", 0.1, 0.3),
-        ]
-    }
-    assert study.misses(report) == {"clean": {"0.5": 0.2, "0.1": 0.3}}
-
-
 def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
     lines = tmp_path / "study.jsonl"
     for made in (line("distil", 1, 0.1), line("distil", 2, 0.3), line("ctc", 1, 0.5)):
@@ -78,9 +107,59 @@ def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
     head, _, distil, ctc = study.table(read, study.read_lines(lines))
     assert "missed, clean, 0.5 FA/h" in head
     assert "| 2 | 25.0% (15.0%–35.0%) | 50% |" in distil and "| 1 | 55.0% | 50% |" in ctc
+    study.add_line({**line("phones", 1, 0.4), "held_out": {"per": 0.3}}, lines)
+    assert "| 1 | 45.0% | – |" in study.table(read, study.read_lines(lines))[-1], "errors in phones are no characters"
 
     results = tmp_path / "RESULTS.md"
     results.write_text("# Before\n\nkept\n")
     for _ in range(2):
         study.write_section(read, study.read_lines(lines), results)
     assert results.read_text().count(study.HEADING) == 1 and results.read_text().startswith("# Before\n\nkept\n")
+
+
+@pytest.fixture
+def clips(tmp_path, speech_like):
+    for index, seconds in enumerate((1.3, 0.033, 2.71, 4.2)):
+        write_wav(tmp_path / f"{index}.wav", speech_like(seconds, index))
+    return find_clips(tmp_path)
+
+
+@pytest.mark.parametrize("hop", [80, 160])
+def test_the_probe_gives_the_scores_of_the_detector(probe, small_model, wake_meta, clips, hop):
+    """For heads that share an encoder, over a stream in pieces, whatever each head's depth."""
+    settings = FeatureSettings(mels=16, hop=hop)
+    models = [small_model(0)]
+    for seed, depth in ((1, 3), (2, 1)):
+        models.append(copy.deepcopy(models[0]))
+        models[-1].head = small_model(seed, HeadSizes(depth=depth, channels=8)).head
+    noise = (0.1 * np.random.default_rng(1).standard_normal(16000)).astype(np.float32)
+    for pieces in (lambda: negative_stream(clips), lambda: positive_stream(clips, noise=noise, snr_db=5.0)):
+        found = probe.tracks(models, settings, pieces())
+        assert len(found) == 3
+        for model, track in zip(models, found, strict=True):
+            meta = wake_meta(features=dataclasses.asdict(settings), smoothing_frames=probe.SMOOTHING_FRAMES)
+            expected, _ = score_stream(Detector(*running(model, meta)), pieces())
+            assert expected.score.std() > 0.02
+            np.testing.assert_allclose(track.score, expected.score, atol=1e-5)
+            np.testing.assert_allclose(track.time_s, expected.time_s, atol=1e-9)
+            np.testing.assert_array_equal(track.starts_s, expected.starts_s)
+            np.testing.assert_array_equal(track.ends_s, expected.ends_s)
+            assert track.hours == pytest.approx(expected.hours) and track.frame_s == pytest.approx(4 * hop / 16000)
+        assert np.abs(found[0].score - found[1].score).max() > 0.05, "another head, and the same scores"
+
+
+def test_random_sentences_are_words_of_the_dictionary_and_hang_on_the_seed(synthetic):
+    from wakeword.lexicon import frequent_words, pronunciations
+
+    said = synthetic.random_sentences(60, 3)
+    assert said == synthetic.random_sentences(60, 3) and said[:20] == synthetic.random_sentences(20, 3)
+    assert not set(said) & set(synthetic.random_sentences(60, 4)) and synthetic.random_sentences(0, 3) == []
+    lengths = {len(sentence.split()) for sentence in said}
+    assert lengths == set(range(3, 10))
+    words = [word for sentence in said for word in sentence.split()]
+    known, per_million = pronunciations(), frequent_words()
+    assert all(type(sentence) is str for sentence in said)
+    assert all(word in known and word in per_million and len(word) > 1 for word in words)
+    assert len(set(words)) > 0.6 * len(words), "the same words again and again"
+    # Frequent words come more often than if all were alike.
+    assert np.median([per_million[word] for word in words]) > 2 * np.median(list(per_million.values()))
