@@ -86,7 +86,7 @@ def table(rates: dict[str, dict[str, dict]]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="base, micro, or files of acoustic models")
-    parser.add_argument("--config", type=Path, default=HERE / "base.toml", help="the data that they were trained on")
+    parser.add_argument("--config", type=Path, default=HERE / "data.toml", help="the data that they were trained on")
     parser.add_argument("--manifests", default="exp/manifests")
     args = parser.parse_args()
     torch.set_num_threads(1)
