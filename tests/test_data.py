@@ -372,6 +372,16 @@ def test_speed_changes_as_many_as_asked_by_as_much(taught):
     np.testing.assert_allclose(heard, expected[: len(heard)], atol=0.01)
 
 
+def test_no_augmentation_loses_an_utterance(taught, speech_like):
+    """What fails in it is counted as audio that cannot be read: it must not happen."""
+    certain = dict(noise_probability=1.0, rir_probability=1.0, channel_probability=1.0, speed_probability=1.0)
+    chances = Augmentation(**certain, noise=(speech_like(2, 50),), rooms=simulated_rooms(3))
+    for epoch in range(12):
+        batch = Utterances(SETTINGS, chances, 0, epoch)[taught]
+        assert batch["unreadable"] == [] and len(batch["features"]) == 3
+        assert torch.isfinite(batch["features"]).all() and (batch["lengths"] - batch["teacher_lengths"]).max() <= 2
+
+
 def test_a_damaged_file_is_left_out_of_its_batch(tmp_path, write_corpus, speech_like):
     recordings = {f"u{i}": speech_like(1, i) for i in range(5)}
     cuts = read_manifest(write_corpus(tmp_path, recordings))

@@ -488,6 +488,27 @@ def test_distillation_lowers_its_loss(config, monkeypatch):
     assert load_acoustic(path)[1]["card"]["teacher"] == "fake"
 
 
+def test_a_student_of_20_ms_learns_from_a_teacher_of_40(config, monkeypatch):
+    monkeypatch.setattr(teacher, "load_teacher", Fake().load)
+    fine = dataclasses.replace(
+        config,
+        teacher="fake",
+        delay_frames=2,
+        stages=(Stage(steps=50, distil=1.0),),
+        validate_every=10,
+        noise=(),
+        rir_probability=0.0,
+        speed_probability=0.3,
+        features=FeatureSettings(mels=16, hop=80),
+    )
+    card = load_acoustic(pretrain.pretrain(fine))[1]["card"]
+    rows = [json.loads(line) for line in (Path(config.folder) / "log.jsonl").read_text().splitlines()]
+    held = [row["held_out"]["distil"] for row in rows if "held_out" in row]
+    assert held[-1] < 0.7 * held[0]
+    assert card["distillation_delay_s"] == pytest.approx(0.04)
+    assert card["receptive_field_s"] == pytest.approx(0.02 * 7 + 0.02)
+
+
 def batch_of(lengths, teacher_lengths, token_lengths, dims=5):
     generator = torch.Generator().manual_seed(1)
     frames = max(lengths)
