@@ -23,7 +23,7 @@ from wakeword.errors import Skipped
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.fit import fit
 from wakeword.head import HeadSizes, WakeModel
-from wakeword.metrics import Track, det_curve, miss_at
+from wakeword.metrics import Track, candidate_thresholds, count_alarms, hits
 from wakeword.settings import from_dict
 from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
 from wakeword.train import ROOMS, TrainConfig, without_phrase
@@ -49,6 +49,7 @@ def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[st
     model, meta = stacked(acoustic, HeadSizes())
     settings = from_dict(FeatureSettings, meta["features"], acoustic)
     boundary = choose_unfreeze("none", 0, len(model.encoder.sizes.dilations)).boundary
+    unfreeze(model, boundary)
     augmentation = Augmentation(
         noise=read_recordings([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "speech-commands")]),
         rirs=read_recordings([one_hour.manifest(config, "rir")]),
@@ -74,14 +75,23 @@ def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[st
     bed = noise_bed(for_testing(noise), skipped)
     unheard = negative_stream(in_pieces(find_clips([test_negatives])), skipped=skipped)
     alarms = dict(zip(heads, tracks(list(heads.values()), settings, unheard), strict=True))
+    thresholds = {word: {rate: in_hindsight(alarms[word], rate) for rate in config.fa_rates} for word in heads}
     missed: dict[str, dict] = {}
     for word, model in heads.items():
         for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
             pieces = positive_stream(test_clips[word], noise=bed, snr_db=snr_db, skipped=skipped)
-            curve = det_curve([tracks([model], settings, pieces)[0]], [alarms[word]])
-            points = {f"{rate:g}": miss_at(curve, rate) for rate in config.fa_rates}
-            missed.setdefault(word, {})[name] = {rate: round(point.miss_rate, 4) for rate, point in points.items()}
+            heard = tracks([model], settings, pieces)[0]
+            found = {rate: np.isnan(hits(heard, threshold)).mean() for rate, threshold in thresholds[word].items()}
+            missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
     return missed
+
+
+def in_hindsight(track: Track, fa_per_hour: float) -> float:
+    """The lowest threshold down to which so many false alarms per hour of these negatives are not exceeded."""
+    candidates = candidate_thresholds([track])[::-1]
+    within = (c for c in candidates if count_alarms([track], [c])[0] > fa_per_hour * track.hours)
+    past = next(within, None)
+    return float(candidates[-1] if past is None else candidates[max(0, np.flatnonzero(candidates == past)[0] - 1)])
 
 
 def decoded(manifest: str) -> str:
