@@ -124,7 +124,9 @@ def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
     return rates("data alone", marks), held
 
 
-def training(cuts, config: Config, steps: int, scratch: Path, held: list[dict] | None = None) -> list[tuple]:
+def training(
+    cuts, config: Config, steps: int, scratch: Path, held: list[dict] | None = None, compiled: bool = False
+) -> list[tuple]:
     """The marks of `steps + 1` real training steps; from `held` batches in memory, if given."""
     torch.manual_seed(config.seed)
     fabric = processes.start(config)
@@ -133,7 +135,10 @@ def training(cuts, config: Config, steps: int, scratch: Path, held: list[dict] |
     else:
         dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
-    objective = fabric.setup_module(Objective(model))
+    objective = Objective(model)
+    if compiled:
+        objective.forward = torch.compile(objective.forward, dynamic=True)
+    objective = fabric.setup_module(objective)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     progress = Progress()
     clock = Clock(progress)
@@ -145,22 +150,36 @@ def training(cuts, config: Config, steps: int, scratch: Path, held: list[dict] |
     return clock.marks
 
 
-def report(config: Config, steps: int, scratch: Path) -> dict:
-    """The measurements as `{"machine", "size", "threads", "workers", "training": [rows]}`."""
-    found = {"machine": machine(), "size": config.size, "threads": config.threads, "workers": config.workers}
+def report(config: Config, steps: int, scratch: Path, compiled: bool = False) -> dict:
+    """The measurements as `{"machine", "size", "precision", "threads", "workers", "training": [rows]}`."""
+    found = {
+        "machine": machine(),
+        "size": config.size,
+        "precision": config.precision,
+        "threads": config.threads,
+        "workers": config.workers,
+    }
     torch.set_num_threads(config.threads)
     config = dataclasses.replace(config, checkpoint_every=10**9, validate_every=10**9)
     cuts = chosen(config, steps, scratch)
     reading = reading_alone(cuts, config, steps)
     data, held = data_alone(cuts, config, steps)
     step = rates("step alone", training(cuts, config, steps, scratch, held))
-    together = rates("together", training(cuts, config, steps, scratch))
-    return {**found, "training": [reading, data, step, together]}
+    rows = [reading, data, step]
+    if compiled:
+        # Batches of other lengths compile again: what is timed comes after a pass over the same ones.
+        training(cuts, config, steps, scratch, held, compiled)
+        rows.append(rates("step alone, compiled", training(cuts, config, steps, scratch, held, compiled)))
+    rows.append(rates("together", training(cuts, config, steps, scratch)))
+    return {**found, "training": rows}
 
 
 def text(found: dict) -> str:
     """The report as Markdown."""
-    run = f"`{found['size']}`, {found['threads']} thread(s) for the step, {found['workers']} worker(s) for the data:"
+    run = (
+        f"`{found['size']}`, precision {found['precision']}, {found['threads']} thread(s) for the step, "
+        f"{found['workers']} worker(s) for the data:"
+    )
     return f"{about(found['machine'])}\n\nPretraining {run}\n\n{markdown(found['training'])}\n"
 
 
@@ -170,6 +189,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="steps that are timed")
     parser.add_argument("--threads", type=int, help="instead of the configuration's")
     parser.add_argument("--workers", type=int, help="instead of the configuration's")
+    parser.add_argument("--precision", choices=["32", "bf16"], help="instead of the configuration's")
+    parser.add_argument("--compile", action="store_true", help="also the step by torch.compile (needs a C++ compiler)")
     add_outputs(parser)
     options = parser.parse_args()
     if options.steps < 1:
@@ -177,9 +198,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             config = read_config(options.config)
-            changes = {name: getattr(options, name) for name in ("threads", "workers")}
+            changes = {name: getattr(options, name) for name in ("threads", "workers", "precision")}
             config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
-            found = report(config, options.steps, Path(scratch))
+            found = report(config, options.steps, Path(scratch), options.compile)
             publish(found, text, options)
         except WakewordError as error:
             parser.exit(2, f"{error}\n")

@@ -150,8 +150,8 @@ def through_channel(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray
         wide = soxr.resample(_coded(narrow, TELEPHONE_RATE, format="WAV", subtype="ULAW"), TELEPHONE_RATE, SAMPLE_RATE)
         return np.resize(wide, len(samples)).astype(np.float32)
     if kind == 1:
-        lowest = dict(format="MP3", subtype="MPEG_LAYER_III", compression_level=0.99)
-        return np.resize(_coded(samples, SAMPLE_RATE, **lowest), len(samples))
+        lossy = dict(format="MP3", subtype="MPEG_LAYER_III", compression_level=float(rng.uniform(0.6, 0.99)))
+        return np.resize(_coded(samples, SAMPLE_RATE, **lossy), len(samples))
     spectrum = np.fft.rfft(samples)
     hz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
     colour_db = np.interp(np.log2(np.maximum(hz, 60) / 60), np.linspace(0, 7, 8), rng.normal(0, 4, size=8))

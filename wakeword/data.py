@@ -168,17 +168,17 @@ class Utterances(torch.utils.data.Dataset):
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         try:
             samples = cut.resample(SAMPLE_RATE).load_audio()[0]
-            speed = 1.0
-            if self.augmentation:
-                if rng.random() < self.augmentation.speed_probability:
-                    speed = float(rng.uniform(*self.augmentation.speeds))
-                    samples = at_speed(samples, speed)
-                samples = augment(samples, self.augmentation, rng)
             teacher = cut.load_teacher() if cut.has_custom("teacher") else None
         except Exception:  # A file damaged since the manifest was made: the batch goes on without it.
             return None
         if not np.isfinite(samples).all():
             return None
+        speed = 1.0
+        if self.augmentation:
+            if rng.random() < self.augmentation.speed_probability:
+                speed = float(rng.uniform(*self.augmentation.speeds))
+                samples = at_speed(samples, speed)
+            samples = augment(samples, self.augmentation, rng)
         features = log_mel(samples, self.settings)
         features = features[: len(features) // FRAMES_PER_STEP * FRAMES_PER_STEP]
         if not len(features):

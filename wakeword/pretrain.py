@@ -282,10 +282,9 @@ def run(
                 bar.set_postfix({**row, "h/min": f"{rate:.2f}"})
                 log.write(json.dumps({**row, "hours": progress.seconds / 3600, "hours_a_minute": rate}) + "\n")
             if fabric.is_global_zero and progress.step % config.validate_every == 0 and len(validation):
-                log.write(
-                    json.dumps({"step": progress.step, "held_out": validate(model, validation, config, fabric.device)})
-                    + "\n"
-                )
+                found = validate(model, validation, config, fabric.device)
+                row = {"step": progress.step, "hours": progress.seconds / 3600, "held_out": found}
+                log.write(json.dumps(row) + "\n")
             if fabric.is_global_zero and (progress.step % config.checkpoint_every == 0 or progress.step == last):
                 save_training(latest, model, optimizer, progress, frozen)
         else:

@@ -32,7 +32,8 @@ SNR_DB = 10.0
 def sets(config: Config, manifests: str) -> dict[str, list]:
     """The clips to measure on, by name, all of speakers that the model has not heard."""
     trained = [clip for source in config.data for clip in for_training(find_clips([source.manifest]))]
-    english = [clip for clip in trained if clip.attributes.get("language", "en") == "en" and clip.text]
+    people = [clip for clip in trained if not clip.attributes.get("synthetic")]
+    english = [clip for clip in people if clip.attributes.get("language", "en") == "en" and clip.text]
     held_out = [clip for clip in english if clip.speaker and share_of(clip.speaker) < config.held_out]
     return {
         "held-out speakers": held_out,

@@ -99,7 +99,9 @@ def decoded(manifest: str) -> str:
     path = Path(manifest).with_name(Path(manifest).name.replace(".jsonl", "_decoded.jsonl"))
     if not path.exists():
         kept: lhotse.CutSet = read_manifest(manifest).save_audios(path.with_name(path.name.partition(".")[0]))
-        kept.to_file(path)
+        begun = path.with_name(f"begun-{path.name}")  # its suffix tells lhotse the format
+        kept.to_file(begun)
+        begun.replace(path)
     return str(path)
 
 

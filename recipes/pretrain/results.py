@@ -1,6 +1,7 @@
-"""RESULTS.md and training.png from the logs of the two runs: `python recipes/pretrain/results.py`, from the root.
+"""RESULTS.md and training.png from the logs of the runs: `python recipes/pretrain/results.py`, from the root.
 
-First: prepare.py beside this, then `wakeword pretrain recipes/pretrain/base.toml`, and micro.toml.
+What the runs in exp/base and exp/micro found on held-out speakers is added to progress.jsonl beside this, which is kept
+in the repository: a model is trained on in several runs, and their logs do not last.
 """
 
 from __future__ import annotations
@@ -11,59 +12,84 @@ from pathlib import Path
 
 import study
 
+from wakeword import checkpoint
 from wakeword.errors import WakewordError, require
 from wakeword.files import replacing
 from wakeword.pretrain_config import read_config
 
 HERE = Path(__file__).parent
-LOSSES = ("distil", "ctc")
+PROGRESS = HERE / "progress.jsonl"
+SIZES = ("base", "micro")
+LOSSES = {"distil": "distillation loss", "ctc": "CTC loss", "cer": "character errors"}
 
 
-def read_log(path: Path) -> list[dict]:
-    """A run's log. A resumed run writes the steps after its checkpoint again: the last row of a step counts."""
-    if not path.exists():
-        raise WakewordError(f"{path}: no log there: run 'wakeword pretrain' first")
-    rows: dict[tuple, dict] = {}
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
-        rows[row["step"], "held_out" in row] = row
-    return [rows[key] for key in sorted(rows)]
+def checks(size: str) -> list[dict]:
+    """What the last run of a size found on held-out speakers; none where it is not on this machine."""
+    config = read_config(HERE / f"{size}.toml")
+    log, card = Path(config.folder) / "log.jsonl", Path(config.output).with_suffix(".json")
+    if not log.exists() or not card.exists():
+        return []
+    before = json.loads(card.read_text()).get("begun_from", [])
+    heard = before[-1]["hours_heard"] if before else 0.0
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    hours = {row["step"]: row["hours"] for row in rows if "hours" in row}
+    # A resumed run writes the steps after its checkpoint again: the last row of a step counts.
+    found = {row["step"]: row["held_out"] for row in rows if "held_out" in row}
+    return [
+        {"size": size, "run": len(before) + 1, "step": step, "hours": round(heard + hours[step], 1), "held_out": held}
+        for step, held in sorted(found.items())
+        if step in hours
+    ]
 
 
-def table(size: str, log: list[dict], card: dict) -> list[str]:
-    """The held-out speakers over the run."""
-    checks = [row for row in log if "held_out" in row]
+def merged(old: list[dict], new: list[dict]) -> list[dict]:
+    """All rows, the new ones instead of those of the same run."""
+    runs = {(row["size"], row["run"]) for row in new}
+    rows = [row for row in old if (row["size"], row["run"]) not in runs] + new
+    return sorted(rows, key=lambda row: (row["size"], row["run"], row["step"]))
+
+
+def cells(found: dict) -> list[str]:
+    return [f"{found[name]:.1%}" if name == "cer" else f"{found[name]:.3f}" for name in LOSSES if name in found]
+
+
+def section(size: str, rows: list[dict]) -> list[str]:
+    """The runs of a shipped model by its card, and their course."""
+    card = checkpoint.read_meta(checkpoint.shipped(size), "acoustic")["card"]
     speech = sum(corpus["hours"] for corpus in card["data"].values())
+    heads = " | ".join(LOSSES.values())
     lines = [
         f"## {size}",
         "",
-        f"{card['parameters'] / 1e6:.2f} M parameters, {card['hours_heard']} h of audio heard in {card['steps']} "
-        f"steps; {speech:.1f} h of speech, {card['held_out_hours']} h of held-out speakers.",
+        f"{card['parameters'] / 1e6:.2f} M parameters; {speech:.1f} h of speech, {card['held_out_hours']} h of "
+        "held-out speakers. The runs, one after the other, at their ends:",
         "",
-        "| step | distillation loss | CTC loss | character error rate |",
-        "|---|---|---|---|",
+        f"| run | commit | hours heard in all | {heads} | what |",
+        "|" + "---|" * (4 + len(LOSSES)),
     ]
-    for row in checks:
-        found = row["held_out"]
-        cells = [f"{found[name]:.3f}" if name in found else "–" for name in LOSSES]
-        lines.append(f"| {row['step']} | {' | '.join(cells)} | {found.get('cer', float('nan')):.1%} |")
-    final = card["held_out_speakers"]
-    lines.append(f"| end, all | {final['distil']:.3f} | {final['ctc']:.3f} | {final['cer']:.1%} |")
+    for number, run in enumerate([*card.get("begun_from", []), card], start=1):
+        row = [str(number), run.get("commit", "–"), f"{run['hours_heard']:.0f}", *cells(run["held_out_speakers"])]
+        lines.append(f"| {' | '.join(row)} | {run['note']} |")
+    lines += ["", f"| run | step | hours heard in all | {heads} |", "|" + "---|" * (3 + len(LOSSES))]
+    for row in rows:
+        shown = [str(row["run"]), str(row["step"]), f"{row['hours']:.0f}", *cells(row["held_out"])]
+        lines.append("| " + " | ".join(shown) + " |")
     return [*lines, ""]
 
 
-def plot(logs: dict[str, list[dict]], path: Path) -> None:
-    """Training losses (a line) and held-out ones (points) over the hours heard."""
+def plot(rows: list[dict], path: Path) -> None:
+    """Losses on held-out speakers over the hours heard."""
+    require("matplotlib", "plot").use("Agg")
     pyplot = require("matplotlib.pyplot", "plot")
-    require("matplotlib").use("Agg")
-    figure, axes = pyplot.subplots(1, len(LOSSES), figsize=(10, 4))
-    for axis, name in zip(axes, LOSSES, strict=True):
-        for colour, (size, log) in zip(("tab:blue", "tab:orange"), logs.items(), strict=False):
-            rows = [row for row in log if name in row]
-            axis.plot([row["step"] for row in rows], [row[name] for row in rows], colour, alpha=0.4, lw=0.7, label=size)
-            checks = [row for row in log if name in row.get("held_out", {})]
-            axis.plot([row["step"] for row in checks], [row["held_out"][name] for row in checks], "o-", color=colour)
-        axis.set(title=name, xlabel="step")
+    names = [name for name in LOSSES if name != "cer"]
+    figure, axes = pyplot.subplots(1, len(names), figsize=(10, 4))
+    for axis, name in zip(axes, names, strict=True):
+        for size in SIZES:
+            for run in sorted({row["run"] for row in rows if row["size"] == size}):
+                points = [r for r in rows if (r["size"], r["run"]) == (size, run) and name in r["held_out"]]
+                values = [row["held_out"][name] for row in points]
+                axis.plot([row["hours"] for row in points], values, "o-", ms=3, label=f"{size}, run {run}")
+        axis.set(title=LOSSES[name] + ", held-out speakers", xlabel="hours heard")
         axis.legend()
     figure.tight_layout()
     with replacing(path) as temporary:
@@ -71,28 +97,28 @@ def plot(logs: dict[str, list[dict]], path: Path) -> None:
 
 
 def main() -> int:
-    text = [
-        "# The first acoustic models",
-        "",
-        "Written by `python recipes/pretrain/results.py` from the logs of `wakeword pretrain",
-        "recipes/pretrain/base.toml` and `micro.toml`: teacher Whisper tiny.en, its distillation, then CTC",
-        "beside it at a low weight. One seed; both ran at once, one thread each, on a two-core machine",
-        "without an accelerator. The rows are on at most 400 held-out utterances, clean, with the",
-        "normalisation as it was in training (its statistics follow the last batches, so they jump); the last",
-        "row is on all of them, after the statistics were measured anew over 200 batches: the model that",
-        "ships. The character error rates say that the CTC layer is no recognizer yet. What the encoder is",
-        "worth under a wake head: ../one_hour/RESULTS.md.",
-        "",
-    ]
     try:
-        logs = {}
-        for size in ("base", "micro"):
-            config = read_config(HERE / f"{size}.toml")
-            logs[size] = read_log(Path(config.folder) / "log.jsonl")
-            text += table(size, logs[size], json.loads(Path(config.output).with_suffix(".json").read_text()))
-        plot(logs, HERE / "training.png")
+        old = [json.loads(line) for line in PROGRESS.read_text().splitlines()] if PROGRESS.exists() else []
+        rows = merged(old, [row for size in SIZES for row in checks(size)])
+        with replacing(PROGRESS) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        plot(rows, HERE / "training.png")
+        text = [
+            "# The acoustic models that ship",
+            "",
+            "Written by `python recipes/pretrain/results.py` from the logs of `wakeword pretrain",
+            "recipes/pretrain/base.toml` and `micro.toml`, and from the models' cards. The course is on at most 400",
+            "held-out utterances, clean, with the normalisation as it was in training (its statistics follow the last",
+            "batches, so they jump); at a run's end these are measured anew. Losses of runs with other data or",
+            "teachers do not compare. What the encoders are worth under a wake head: ../one_hour/RESULTS.md; what they read",
+            "wrongly: ERROR_RATES.md.",
+            "",
+            *(line for size in SIZES for line in section(size, [row for row in rows if row["size"] == size])),
+            "![losses](training.png)",
+            "",
+        ]
         with replacing(study.RESULTS) as temporary:
-            temporary.write_text("\n".join([*text, "![losses](training.png)", ""]), encoding="utf-8")
+            temporary.write_text("\n".join(text), encoding="utf-8")
         study.write_section(study.read_study(HERE / "study.toml"), study.read_lines())
     except (WakewordError, OSError) as error:
         print(f"results: {error}", file=sys.stderr)

@@ -82,8 +82,7 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
 
     config = pretraining_of(study, variant, seed)
     began = time.process_time()
-    if not Path(config.output).exists():
-        pretrain(config)
+    pretrain(config)  # an interrupted one goes on; one of other settings is refused
     pretraining_s = time.process_time() - began
     card = json.loads(Path(config.output).with_suffix(".json").read_text())
     words = from_dict(one_hour.Config, {**read_toml(study.words_config), **study.words}, study.words_config)
