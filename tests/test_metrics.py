@@ -3,10 +3,10 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword.calibrate import choose_threshold, parse_budget
+from wakeword.calibrate import choose_threshold, lowest_within, parse_budget
 from wakeword.errors import WakewordError
 from wakeword.metrics import (
     Track,
@@ -269,3 +269,17 @@ def test_a_track_says_how_far_apart_its_scores_are(hop, count):
     assert Track(times, np.zeros(count), 0.1).frame_s == pytest.approx(frame_s)
     for few in (0, 1):
         assert Track(times[:few], np.zeros(few), 0.1).frame_s == 0.04, "of the usual hop where two are not there"
+
+
+@given(seed=st.integers(0, 1000), rate=st.sampled_from([0.0, 30.0, 100.0, 1e5]))
+@settings(max_examples=15, deadline=None)
+def test_the_lowest_threshold_within_a_rate_keeps_it_and_the_next_does_not(seed, rate):
+    rng = np.random.default_rng(seed)
+    score = np.clip(np.convolve(rng.random(2000), np.ones(5) / 5, "same"), 0, 1).astype(np.float32)
+    track = Track(0.04 * np.arange(1, 2001), score, 2000 * 0.04 / 3600)
+    threshold = lowest_within([track], track.hours, rate)
+    candidates = candidate_thresholds([track])
+    counts = dict(zip(candidates.tolist(), count_alarms([track], candidates).tolist(), strict=True))
+    assert counts[threshold] <= rate * track.hours
+    below = candidates[candidates < threshold]
+    assert not len(below) or counts[below[-1]] > rate * track.hours

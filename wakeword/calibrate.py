@@ -78,6 +78,19 @@ def parse_budget(budget: str | float) -> float:
     return count / hours
 
 
+def lowest_within(tracks: Sequence[Track], hours: float, fa_per_hour: float, refractory_s: float = 1.0) -> float:
+    """The lowest threshold at which, as at all higher ones that were tried, false alarms stay within a rate."""
+    # The last candidate lies above every peak, so it is within any budget; from there down until one is not.
+    candidates = candidate_thresholds(tracks)
+    candidates = candidates[candidates > 0]
+    threshold = float(candidates[-1])
+    for candidate in candidates[::-1]:
+        if count_alarms(tracks, [candidate], refractory_s)[0] > fa_per_hour * hours * (1 + 1e-9):
+            break
+        threshold = float(candidate)
+    return threshold
+
+
 def choose_threshold(
     scores: Sequence[np.ndarray], hours: float, fa_per_hour: float, refractory_s: float = 1.0, frame_s: float = FRAME_S
 ) -> Calibration:
@@ -102,14 +115,7 @@ def choose_threshold(
     if hours <= 0 or not any(len(s) for s in scores):
         raise WakewordError("no negative audio to calibrate with: give hours of speech and sound without the phrase")
     tracks = [Track(frame_s * np.arange(1, len(s) + 1), np.asarray(s), 0.0) for s in scores]
-    # The last candidate lies above every peak, so it is within any budget; from there down until one is not.
-    candidates = candidate_thresholds(tracks)
-    candidates = candidates[candidates > 0]
-    threshold = float(candidates[-1])
-    for candidate in candidates[::-1]:
-        if count_alarms(tracks, [candidate], refractory_s)[0] > fa_per_hour * hours * (1 + 1e-9):
-            break
-        threshold = float(candidate)
+    threshold = lowest_within(tracks, hours, fa_per_hour, refractory_s)
     notes, extrapolated = [], False
     few = too_wide(hours, fa_per_hour)
     if few:

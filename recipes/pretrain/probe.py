@@ -17,13 +17,14 @@ import torch
 
 from wakeword import examples, features
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
+from wakeword.calibrate import lowest_within
 from wakeword.clips import find_clips, for_testing, for_training, in_pieces, read_clips
 from wakeword.data import read_manifest
 from wakeword.errors import Skipped
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.fit import fit
 from wakeword.head import HeadSizes, WakeModel
-from wakeword.metrics import Track, candidate_thresholds, count_alarms, hits
+from wakeword.metrics import Track, hits
 from wakeword.settings import from_dict
 from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
 from wakeword.train import ROOMS, TrainConfig, without_phrase
@@ -75,7 +76,10 @@ def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[st
     bed = noise_bed(for_testing(noise), skipped)
     unheard = negative_stream(in_pieces(find_clips([test_negatives])), skipped=skipped)
     alarms = dict(zip(heads, tracks(list(heads.values()), settings, unheard), strict=True))
-    thresholds = {word: {rate: in_hindsight(alarms[word], rate) for rate in config.fa_rates} for word in heads}
+    thresholds = {
+        word: {rate: lowest_within([track], track.hours, rate) for rate in config.fa_rates}
+        for word, track in alarms.items()
+    }
     missed: dict[str, dict] = {}
     for word, model in heads.items():
         for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
@@ -84,14 +88,6 @@ def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[st
             found = {rate: np.isnan(hits(heard, threshold)).mean() for rate, threshold in thresholds[word].items()}
             missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
     return missed
-
-
-def in_hindsight(track: Track, fa_per_hour: float) -> float:
-    """The lowest threshold down to which so many false alarms per hour of these negatives are not exceeded."""
-    candidates = candidate_thresholds([track])[::-1]
-    within = (c for c in candidates if count_alarms([track], [c])[0] > fa_per_hour * track.hours)
-    past = next(within, None)
-    return float(candidates[-1] if past is None else candidates[max(0, np.flatnonzero(candidates == past)[0] - 1)])
 
 
 def decoded(manifest: str) -> str:
