@@ -17,7 +17,9 @@ from wakeword.errors import Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
 
 MOST_REFLECTIONS = 17
-"""Of sound in a simulated room; later ones are 60 dB down, or cost more than they tell."""
+"""Of sound in a simulated room, image by image; their number grows with the cube."""
+
+SOUND_M_S = 343.0
 
 TELEPHONE_RATE = 8000
 
@@ -104,7 +106,8 @@ def simulated_rooms(count: int, seed: int = 0) -> tuple[np.ndarray, ...]:
 
     Boxes from a closet to a hall, from dry to echoing, with the talker near the microphone or across the room, by the
     image source method (Allen and Berkley 1979, https://doi.org/10.1121/1.382599) of pyroomacoustics, its images
-    moved by up to 8 cm, which takes away the box's too regular echoes.
+    moved by up to 8 cm, which takes away the box's too regular echoes. After its first 17 reflections sound has no
+    direction left, and goes on as noise that decays by 60 dB in the room's time.
     """
     acoustics = require("pyroomacoustics", "train")
     rooms, index = [], 0
@@ -113,7 +116,8 @@ def simulated_rooms(count: int, seed: int = 0) -> tuple[np.ndarray, ...]:
         index += 1
         size = rng.uniform([2.0, 2.0, 2.2], [10.0, 8.0, 3.6])
         try:
-            absorption, order = acoustics.inverse_sabine(rng.uniform(0.12, 0.9), size)
+            decay_s = rng.uniform(0.12, 0.9)
+            absorption, order = acoustics.inverse_sabine(decay_s, size)
         except ValueError:
             continue  # no wall absorbs so much
         box = acoustics.ShoeBox(
@@ -125,13 +129,29 @@ def simulated_rooms(count: int, seed: int = 0) -> tuple[np.ndarray, ...]:
         box.add_microphone(microphone)
         box.add_source(np.clip(microphone + away, 0.2, size - 0.2))
         box.image_source_model()
-        # By hand what use_rand_ism does, which draws from numpy's global state: a resumed run would hear other rooms.
-        images = box.sources[0].images
-        images[:, 1:] += rng.uniform(-0.08, 0.08, size=(3, images.shape[1] - 1))
+        # As use_rand_ism does, which draws from numpy's global state: a resumed run would hear other rooms.
+        reflected = box.sources[0].orders > 0
+        box.sources[0].images[:, reflected] += rng.uniform(-0.08, 0.08, size=(3, int(reflected.sum())))
         box.compute_rir()
         response = box.rir[0][0]
+        if order > MOST_REFLECTIONS:
+            whole = int(MOST_REFLECTIONS * size.min() / SOUND_M_S * SAMPLE_RATE)
+            response = with_tail(response, whole, decay_s, rng)
         rooms.append(np.asarray(response / np.abs(response).max(), np.float32))
     return tuple(rooms)
+
+
+def with_tail(response: np.ndarray, whole: int, decay_s: float, rng: np.random.Generator) -> np.ndarray:
+    """An impulse response whose first `whole` samples have all their reflections, with decaying noise for the rest.
+
+    Args:
+        decay_s: seconds until the noise is 60 dB down.
+    """
+    whole = min(whole, len(response))
+    level = np.sqrt(np.mean(response[max(0, whole - SAMPLE_RATE // 50) : whole] ** 2))
+    time_s = np.arange(int(decay_s * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = rng.standard_normal(len(time_s)) * level * 10 ** (-3 * time_s / decay_s)
+    return np.concatenate([response[:whole], tail])
 
 
 def reverberated(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:

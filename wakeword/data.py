@@ -144,10 +144,14 @@ def tokenised(cut, units: str) -> None:
     text = cut.supervisions[0].text if cut.supervisions else None
     if text and (cut.supervisions[0].language or "en").lower().startswith("en"):
         ids = tokens.encode(text, units)
-        # CTC needs a frame for each token, and a blank between equal neighbours.
-        if len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False)) > cut.duration / FRAME_S:
+        if not spoken_in(ids, cut.duration / FRAME_S):
             raise tokens.TextError("more letters than frames")
         cut.tokens = ids
+
+
+def spoken_in(ids: list[int], frames: float) -> bool:
+    """Whether CTC can write the tokens in so many frames: one each, and a blank between equal neighbours."""
+    return len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False)) <= frames
 
 
 class Utterances(torch.utils.data.Dataset):
@@ -188,6 +192,8 @@ class Utterances(torch.utils.data.Dataset):
         if teacher is not None:
             teacher = paced(teacher, self.settings.frame_s * speed / FRAME_S)
         ids = cut.tokens if cut.has_custom("tokens") else []
+        if not spoken_in(ids, len(features) // FRAMES_PER_STEP):  # said too fast now
+            ids = []
         seconds = len(features) * self.settings.hop / self.settings.sample_rate
         return {"id": cut.id, "features": features, "teacher": teacher, "tokens": ids, "seconds": seconds}
 

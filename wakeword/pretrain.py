@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import lhotse
@@ -25,8 +26,9 @@ from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.clips import find_clips
-from wakeword.data import Utterances, batches, read_sources, split_speakers, with_tokens
+from wakeword.data import Utterances, batches, held_out, read_sources, speaker_of, split_speakers, with_tokens
 from wakeword.errors import Skipped, WakewordError, require
+from wakeword.features import SAMPLE_RATE
 from wakeword.noises import babble, made_noise
 from wakeword.objectives import Objective, learning_rate, losses, stage_at, weights_of
 from wakeword.pretrain_config import Config, Stage
@@ -35,7 +37,7 @@ from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
 from wakeword.teacher import cache_teacher
 
-LINEAGE = ("hours_heard", "steps", "teacher", "held_out_speakers", "command", "commit", "note")
+LINEAGE = ("hours_heard", "steps", "data", "mixed_in", "teacher", "held_out_speakers", "command", "commit", "note")
 """What a card tells of each run before."""
 
 LOG_EVERY = 20
@@ -86,11 +88,27 @@ def augmentation_of(config: Config) -> Augmentation:
         noise=(
             *read_recordings(config.noise),
             *made_noise(config.made_noise, config.seed),
-            *babble(read_recordings(config.babble, most_hours=1.0), config.made_noise, config.seed),
+            *babble(talkers(config), config.babble_mixtures, config.seed),
         ),
         rirs=read_recordings(config.rirs),
         rooms=simulated_rooms(config.simulated_rooms),
     )
+
+
+def talkers(config: Config) -> list[np.ndarray]:
+    """An hour of speech for babble, of speakers that train: float32 `[samples]` each."""
+    if not config.babble:
+        return []
+    cuts = [cut for cut in read_sources(list(config.babble)) if not held_out(speaker_of(cut), config.held_out)]
+    said, seconds = [], 0.0
+    for index in np.random.default_rng(config.seed).permutation(len(cuts)):
+        cut = cuts[index].resample(SAMPLE_RATE)
+        with suppress(Exception):  # decoders raise many kinds; an hour is there without this one
+            said.append(cut.load_audio()[0])
+            seconds += cut.duration
+        if seconds > 3600:
+            break
+    return said
 
 
 def note_unreadable(batch: dict, unreadable: Skipped) -> None:
@@ -201,7 +219,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     frozen_config = dataclasses.asdict(dataclasses.replace(config, **UNBINDING))
     latest = folder / "training.safetensors"
-    progress = resume(latest, model, optimizer, frozen_config) if latest.exists() else Progress()
+    progress = resume(latest, model, optimizer, frozen_config) if latest.exists() else Progress(origin=origin(config))
 
     total = sum(stage.steps for stage in config.stages)
     last = min(total, max_steps or total)
@@ -302,27 +320,32 @@ def card_of(config: Config, training, validation, progress: Progress, result: di
         custom = cut.custom or {}
         corpus = hours.setdefault(custom.get("corpus", "?"), {"hours": 0.0, "licence": custom.get("licence", "?")})
         corpus["hours"] = round(corpus["hours"] + cut.duration / 3600, 5)
-    before = checkpoint.read_meta(checkpoint.shipped(config.init), "acoustic")["card"] if config.init else {}
+    before = progress.origin.get("begun_from", [])
     return {
         "name": config.size,
         "data": hours,
-        "mixed_in": licences([*config.noise, *config.rirs, *config.babble]),
+        "mixed_in": licences([*config.noise, *config.rirs, *[source.manifest for source in config.babble]]),
         "held_out_hours": round(sum(cut.duration for cut in validation) / 3600, 3),
+        "held_out_utterances": len(validation),
         "held_out_speakers": {name: round(value, 4) for name, value in result.items()},
         "teacher": config.teacher,
-        "hours_heard": round(progress.seconds / 3600 + before.get("hours_heard", 0.0), 1),
+        "hours_heard": round(progress.seconds / 3600 + (before[-1]["hours_heard"] if before else 0.0), 1),
         "steps": progress.step,
         "distillation_delay_s": config.delay_frames * config.features.frame_s,
         "note": config.card,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": commit(),
         "version": __version__,
-        # The runs that this one went on from, the first one first.
-        "begun_from": [
-            *before.get("begun_from", []),
-            *[{key: before[key] for key in LINEAGE if key in before} for _ in range(bool(before))],
-        ],
+        **progress.origin,
     }
+
+
+def origin(config: Config) -> dict:
+    """What a card says of how a run began: the command, the commit, and the runs before, the first one first."""
+    before = []
+    if config.init:
+        card = checkpoint.read_meta(checkpoint.shipped(config.init), "acoustic")["card"]
+        before = [*card.get("begun_from", []), {key: card[key] for key in LINEAGE if key in card}]
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"command": command, "commit": commit(), "begun_from": before}
 
 
 def licences(paths: list[str]) -> dict[str, str]:

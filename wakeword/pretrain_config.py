@@ -36,8 +36,9 @@ class Config:
     audio; `warmup`, `checkpoint_every` and `validate_every` count steps. `settle_batches` are those over which the
     statistics of normalisation are measured anew at the end (0: they stay as trained). `clip_gradient` is the largest
     norm of the gradient, `snr_db` the range of the noise, drawn evenly in dB, `simulated_rooms` how many impulse
-    responses are made beside the recorded `rirs`, `made_noise` how many noises beside the recorded `noise`, and from
-    the speech of `babble` as many mixtures of talkers again. `card` is a line for the model's card.
+    responses are made beside the recorded `rirs`, `made_noise` how many noises beside the recorded `noise`, and
+    `babble_mixtures` how many of several talkers out of `babble` (manifests, as `data`). `card` is a line for the
+    model's card.
 
     `init` is an acoustic model to start from (`base`, `micro` or a file; empty: random weights): its encoder and CTC
     layer, whose dimensions must be these; the layer towards the teacher is new. `precision` is `32`, or `bf16` for
@@ -76,7 +77,8 @@ class Config:
     rir_probability: float = 0.25
     simulated_rooms: int = 300
     made_noise: int = 0
-    babble: tuple[str, ...] = ()
+    babble_mixtures: int = 0
+    babble: tuple[Source, ...] = ()
     channel_probability: float = 0.0
     speed_probability: float = 0.0
     sizes: EncoderSizes = EncoderSizes()
@@ -110,6 +112,8 @@ def config_of(values: dict, path: str) -> Config:
         raise ConfigError(f"{path}: [[data]]: manifests or shards, not both: make shards of the manifests too")
     if any(stage.distil for stage in config.stages) and not config.teacher:
         raise ConfigError(f"{path}: a stage distils, but 'teacher' names none: set it, or distil = 0")
+    if bool(config.babble) != bool(config.babble_mixtures) or any(source.shar for source in config.babble):
+        raise ConfigError(f"{path}: babble: give [[babble]] manifests and babble_mixtures, how many, or neither")
     if not config.stages or min(stage.steps for stage in config.stages) < 1:
         raise ConfigError(f"{path}: stages: each needs at least one step")
     wrong = out_of_range(config)
@@ -120,7 +124,7 @@ def config_of(values: dict, path: str) -> Config:
 
 def out_of_range(config: Config) -> str:
     """The first setting that cannot work, with what it must be; empty if there is none."""
-    counts = ("warmup", "workers", "delay_frames", "simulated_rooms", "made_noise")
+    counts = ("warmup", "workers", "delay_frames", "simulated_rooms", "made_noise", "babble_mixtures")
     positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
     shares = ("noise_probability", "rir_probability", "channel_probability", "speed_probability")
     rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]

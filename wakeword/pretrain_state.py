@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,12 +21,13 @@ UNBINDING = dict(card="", output="", folder="", threads=0, workers=0, device="",
 
 @dataclass
 class Progress:
-    """Where a run is: enough, with the weights and moments, to go on bit for bit."""
+    """Where a run is: enough, with the weights and moments, to go on bit for bit; and how it began, for its card."""
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
     seconds: float = 0.0
+    origin: dict = field(default_factory=dict)
 
 
 def save_training(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, progress: Progress, config) -> None:

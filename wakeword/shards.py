@@ -78,8 +78,10 @@ class Shards:
         return self._read(seed * 1_000_003 + epoch, False, self._fields())
 
     def validation(self, most: int) -> lhotse.CutSet:
-        """The first `most` utterances of held-out speakers, with their audio in memory."""
-        return lhotse.CutSet.from_cuts(islice(self._read(0, True, self._fields()), most))
+        """The first `most` utterances of held-out people, with their audio in memory; synthetic voices are left out."""
+        held = self._read(0, True, self._fields())
+        people = (cut for cut in held if not (cut.custom or {}).get("synthetic"))
+        return lhotse.CutSet.from_cuts(islice(people, most))
 
     def __iter__(self) -> Iterator:
         """The training utterances without their audio."""
