@@ -9,6 +9,7 @@ The utterances of all manifests are mixed, decoded once, and written as FLAC (16
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import sys
@@ -88,6 +89,9 @@ def write_shards(
     if not count:
         raise ManifestError(f"{', '.join(manifests)}: nothing can be read. {skipped.summary()}")
     index = {"cuts": count, "hours": round(seconds / 3600, 4), "teacher": teacher, "files": files}
+    if teacher:
+        statistics = Path(teacher_cache or out / "teacher") / "statistics.json"
+        index["statistics"] = hashlib.sha256(statistics.read_bytes()).hexdigest()
     with replacing(out / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=1) + "\n")
     return Sharded(len(files["cuts"]), count, seconds / 3600, skipped)
@@ -115,17 +119,18 @@ def write_shards_of(config_file: str, out: str | Path, shard_size: int = 1000, s
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise WakewordError(f"{config_file}: two of its manifests are named {twice[0]}: a folder each, so rename one")
+    # One cache for all: its frames are standardised by one mean and deviation.
+    cache = config.teacher_cache or str(Path(out) / "teacher")
     made = {}
     for source, name in zip(config.data, names, strict=True):
         folder = Path(out) / name
         if (folder / INDEX).exists():
+            print(f"{folder}: kept as it is; delete it to make it again")
             continue
         folder.mkdir(parents=True, exist_ok=True)
         taken = folder / "taken_cuts.jsonl.gz"
         read_sources([source]).to_file(taken)
-        found = write_shards(
-            [str(taken)], folder, config.teacher, config.teacher_cache, shard_size, seed, config.threads
-        )
+        found = write_shards([str(taken)], folder, config.teacher, cache, shard_size, seed, config.threads)
         made[str(folder)] = found
     return made
 
@@ -139,17 +144,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--teacher-cache", default="", metavar="DIR", help="where its frames are kept (DIR/teacher)")
     parser.add_argument("--size", type=int, default=1000, help="utterances in a shard (1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the order (0)")
-    parser.add_argument("--threads", type=int, default=1, help="of the teacher (1)")
+    parser.add_argument("--threads", type=int, default=0, help="of the teacher (1)")
     args = parser.parse_args(arguments)
     if bool(args.manifests) == bool(args.config):
         parser.error("give manifests, or --config")
-    if args.config and (args.teacher or args.teacher_cache):
-        parser.error("with --config the teacher is the configuration's")
+    if args.config and (args.teacher or args.teacher_cache or args.threads):
+        parser.error("with --config the teacher, its cache and the threads are the configuration's")
     try:
         if args.config:
             made = write_shards_of(args.config, args.out, args.size, args.seed)
         else:
-            own = args.teacher, args.teacher_cache, args.size, args.seed, args.threads
+            own = args.teacher, args.teacher_cache, args.size, args.seed, args.threads or 1
             made = {args.out: write_shards(args.manifests, args.out, *own)}
     except WakewordError as error:
         print(error, file=sys.stderr)

@@ -10,16 +10,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from wakeword import checkpoint  # noqa: E402
+from wakeword import checkpoint, tokens  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.clips import Clip, find_clips  # noqa: E402
 from wakeword.error_rates import error_rates  # noqa: E402
-from wakeword.errors import Skipped  # noqa: E402
+from wakeword.errors import Skipped, WakewordError  # noqa: E402
 from wakeword.transcribe import Hearing, Transcript, Word  # noqa: E402
 
 
 class Ears:
     """Hears what it is told to."""
+
+    symbols = list(tokens.SYMBOLS)
 
     def __init__(self, heard):
         self.heard = heard
@@ -83,12 +85,37 @@ def test_a_card_is_written_into_the_model_and_beside_it(tmp_path, monkeypatch):
     row = {"cer": 0.25, "utterances": 30, "characters": 100, "speakers": 3}
     rates = {"VoxForge, clean": {"all": row, "gender: female": {**row, "cer": 0.5}}}
     before = checkpoint.load(path)[0]
-    card.write_card(path, rates)
+    about = checkpoint.read_meta(path, "acoustic")["card"]
+    card.write_card(path, {**card.attributed(about), "error_rates": rates})
     after, meta = checkpoint.load(path, "acoustic")
     assert meta["card"]["error_rates"] == rates and meta["card"]["name"] == "micro"
     assert json.loads(path.with_suffix(".json").read_text()) == meta["card"]
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert all(corpus["attribution"] for corpus in meta["card"]["data"].values())
+    assert "MIT" in meta["card"]["teacher"]
+    with pytest.raises(WakewordError, match="names nobody for the corpus 'foreign'"):
+        card.attributed({**about, "data": {"foreign": {"hours": 1.0, "licence": "?"}}})
     assert card.table({"micro": rates, "base": rates})[2:] == [
         "| VoxForge, clean | all | 30 | 3 | 25.0% | 25.0% |",
         "| VoxForge, clean | gender: female | 30 | 3 | 50.0% | 50.0% |",
     ]
+
+
+def test_an_installed_model_is_the_shipped_one_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[1] / "recipes" / "pretrain"), *sys.path])
+    import card
+
+    shipped = tmp_path / "weights"
+    shutil.copytree(checkpoint.WEIGHTS, shipped)
+    monkeypatch.setattr(checkpoint, "WEIGHTS", shipped)
+    path = tmp_path / "base.safetensors"
+    shutil.copy(shipped / "micro.safetensors", path)
+    about = checkpoint.read_meta(path, "acoustic")["card"]
+    card.write_card(path, {**about, "note": "another one"})
+    card.install(path, shipped)
+    assert checkpoint.read_meta(checkpoint.shipped("base"), "acoustic")["card"]["note"] == "another one"
+    assert json.loads((shipped / "base.json").read_text())["note"] == "another one"
+    assert checkpoint.shipped("micro").parent == shipped, "the others stay as they were"
+    (shipped / "base.safetensors").write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(WakewordError, match="checksum"):
+        checkpoint.shipped("base")

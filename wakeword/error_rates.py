@@ -9,7 +9,7 @@ import numpy as np
 
 from wakeword import tokens
 from wakeword.clips import Clip, read_clips
-from wakeword.errors import Skipped, require
+from wakeword.errors import Skipped, WakewordError, require
 from wakeword.evaluate import GROUPS, group_of
 from wakeword.streams import mix_at_snr
 from wakeword.transcribe import Hearing
@@ -61,6 +61,8 @@ def error_rates(
     Returns:
         A row (`cer`, `utterances`, `characters`, `speakers`) for `all` and for groups such as `gender: female`.
     """
+    if hearing.symbols != list(tokens.SYMBOLS):
+        raise WakewordError("this acoustic model does not write characters: the rates are of characters alone")
     skipped = skipped if skipped is not None else Skipped()
     found: dict[str, Rate] = {"all": Rate()}
     for index, (clip, samples) in enumerate(read_clips(clips, skipped, check=False)):

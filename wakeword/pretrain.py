@@ -147,8 +147,8 @@ def validate(
         best = model.log_probs(batch["features"]).argmax(-1).cpu()
         for row, length in enumerate(batch["token_lengths"].tolist()):
             if length:
-                heard = tokens.merged(best[row, : batch["lengths"][row]].tolist())
-                said = batch["tokens"][row, :length].tolist()
+                heard = tokens.compared(tokens.merged(best[row, : batch["lengths"][row]].tolist()), config.units)
+                said = tokens.compared(batch["tokens"][row, :length].tolist(), config.units)
                 total["errors"] += torchaudio.functional.edit_distance(heard, said)
                 total["said"] += len(said)
     model.train()

@@ -19,7 +19,8 @@ from wakeword.data import Source, chosen, fitted, held_out, speaker_of
 from wakeword.errors import ConfigError, ManifestError
 
 INDEX = "shards.json"
-"""Written last: {"cuts": number, "hours", "teacher": its name or "", "files": {field: [names]}}."""
+"""Written last: {"cuts": number, "hours", "teacher": its name or "", "statistics": SHA-256 of its
+standardisation, "files": {field: [names]}}."""
 
 
 def read_index(place: str) -> dict:
@@ -55,7 +56,7 @@ class Shards:
 
     Raises:
         ManifestError: a folder is no whole folder of shards.
-        ConfigError: its frames are another teacher's.
+        ConfigError: its frames are another teacher's, or standardised by another mean and deviation.
     """
 
     sources: tuple[Source, ...]
@@ -71,6 +72,14 @@ class Shards:
                     f"{source.shar}: holds frames of the teacher '{index['teacher']}', the run wants "
                     f"'{self.teacher}': set teacher, or make the shards with --teacher"
                 )
+        # Folders of an earlier version do not tell.
+        told = {index.get("statistics") for index in indexes} - {None}
+        if self.teacher and len(told) > 1:
+            places = ", ".join(source.shar for source in self.sources)
+            raise ConfigError(
+                f"{places}: their teacher's frames are not standardised alike: make them with one --teacher-cache, or "
+                "copy its statistics.json into the others before they begin"
+            )
         object.__setattr__(self, "indexes", indexes)
 
     def opened(self, seed: int, epoch: int) -> lhotse.CutSet:

@@ -1,8 +1,8 @@
 """A CTranslate2 Whisper model without the upper layers of its encoder: how a layer below the last becomes the teacher.
 
 CTranslate2 returns what the last layer gives, and takes as many layers as the file has variables for. The file's form
-is that of `ctranslate2.specs.model_spec`, version 6. The normalisation behind the last layer stays, and is of no
-consequence: the teacher's frames are standardised.
+is that of `ctranslate2.specs.model_spec`, version 6. The normalisation behind the last layer stays: what comes out is
+the layer's output with each frame divided by its own deviation.
 """
 
 from __future__ import annotations

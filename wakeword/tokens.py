@@ -75,6 +75,16 @@ def merged(path) -> list[int]:
     return found
 
 
+def compared(ids: list[int], units: str) -> list[int]:
+    """Token ids as an error rate counts them: characters without spaces at the ends, phones without any."""
+    space = UNITS[units].index(" ")
+    if units == "phones":
+        return [index for index in ids if index != space]
+    first = next((place for place, index in enumerate(ids) if index != space), len(ids))
+    last = next((place for place, index in enumerate(reversed(ids)) if index != space), 0)
+    return ids[first : len(ids) - last]
+
+
 def decode(path) -> str:
     """The text of a best path of characters."""
     return "".join(SYMBOLS[index] for index in merged(path)).strip()

@@ -2,8 +2,9 @@
 
 A model that was just trained ships by `card.py --ship exp/base/base.safetensors`.
 
-First: prepare.py beside this. Measured are the speakers that pretraining held out, the test list of speechocean762 and
-VoxForge, which trains nothing that ships; each clean and with the noise that is kept for tests at 10 dB. The figures,
+First: prepare.py and synthetic.py beside this. Measured are the speakers that pretraining held out, the test list of
+speechocean762 and VoxForge, which trains nothing that ships; each clean and with the noise that is kept for tests at
+10 dB. The figures,
 the CPU seconds for an hour of audio (benchmarks/speed.py) and whom to thank (attribution.toml) go into the model file
 and the JSON beside it, the error rates also into ERROR_RATES.md.
 """
@@ -15,6 +16,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -25,10 +27,12 @@ from wakeword.clips import find_clips, for_testing, for_training, share_of
 from wakeword.error_rates import error_rates
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
+from wakeword.head import HeadSizes
 from wakeword.pretrain_config import Config, read_config
 from wakeword.settings import read_toml
 from wakeword.streams import noise_bed
 from wakeword.transcribe import Hearing
+from wakeword.transfer import save_wakeword, stacked
 
 HERE = Path(__file__).parent
 SNR_DB = 10.0
@@ -62,66 +66,73 @@ def measured(path: str, config: Config, manifests: str, progress) -> dict[str, d
     return found
 
 
-def speed() -> dict[str, dict]:
-    """CPU seconds for an hour of audio of the named sizes, part by part, in blocks of 80 ms."""
+def speed(path: Path) -> dict:
+    """CPU seconds for an hour of audio, features and encoder apart, in blocks of 80 ms."""
     script = HERE.parent.parent / "benchmarks" / "speed.py"
     settings = ["--blocks", "80", "--seconds", "30", "--repeats", "5", "--memory-seconds", "1", "--json"]
-    told = subprocess.run([sys.executable, str(script), *settings], capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        # The benchmark times wake models: the encoder is the same under any head.
+        model, meta = stacked(str(path), HeadSizes())
+        file = Path(scratch) / "timed.wakeword"
+        own = {"phrase": "timed", "threshold": 0.9, "smoothing_frames": 3, "refractory_s": 1.0}
+        save_wakeword(file, model.eval(), {**own, "features": meta["features"]})
+        command = [sys.executable, str(script), "--model", str(file), *settings]
+        told = subprocess.run(command, capture_output=True, text=True)
     if told.returncode:
         raise WakewordError(f"{script}: {told.stderr.strip()[-300:]}")
     found = json.loads(told.stdout)
+    row = next(row for row in found["speed"] if row["runtime"] == "ONNX Runtime")
     machine = found["machine"].get("cpu", "")
     return {
-        row["model"]: {
-            **{part: round(row[part], 2) for part in ("features", "encoder")},
-            "measured": f"ONNX Runtime, one thread, blocks of 80 ms, {machine}",
-        }
-        for row in found["speed"]
-        if row["runtime"] == "ONNX Runtime"
+        "features": round(row["features"], 2),
+        "encoder": round(row["encoder"], 2),
+        "measured": f"ONNX Runtime, one thread, blocks of 80 ms, {machine}",
     }
 
 
 def attributed(card: dict) -> dict:
-    """The card with whom to thank for each corpus, and for the teacher."""
+    """The card with whom to thank for each corpus, and for the teacher.
+
+    Raises:
+        WakewordError: attribution.toml names nobody for one of them.
+    """
     known = read_toml(HERE / "attribution.toml")
-    data = {
-        name: {**about, "attribution": known["corpora"].get(name, "")} for name, about in card.get("data", {}).items()
-    }
-    mixed = {
-        name: {**(about if isinstance(about, dict) else {"licence": about}), "attribution": known["corpora"][name]}
-        if name in known["corpora"]
-        else about
-        for name, about in card.get("mixed_in", {}).items()
-    }
-    teacher = known["teacher"].get(card.get("teacher", ""), card.get("teacher", ""))
-    return {**card, "data": data, "mixed_in": mixed, "teacher": teacher}
+
+    def of(corpus: str, about) -> dict:
+        if corpus not in known["corpora"]:
+            raise WakewordError(
+                f"{HERE / 'attribution.toml'}: names nobody for the corpus '{corpus}': add whom to thank"
+            )
+        about = about if isinstance(about, dict) else {"licence": about}
+        return {**about, "attribution": known["corpora"][corpus]}
+
+    told = {key: {name: of(name, about) for name, about in card.get(key, {}).items()} for key in ("data", "mixed_in")}
+    teacher = card.get("teacher", "")
+    if teacher and teacher not in (*known["teacher"], *known["teacher"].values()):
+        raise WakewordError(f"{HERE / 'attribution.toml'}: names nobody for the teacher '{teacher}': add whom to thank")
+    return {**card, **told, "teacher": known["teacher"].get(teacher, teacher)}
 
 
-def write_card(path: Path, rates: dict[str, dict], seconds: dict | None = None) -> None:
-    """Into the model file, the JSON beside it and, for a shipped model, the list of checksums."""
-    card = {**attributed(checkpoint.read_meta(path, "acoustic")["card"]), "error_rates": rates}
-    if seconds:
-        card["cpu_seconds_an_hour"] = seconds
+def write_card(path: Path, card: dict) -> None:
+    """Into the model file, and into the JSON beside it."""
     checkpoint.rewrite_meta(path, {"card": card})
     with replacing(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(card, indent=2) + "\n")
-    if path.parent == checkpoint.WEIGHTS:
-        files = sorted(path.parent.glob("*.safetensors"))
-        with replacing(path.parent / "SHA256SUMS") as temporary:
-            lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
-            temporary.write_text("".join(lines))
 
 
-def shipped(path: Path) -> str:
-    """Copy an acoustic model to those of the package, where its file's name becomes that of the model.
-
-    Raises:
-        ModelError: it is none.
-    """
-    checkpoint.load(path, "acoustic")
-    with replacing(checkpoint.WEIGHTS / path.name) as temporary:
-        temporary.write_bytes(path.read_bytes())
-    return path.stem
+def install(path: Path, folder: Path) -> None:
+    """Make an acoustic model one of the shipped ones, under its file's name."""
+    for suffix in (".safetensors", ".json"):
+        file = path.with_suffix(suffix)
+        if file.parent.resolve() != folder.resolve():
+            with replacing(folder / file.name) as temporary:
+                temporary.write_bytes(file.read_bytes())
+    lines = [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n"
+        for file in sorted(folder.glob("*.safetensors"))
+    ]
+    with replacing(folder / "SHA256SUMS") as temporary:
+        temporary.write_text("".join(lines))
 
 
 def table(rates: dict[str, dict[str, dict]]) -> list[str]:
@@ -133,7 +144,8 @@ def table(rates: dict[str, dict[str, dict]]) -> list[str]:
     ]
     for name, groups in rates[models[0]].items():
         for group, row in groups.items():
-            cells = [f"{rates[model][name][group]['cer']:.1%}" for model in models]
+            each = (rates[model].get(name, {}).get(group) for model in models)
+            cells = [f"{found['cer']:.1%}" if found else "–" for found in each]
             lines.append(f"| {name} | {group} | {row['utterances']} | {row['speakers']} | {' | '.join(cells)} |")
     return lines
 
@@ -143,36 +155,41 @@ def main() -> int:
     parser.add_argument("models", nargs="+", help="base, micro, or files of acoustic models")
     parser.add_argument("--config", type=Path, default=HERE / "data.toml", help="the data that they were trained on")
     parser.add_argument("--manifests", default="exp/manifests")
-    parser.add_argument("--ship", action="store_true", help="first put these files among the shipped models")
+    parser.add_argument("--ship", action="store_true", help="then make these files the shipped models of their names")
     args = parser.parse_args()
     torch.set_num_threads(1)
     try:
         config = read_config(args.config)
-        rates, times = {}, speed()
-        if args.ship:
-            args.models = [shipped(Path(model)) for model in args.models]
         for model in args.models:
             path = checkpoint.shipped(model)
-            rates[Path(model).stem] = measured(str(path), config, args.manifests, bar())
-            write_card(path, rates[Path(model).stem], times.get(Path(model).stem))
-        text = [
-            "# Character error rates",
-            "",
-            f"Written by `python recipes/pretrain/card.py {' '.join(args.models)}`: greedy CTC, no language model, on",
-            "speakers that the models have not heard. The noise (ESC-10 fold 4, a street) is kept from training, and",
-            "VoxForge trains nothing that ships: it is the cross-corpus test. Groups are as the corpora say, with at",
-            "least 20 utterances. It is the encoder that transfers; these rates say what its CTC layer can read.",
-            "",
-            *table(rates),
-            "",
-        ]
+            card = attributed(checkpoint.read_meta(path, "acoustic")["card"])
+            rates = measured(str(path), config, args.manifests, bar())
+            write_card(path, {**card, "error_rates": rates, "cpu_seconds_an_hour": speed(path)})
+            if args.ship or path.parent == checkpoint.WEIGHTS:
+                install(path, checkpoint.WEIGHTS)
         with replacing(HERE / "ERROR_RATES.md") as temporary:
-            temporary.write_text("\n".join(text), encoding="utf-8")
+            temporary.write_text("\n".join(error_rates_text()), encoding="utf-8")
     except WakewordError as error:
         print(f"card: {error}", file=sys.stderr)
         return 2
-    print("\n".join(text))
     return 0
+
+
+def error_rates_text() -> list[str]:
+    """ERROR_RATES.md, from the cards of the shipped models."""
+    cards = {file.stem: json.loads(file.read_text()) for file in sorted(checkpoint.WEIGHTS.glob("*.json"))}
+    rates = {name: card["error_rates"] for name, card in cards.items() if "error_rates" in card}
+    return [
+        "# Character error rates",
+        "",
+        "Written by `python recipes/pretrain/card.py`: greedy CTC, no language model, on speakers that the models have",
+        "not heard. The noise (ESC-10 fold 4, a street) is kept from training, and VoxForge trains nothing that ships:",
+        "it is the cross-corpus test. Groups are as the corpora say, with at least 20 utterances. It is the encoder",
+        "that transfers; these rates say what its CTC layer can read.",
+        "",
+        *(table(rates) if rates else []),
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def merged(old: list[dict], new: list[dict]) -> list[dict]:
 
 
 def cells(found: dict) -> list[str]:
-    return [f"{found[name]:.1%}" if name == "cer" else f"{found[name]:.3f}" for name in LOSSES if name in found]
+    shown = {name: f"{found[name]:.1%}" if name == "cer" else f"{found[name]:.3f}" for name in LOSSES if name in found}
+    return [shown.get(name, "–") for name in LOSSES]
 
 
 def section(size: str, rows: list[dict]) -> list[str]:

@@ -2,7 +2,7 @@
 
     python recipes/pretrain/study.py [--only NAME ...] [--seeds 1 2] [--limit N]     from the repository's root
 
-First: prepare.py beside this. A trial pretrains a small encoder, then trains and tests the words of
+First: what study.toml says. A trial pretrains a small encoder, then trains and tests the words of
 recipes/one_hour on it, frozen, and adds a line to study.jsonl, which is kept in the repository: what stands there is
 not run again, and an interrupted trial goes on where it was. The table goes to RESULTS.md.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import sys
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -81,9 +81,9 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
     from wakeword.pretrain import pretrain
 
     config = pretraining_of(study, variant, seed)
-    began = time.process_time()
+    began = cpu_seconds()
     pretrain(config)  # an interrupted one goes on; one of other settings is refused
-    pretraining_s = time.process_time() - began
+    pretraining_s = cpu_seconds() - began
     card = json.loads(Path(config.output).with_suffix(".json").read_text())
     words = from_dict(one_hour.Config, {**read_toml(study.words_config), **study.words}, study.words_config)
     words = replace(words, folder=str(Path(study.folder) / "negatives"), seed=seed)
@@ -95,9 +95,15 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
         "hours_heard": card["hours_heard"],
         "held_out": card["held_out_speakers"],
         "cpu_seconds": round(pretraining_s),
-        "probe_cpu_seconds": round(time.process_time() - began - pretraining_s),
+        "probe_cpu_seconds": round(cpu_seconds() - began - pretraining_s),
         "missed": missed,
     }
+
+
+def cpu_seconds() -> float:
+    """Of this process, and of its workers that have ended."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in usage)
 
 
 def read_lines(path: Path = LINES) -> list[dict]:
@@ -123,7 +129,7 @@ def table(study: Study, lines: list[dict]) -> list[str]:
         done = [row for row in lines if row["variant"] == variant.name]
         if not done:
             continue
-        cells = [variant.name, variant.asks, str(len(done))]
+        cells = [variant.name, variant.asks, str(len(done)), f"{statistics.mean(r['hours_heard'] for r in done):.1f}"]
         for condition, rate in columns:
             each = [statistics.mean(word[condition][rate] for word in row["missed"].values()) for row in done]
             spread = f" ({min(each):.1%}–{max(each):.1%})" if len(each) > 1 else ""
@@ -132,7 +138,7 @@ def table(study: Study, lines: list[dict]) -> list[str]:
         cells.append(f"{statistics.mean(errors):.0%}" if errors else "–")
         rows.append("| " + " | ".join(cells) + " |")
     names = [f"missed, {condition}, {rate} FA/h" for condition, rate in columns]
-    heads = ["variant", "what it asks", "seeds", *names, "character errors"]
+    heads = ["variant", "what it asks", "seeds", "hours heard", *names, "character errors"]
     return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *rows]
 
 
@@ -142,10 +148,11 @@ def section(study: Study, lines: list[dict]) -> list[str]:
         HEADING,
         "",
         "Written by `python recipes/pretrain/study.py` (study.toml beside it, a line a trial in study.jsonl): each",
-        "variant changes one thing in the pretraining of a small encoder; a head is then trained on it, frozen, for",
-        "each word of ../one_hour. Miss rates are means over the words, with the range of the seeds, at the thresholds",
-        "that give so many false alarms per hour on the test negatives, in hindsight: to compare variants with each",
-        "other, since all are trained less than the models that ship.",
+        "variant changes what its row says in the pretraining of a small encoder; a head is then trained on it,",
+        "frozen, for each word of ../one_hour. Miss rates are means over the words, with the range of the seeds, at",
+        "the thresholds that give so many false alarms per hour on the test negatives, in hindsight: to compare",
+        "variants with each other, since all are trained less than the models that ship. Character errors are of",
+        "held-out speakers of the variant's own data.",
         "",
         *(table(study, lines) or ["No trial is done yet."]),
         "",
