@@ -146,7 +146,7 @@ def cases(path: Path, blocks_ms: list[int], seconds: float, folder: Path) -> Ite
     runtime = "ONNX Runtime" if path.suffix == ".onnx" else "torch"
     for ms in blocks_ms:
         heard = sliced(samples, ms * SAMPLE_RATE // 1000)
-        inputs = [block[None] for block in sliced(frames[0], ms // 10)]
+        inputs = [block[None] for block in sliced(frames[0], ms * SAMPLE_RATE // 1000 // settings.hop)]
         parts = {"features": features_over(heard, settings), "whole": whole_over(detector, heard)}
         if runtime == "torch":
             parts |= torch_halves(path, inputs)

@@ -140,13 +140,16 @@ def training(
         objective.forward = torch.compile(objective.forward, dynamic=True)
     objective = fabric.setup_module(objective)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    augmentation = pretrain.augmentation_of(config)
     progress = Progress()
     clock = Clock(progress)
     supply = (lambda *ignored, **also: held) if held else batches
     with mock.patch.object(pretrain, "batches", supply):
         latest = scratch / "training.safetensors"
         log = io.StringIO()
-        pretrain.run(objective, optimizer, cuts, [], config, progress, steps + 1, fabric, log, clock, latest, {})
+        pretrain.run(
+            objective, optimizer, cuts, [], config, augmentation, progress, steps + 1, fabric, log, clock, latest, {}
+        )
     return clock.marks
 
 

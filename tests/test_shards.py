@@ -304,7 +304,7 @@ def test_the_command_takes_manifests_or_a_configuration(tmp_path, arguments, cap
     assert caught.value.code == 2 and "give manifests, or --config" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         shard.main(["--config", "data.toml", "--teacher", "another", "--out", str(tmp_path / "out")])
-    assert "the teacher is the configuration's" in capsys.readouterr().err
+    assert "are the configuration's" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

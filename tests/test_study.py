@@ -61,7 +61,7 @@ def synthetic(recipes):
 
 def line(variant: str, seed: int, miss: float) -> dict:
     missed = {"alexa": {"clean": {"0.5": miss}}, "jarvis": {"clean": {"0.5": miss + 0.1}}}
-    return {"variant": variant, "seed": seed, "held_out": {"cer": 0.5}, "missed": missed}
+    return {"variant": variant, "seed": seed, "hours_heard": 13.0, "held_out": {"cer": 0.5}, "missed": missed}
 
 
 def test_each_variant_is_a_run_of_its_own_with_as_much_audio(study):
@@ -106,9 +106,11 @@ def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
     read = study.read_study(ROOT / "recipes" / "pretrain" / "study.toml")
     head, _, distil, ctc = study.table(read, study.read_lines(lines))
     assert "missed, clean, 0.5 FA/h" in head
-    assert "| 2 | 25.0% (15.0%–35.0%) | 50% |" in distil and "| 1 | 55.0% | 50% |" in ctc
+    assert "| 2 | 13.0 | 25.0% (15.0%–35.0%) | 50% |" in distil and "| 1 | 13.0 | 55.0% | 50% |" in ctc
     study.add_line({**line("phones", 1, 0.4), "held_out": {"per": 0.3}}, lines)
-    assert "| 1 | 45.0% | – |" in study.table(read, study.read_lines(lines))[-1], "errors in phones are no characters"
+    assert "| 1 | 13.0 | 45.0% | – |" in study.table(read, study.read_lines(lines))[-1], (
+        "errors in phones are no characters"
+    )
 
     results = tmp_path / "RESULTS.md"
     results.write_text("# Before\n\nkept\n")

@@ -21,7 +21,8 @@ MOST_REFLECTIONS = 17
 
 SOUND_M_S = 343.0
 
-TELEPHONE_RATE = 8000
+TELEPHONE_RATE, TELEPHONE_HZ = 8000, (300.0, 3400.0)
+"""Of ITU-T G.711 and the band of G.712."""
 
 
 @dataclass(frozen=True)
@@ -166,18 +167,22 @@ def through_channel(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray
     """A recording after a telephone, a lossy codec or a microphone of its own colour: float32, the same length."""
     kind = rng.integers(4)
     if kind == 0:
-        narrow = soxr.resample(samples, SAMPLE_RATE, TELEPHONE_RATE)
+        narrow = soxr.resample(coloured_by(samples, np.zeros(1), *TELEPHONE_HZ), SAMPLE_RATE, TELEPHONE_RATE)
         wide = soxr.resample(_coded(narrow, TELEPHONE_RATE, format="WAV", subtype="ULAW"), TELEPHONE_RATE, SAMPLE_RATE)
         return np.resize(wide, len(samples)).astype(np.float32)
     if kind == 1:
         lossy = dict(format="MP3", subtype="MPEG_LAYER_III", compression_level=float(rng.uniform(0.6, 0.99)))
         return np.resize(_coded(samples, SAMPLE_RATE, **lossy), len(samples))
+    return coloured_by(samples, rng.normal(0, 4, size=8), rng.uniform(20, 300), rng.uniform(3500, 9000))
+
+
+def coloured_by(samples: np.ndarray, octaves_db: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:
+    """Between two edges of Butterworth's slopes, with gains at 60 Hz and each octave above: float32 `[samples]`."""
     spectrum = np.fft.rfft(samples)
     hz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
-    colour_db = np.interp(np.log2(np.maximum(hz, 60) / 60), np.linspace(0, 7, 8), rng.normal(0, 4, size=8))
-    low, high = rng.uniform(20, 300), rng.uniform(3500, 9000)
-    edges = 1 / np.sqrt((1 + (low / np.maximum(hz, 1)) ** 4) * (1 + (hz / high) ** 8))  # Butterworth's slopes
-    return np.fft.irfft(spectrum * 10 ** (colour_db / 20) * edges, len(samples)).astype(np.float32)
+    gain_db = np.interp(np.log2(np.maximum(hz, 60) / 60), np.arange(len(octaves_db)), octaves_db)
+    edges = 1 / np.sqrt((1 + (low_hz / np.maximum(hz, 1)) ** 4) * (1 + (hz / high_hz) ** 8))
+    return np.fft.irfft(spectrum * 10 ** (gain_db / 20) * edges, len(samples)).astype(np.float32)
 
 
 def _coded(samples: np.ndarray, rate: int, **codec) -> np.ndarray:
@@ -190,7 +195,9 @@ def _coded(samples: np.ndarray, rate: int, **codec) -> np.ndarray:
 
 
 def at_speed(samples: np.ndarray, factor: float) -> np.ndarray:
-    """Faster (`factor` above 1) and higher, or slower and lower: float32 `[samples / factor]`, about."""
+    """Speed perturbation (Ko et al. 2015, https://doi.org/10.21437/Interspeech.2015-711): faster and higher where
+    `factor` is above 1, else slower and lower. float32 `[samples / factor]`, about.
+    """
     return soxr.resample(samples, SAMPLE_RATE * factor, SAMPLE_RATE)
 
 

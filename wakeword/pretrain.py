@@ -48,7 +48,7 @@ FEW = 400
 
 
 @torch.no_grad()
-def settle(model: AcousticModel, training, config: Config, fabric) -> None:
+def settle(model: AcousticModel, training, config: Config, augmentation: Augmentation, fabric) -> None:
     """Measure the normalisation's means and variances anew, over `settle_batches` batches of training audio.
 
     While training they are averages over the last ten batches or so, which may all be of one corpus or length ("precise
@@ -61,7 +61,7 @@ def settle(model: AcousticModel, training, config: Config, fabric) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
     model.train()
-    dataset = Utterances(config.features, augmentation_of(config), config.seed, epoch=2**31 - 1)
+    dataset = Utterances(config.features, augmentation, config.seed, epoch=2**31 - 1)
     mixed = of_epoch(training, config, dataset.epoch)
     if not mixed.is_lazy:
         order = np.random.default_rng(config.seed).permutation(len(mixed))
@@ -221,6 +221,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     latest = folder / "training.safetensors"
     progress = resume(latest, model, optimizer, frozen_config) if latest.exists() else Progress(origin=origin(config))
 
+    augmentation = augmentation_of(config)
     total = sum(stage.steps for stage in config.stages)
     last = min(total, max_steps or total)
     folder.mkdir(parents=True, exist_ok=True)
@@ -229,9 +230,21 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         tqdm(total=last, initial=progress.step, unit="step", desc=config.size, disable=not first) as bar,
     ):
         unreadable = run(
-            objective, optimizer, training, validation, config, progress, last, fabric, log, bar, latest, frozen_config
+            objective,
+            optimizer,
+            training,
+            validation,
+            config,
+            augmentation,
+            progress,
+            last,
+            fabric,
+            log,
+            bar,
+            latest,
+            frozen_config,
         )
-    settle(model, training, config, fabric)
+    settle(model, training, config, augmentation, fabric)
     if first:
         result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
         card = card_of(config, training, validation, progress, result)
@@ -243,7 +256,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
 
 
 def run(
-    objective, optimizer, training, validation, config, progress, last, fabric, log, bar, latest, frozen
+    objective, optimizer, training, validation, config, augmentation, progress, last, fabric, log, bar, latest, frozen
 ) -> Skipped:
     """Train until step `last`, epoch after epoch; `progress` is always where the next batch begins.
 
@@ -255,7 +268,6 @@ def run(
     """
     unreadable = Skipped()
     model = objective.module.model
-    augmentation = augmentation_of(config)
     total = sum(stage.steps for stage in config.stages)
     rank, world = fabric.global_rank, fabric.world_size
     model.train()

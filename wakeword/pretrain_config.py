@@ -32,7 +32,7 @@ class Config:
     what the run keeps to resume from. `held_out` is the share of the speakers that only validate. `units` are what
     CTC writes, `characters` or `phones`. `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of
     its frames (`folder`/teacher if empty). Frame
-    `t + delay_frames` of the student (40 ms each) predicts frame `t` of the teacher. A batch has `batch_seconds` of
+    `t + delay_frames` of the student (`features.frame_s` each) predicts frame `t` of the teacher. A batch has `batch_seconds` of
     audio; `warmup`, `checkpoint_every` and `validate_every` count steps. `settle_batches` are those over which the
     statistics of normalisation are measured anew at the end (0: they stay as trained). `clip_gradient` is the largest
     norm of the gradient, `snr_db` the range of the noise, drawn evenly in dB, `simulated_rooms` how many impulse

@@ -6,6 +6,7 @@ and what the frozen encoder gives is computed once for all words, so that many a
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -33,7 +34,7 @@ from wakeword.transfer import choose_unfreeze, stacked, unfreeze
 sys.path.insert(0, str(Path(__file__).parent.parent / "one_hour"))
 import run as one_hour  # noqa: E402
 
-SMOOTHING_FRAMES = 3
+SMOOTHING_S = 0.12
 
 
 def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[str, float]]]:
@@ -92,7 +93,9 @@ def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[st
 
 def decoded(manifest: str) -> str:
     """The manifest of the same utterances with decoded audio beside it, which many probes read faster."""
-    path = Path(manifest).with_name(Path(manifest).name.replace(".jsonl", "_decoded.jsonl"))
+    # Its own name for each list of utterances, so that a changed list is decoded anew.
+    digest = hashlib.sha256("\n".join(cut.id for cut in read_manifest(manifest)).encode()).hexdigest()[:8]
+    path = Path(manifest).with_name(Path(manifest).name.replace(".jsonl", f"_decoded_{digest}.jsonl"))
     if not path.exists():
         kept: lhotse.CutSet = read_manifest(manifest).save_audios(path.with_name(path.name.partition(".")[0]))
         begun = path.with_name(f"begun-{path.name}")  # its suffix tells lhotse the format
@@ -122,7 +125,7 @@ def tracks(models: list[WakeModel], settings: FeatureSettings, pieces: Iterable[
                 logits, states[index] = model.head(torch.cat(taps, dim=-1), states[index])
                 posteriors[index].append(torch.sigmoid(logits[0]).numpy())
     starts, ends = (np.array([getattr(event, name) for event in events]) for name in ("start_s", "end_s"))
-    window = np.full(SMOOTHING_FRAMES, 1 / SMOOTHING_FRAMES, np.float32)
-    scores = [np.convolve(np.concatenate(each), window)[: -SMOOTHING_FRAMES + 1] for each in posteriors]
+    window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
+    scores = [np.convolve(np.concatenate(each), window)[: 1 - len(window)] for each in posteriors]
     hours = float((ends - starts).sum()) / 3600
     return [Track(settings.frame_s * np.arange(1, len(s) + 1), s, hours, starts, ends) for s in scores]
