@@ -119,7 +119,7 @@ def test_simulated_rooms_hang_on_the_seed_alone():
     simulated_rooms.cache_clear()
     for one, again in zip(rooms, simulated_rooms(3), strict=True):
         np.testing.assert_array_equal(one, again)
-        assert one.dtype == np.float32 and np.abs(one).max() == 1 and 0.05 < len(one) / 16000 < 1
+        assert one.dtype == np.float32 and np.abs(one).max() == 1 and 0.05 < len(one) / 16000 < 1.2
     assert not np.array_equal(rooms[0], rooms[1])
     others = simulated_rooms(3, seed=1)
     assert not any(np.array_equal(one, other) for one, other in zip(rooms, others, strict=True))
@@ -245,7 +245,7 @@ def test_the_telephone_hears_nothing_above_4_khz():
     assert share_at(through_channel(low + high, Channel(MICROPHONE, 0)), 6000) > 1e-3 * share_at(high, 6000)
 
 
-@pytest.mark.parametrize(("kind", "likeness"), [(TELEPHONE, 0.98), (CODEC, 0.95), (MICROPHONE, 0.7)])
+@pytest.mark.parametrize(("kind", "likeness"), [(TELEPHONE, 0.7), (CODEC, 0.95), (MICROPHONE, 0.7)])
 def test_a_channel_keeps_speech_in_its_place_and_at_about_its_level(speech_like, kind, likeness):
     for seed in range(6):
         spectrum = np.fft.rfft(speech_like(1.5, seed))
@@ -278,10 +278,10 @@ def test_channels_come_as_often_as_asked_and_all_kinds_of_them():
     changed = [out for out in outs if not np.allclose(out, plain, atol=1e-6)]
     assert 0.32 < len(changed) / 300 < 0.48
     assert all(len(out) == len(samples) and level_of(out) == pytest.approx(-25, abs=0.1) for out in outs)
-    # The telephone and the codec do the same to the same sound each time, a microphone never does.
+    # The telephone does the same to the same sound each time, the codec one of a few things, a microphone never does.
     _, counts = np.unique(np.stack(changed), axis=0, return_counts=True)
-    assert len(counts[counts > 1]) == 2 and min(counts[counts > 1]) > 0.1 * len(changed)
-    assert 0.3 < np.mean(counts == 1) * len(counts) / len(changed) < 0.7
+    assert 0.12 < counts.max() / len(changed) < 0.4
+    assert 0.3 < (counts == 1).sum() / len(changed) < 0.8
 
 
 @pytest.mark.parametrize("chance", ["channel_probability", "noise_probability", "rir_probability"])

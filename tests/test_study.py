@@ -139,7 +139,7 @@ def test_the_probe_gives_the_scores_of_the_detector(probe, small_model, wake_met
         found = probe.tracks(models, settings, pieces())
         assert len(found) == 3
         for model, track in zip(models, found, strict=True):
-            meta = wake_meta(features=dataclasses.asdict(settings), smoothing_frames=probe.SMOOTHING_FRAMES)
+            meta = wake_meta(features=dataclasses.asdict(settings), smoothing_frames=round(0.12 / settings.frame_s))
             expected, _ = score_stream(Detector(*running(model, meta)), pieces())
             assert expected.score.std() > 0.02
             np.testing.assert_allclose(track.score, expected.score, atol=1e-5)

@@ -64,7 +64,7 @@ def checked_threshold(value: float) -> float:
 
 
 class Detector:
-    """Hears one stream. `scores` gives the smoothed posterior of each 40 ms frame, `process` the hits.
+    """Hears one stream. `scores` gives the smoothed posterior of each encoder frame (40 ms), `process` the hits.
 
     Attributes:
         phrase: what it listens for.

@@ -29,16 +29,15 @@ class Config:
     """A pretraining run. Manifests come from `wakeword prepare`.
 
     `size` names the encoder, or is any name where `sizes` gives its dimensions. `output` is the model file, `folder`
-    what the run keeps to resume from. `held_out` is the share of the speakers that only validate. `units` are what
-    CTC writes, `characters` or `phones`. `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of
-    its frames (`folder`/teacher if empty). Frame
-    `t + delay_frames` of the student (`features.frame_s` each) predicts frame `t` of the teacher. A batch has `batch_seconds` of
-    audio; `warmup`, `checkpoint_every` and `validate_every` count steps. `settle_batches` are those over which the
-    statistics of normalisation are measured anew at the end (0: they stay as trained). `clip_gradient` is the largest
-    norm of the gradient, `snr_db` the range of the noise, drawn evenly in dB, `simulated_rooms` how many impulse
-    responses are made beside the recorded `rirs`, `made_noise` how many noises beside the recorded `noise`, and
-    `babble_mixtures` how many of several talkers out of `babble` (manifests, as `data`). `card` is a line for the
-    model's card.
+    what the run keeps to resume from. `held_out` is the share of the speakers that only validate. `units` are what CTC
+    writes, `characters` or `phones`. `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of its
+    frames (`folder`/teacher if empty). Frame `t + delay_frames` of the student (`features.frame_s` each) predicts frame
+    `t` of the teacher. A batch has `batch_seconds` of audio; `warmup`, `checkpoint_every` and `validate_every` count
+    steps. `settle_batches` are those over which the statistics of normalisation are measured anew at the end (0: they
+    stay as trained). `clip_gradient` is the largest norm of the gradient, `snr_db` the range of the noise, drawn evenly
+    in dB, `simulated_rooms` how many impulse responses are made beside the recorded `rirs`, `made_noise` how many
+    noises beside the recorded `noise`, and `babble_mixtures` how many of several talkers out of `babble` (manifests, as
+    `data`). `card` is a line for the model's card.
 
     `init` is an acoustic model to start from (`base`, `micro` or a file; empty: random weights): its encoder and CTC
     layer, whose dimensions must be these; the layer towards the teacher is new. `precision` is `32`, or `bf16` for
