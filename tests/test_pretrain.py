@@ -315,7 +315,7 @@ def card_after(config, hours, **changes):
     """The card of a run that heard so many hours, written with a model of random weights; `changes` are settings."""
     config = dataclasses.replace(config, noise=(), **changes)
     cuts = [cut_of("a", "CC0", 1800), cut_of("b", "CC-BY", 900), cut_of("a", "CC0", 1800)]
-    progress = Progress(step=7, seconds=3600 * hours)
+    progress = Progress(step=7, seconds=3600 * hours, origin=pretrain.origin(config))
     card = pretrain.card_of(config, cuts, [cut_of("a", "CC0", 360)], progress, {"ctc": 0.123456, "per": 0.5})
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]))
     save_acoustic(Path(config.output), model, config.features, card, config.units)
@@ -374,8 +374,13 @@ def test_a_card_names_all_that_was_mixed_in_with_its_licence(config, tmp_path, w
             cut.custom |= {"corpus": f"the {name}", "licence": f"licence of {name}"}
         paths[name] = str(tmp_path / name / "named.jsonl.gz")
         cuts.to_file(paths[name])
-    lists = {name: (path,) for name, path in paths.items()}
-    config = dataclasses.replace(config, **{**lists, "noise": (*lists["noise"], str(tmp_path / "noise"))})
+    config = dataclasses.replace(
+        config,
+        noise=(paths["noise"], str(tmp_path / "noise")),
+        rirs=(paths["rirs"],),
+        babble=(Source(paths["babble"]),),
+        babble_mixtures=1,
+    )
     card = pretrain.card_of(config, [], [], Progress(), {})
     wanted = {f"the {name}": f"licence of {name}" for name in ("babble", "noise", "rirs")}
     assert card["mixed_in"] == {**wanted, "unnamed": "?"}
@@ -383,8 +388,8 @@ def test_a_card_names_all_that_was_mixed_in_with_its_licence(config, tmp_path, w
 
 def test_training_writes_phones_and_counts_their_errors(config, tmp_path):
     pytest.importorskip("pocketsphinx", reason="the dictionary needs wakeword[phrase]")
-    spoken = dataclasses.replace(config, units="phones", noise=(), rir_probability=0.0, babble=config.noise)
-    spoken = dataclasses.replace(spoken, made_noise=2, channel_probability=0.5, speed_probability=0.5)
+    spoken = dataclasses.replace(config, units="phones", noise=(), rir_probability=0.0, babble=config.data)
+    spoken = dataclasses.replace(spoken, made_noise=2, babble_mixtures=2, channel_probability=0.5, speed_probability=0.5)
     model, meta = load_acoustic(pretrain.pretrain(spoken))
     assert meta["tokens"] == list(tokens.UNITS["phones"]) and model.ctc.out_features == 41
     assert meta["card"]["units"] == "phones" and meta["card"]["mixed_in"] == {"made": "none"}
