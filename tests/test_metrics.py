@@ -281,5 +281,5 @@ def test_the_lowest_threshold_within_a_rate_keeps_it_and_the_next_does_not(seed,
     candidates = candidate_thresholds([track])
     counts = dict(zip(candidates.tolist(), count_alarms([track], candidates).tolist(), strict=True))
     assert counts[threshold] <= rate * track.hours
-    below = candidates[(0 < candidates) & (candidates < threshold)]
+    below = candidates[(candidates > 0) & (candidates < threshold)]
     assert not len(below) or counts[below[-1]] > rate * track.hours

@@ -389,7 +389,8 @@ def test_a_card_names_all_that_was_mixed_in_with_its_licence(config, tmp_path, w
 def test_training_writes_phones_and_counts_their_errors(config, tmp_path):
     pytest.importorskip("pocketsphinx", reason="the dictionary needs wakeword[phrase]")
     spoken = dataclasses.replace(config, units="phones", noise=(), rir_probability=0.0, babble=config.data)
-    spoken = dataclasses.replace(spoken, made_noise=2, babble_mixtures=2, channel_probability=0.5, speed_probability=0.5)
+    spoken = dataclasses.replace(spoken, made_noise=2, babble_mixtures=2)
+    spoken = dataclasses.replace(spoken, channel_probability=0.5, speed_probability=0.5)
     model, meta = load_acoustic(pretrain.pretrain(spoken))
     assert meta["tokens"] == list(tokens.UNITS["phones"]) and model.ctc.out_features == 41
     assert meta["card"]["units"] == "phones" and meta["card"]["mixed_in"] == {"made": "none"}
