@@ -17,7 +17,7 @@ pytest.importorskip("lhotse")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import __version__, checkpoint, pretrain, pretrain_state, teacher, tokens  # noqa: E402
+from wakeword import __version__, checkpoint, pretrain, pretrain_card, pretrain_state, teacher, tokens  # noqa: E402
 from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes  # noqa: E402
 from wakeword.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
 from wakeword.data import Source, held_out  # noqa: E402
@@ -315,8 +315,8 @@ def card_after(config, hours, **changes):
     """The card of a run that heard so many hours, written with a model of random weights; `changes` are settings."""
     config = dataclasses.replace(config, noise=(), **changes)
     cuts = [cut_of("a", "CC0", 1800), cut_of("b", "CC-BY", 900), cut_of("a", "CC0", 1800)]
-    progress = Progress(step=7, seconds=3600 * hours, origin=pretrain.origin(config))
-    card = pretrain.card_of(config, cuts, [cut_of("a", "CC0", 360)], progress, {"ctc": 0.123456, "per": 0.5})
+    progress = Progress(step=7, seconds=3600 * hours, origin=pretrain_card.origin(config))
+    card = pretrain_card.card_of(config, cuts, [cut_of("a", "CC0", 360)], progress, {"ctc": 0.123456, "per": 0.5})
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]))
     save_acoustic(Path(config.output), model, config.features, card, config.units)
     return card
@@ -324,7 +324,7 @@ def card_after(config, hours, **changes):
 
 def test_a_card_says_how_and_from_what_the_model_was_made(config, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/wakeword", "pretrain", "my.toml"])
-    monkeypatch.setattr(pretrain, "commit", lambda: "0123456789ab-dirty")
+    monkeypatch.setattr(pretrain_card, "commit", lambda: "0123456789ab-dirty")
     card = card_after(config, 12.34, features=FeatureSettings(mels=16, hop=80))
     assert (card["command"], card["commit"]) == ("wakeword pretrain my.toml", "0123456789ab-dirty")
     assert card["version"] == __version__ and card["begun_from"] == [] and card["mixed_in"] == {}
@@ -338,7 +338,7 @@ def test_a_card_says_how_and_from_what_the_model_was_made(config, monkeypatch):
 def test_a_card_adds_up_what_the_runs_before_it_heard(config, tmp_path, monkeypatch):
     cards, init = [], ""
     for index, hours in enumerate((10.0, 5.5, 2.25)):
-        monkeypatch.setattr(pretrain, "commit", lambda index=index: f"commit {index}")
+        monkeypatch.setattr(pretrain_card, "commit", lambda index=index: f"commit {index}")
         own = dict(init=init, output=str(tmp_path / f"{index}.safetensors"), teacher=f"teacher {index}", card="a note")
         cards.append(card_after(config, hours, **own))
         init = own["output"]
@@ -350,7 +350,7 @@ def test_a_card_adds_up_what_the_runs_before_it_heard(config, tmp_path, monkeypa
         ["commit 0", "commit 1"],
     ]
     first, second = cards[2]["begun_from"]
-    assert set(first) == set(pretrain.LINEAGE) and first == {key: cards[0][key] for key in pretrain.LINEAGE}
+    assert set(first) == set(pretrain_card.LINEAGE) and first == {key: cards[0][key] for key in pretrain_card.LINEAGE}
     assert second["hours_heard"] == 15.5 and second["teacher"] == "teacher 1" and "begun_from" not in second
 
 
@@ -381,7 +381,7 @@ def test_a_card_names_all_that_was_mixed_in_with_its_licence(config, tmp_path, w
         babble=(Source(paths["babble"]),),
         babble_mixtures=1,
     )
-    card = pretrain.card_of(config, [], [], Progress(), {})
+    card = pretrain_card.card_of(config, [], [], Progress(), {})
     wanted = {f"the {name}": f"licence of {name}" for name in ("babble", "noise", "rirs")}
     assert card["mixed_in"] == {**wanted, "unnamed": "?"}
 

@@ -1,0 +1,56 @@
+"""The card of an acoustic model: on what, with which teacher, how long and from what it was trained."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from wakeword import checkpoint
+from wakeword._version import __version__, commit
+from wakeword.clips import find_clips
+from wakeword.pretrain_config import Config
+from wakeword.pretrain_state import Progress
+
+LINEAGE = ("hours_heard", "steps", "data", "mixed_in", "teacher", "held_out_speakers", "command", "commit", "note")
+"""What a card tells of each run before."""
+
+
+def card_of(config: Config, training, validation, progress: Progress, result: dict) -> dict:
+    """On what, with which teacher and how long a model was trained, and what it does on held-out speakers."""
+    hours: dict[str, dict] = {}
+    for cut in training:
+        custom = cut.custom or {}
+        corpus = hours.setdefault(custom.get("corpus", "?"), {"hours": 0.0, "licence": custom.get("licence", "?")})
+        corpus["hours"] = round(corpus["hours"] + cut.duration / 3600, 5)
+    before = progress.origin.get("begun_from", [])
+    return {
+        "name": config.size,
+        "data": hours,
+        "mixed_in": licences([*config.noise, *config.rirs, *[source.manifest for source in config.babble]]),
+        "held_out_hours": round(sum(cut.duration for cut in validation) / 3600, 3),
+        "held_out_utterances": len(validation),
+        "held_out_speakers": {name: round(value, 4) for name, value in result.items()},
+        "teacher": config.teacher,
+        "hours_heard": round(progress.seconds / 3600 + (before[-1]["hours_heard"] if before else 0.0), 1),
+        "steps": progress.step,
+        "distillation_delay_s": config.delay_frames * config.features.frame_s,
+        "note": config.card,
+        "version": __version__,
+        **progress.origin,
+    }
+
+
+def origin(config: Config) -> dict:
+    """What a card says of how a run began: the command, the commit, and the runs before, the first one first."""
+    before = []
+    if config.init:
+        card = checkpoint.read_meta(checkpoint.shipped(config.init), "acoustic")["card"]
+        before = [*card.get("begun_from", []), {key: card[key] for key in LINEAGE if key in card}]
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"command": command, "commit": commit(), "begun_from": before}
+
+
+def licences(paths: list[str]) -> dict[str, str]:
+    """The corpora of noise, impulse responses and babble, with their licences as their manifests tell them."""
+    found = {clip.corpus or "unnamed": str(clip.attributes.get("licence", "?")) for clip in find_clips(paths)}
+    return dict(sorted(found.items()))
