@@ -120,9 +120,9 @@ def tracks(models: list[WakeModel], settings: FeatureSettings, pieces: Iterable[
             if not ready:
                 continue
             taps, state = encoder.step(torch.from_numpy(waiting[:ready])[None], state)
-            waiting = waiting[ready:]
+            waiting, heard = waiting[ready:], torch.cat(taps, dim=-1)
             for index, model in enumerate(models):
-                logits, states[index] = model.head(torch.cat(taps, dim=-1), states[index])
+                logits, states[index] = model.head(heard, states[index])
                 posteriors[index].append(torch.sigmoid(logits[0]).numpy())
     starts, ends = (np.array([getattr(event, name) for event in events]) for name in ("start_s", "end_s"))
     window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
