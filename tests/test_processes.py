@@ -23,10 +23,10 @@ from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.pretrain_config import Config, Stage  # noqa: E402
 
 RUN = """
-import json, os, signal, sys
+import gc, json, os, signal, sys
 from pathlib import Path
 import torch
-from wakeword import pretrain
+from wakeword import pretrain, processes
 from wakeword.pretrain_config import Config
 from wakeword.settings import from_dict
 
@@ -40,6 +40,12 @@ if os.environ["RANK"] == "1" and not marker.exists():  # the second process dies
             os.kill(os.getpid(), signal.SIGKILL)
         return real(self, *args, **kwargs)
     torch.optim.AdamW.step = step
+finish = processes.finish
+def alone(fabric):  # a DDP that outlives the group can wait for the other process for ever
+    kept = [thing for thing in gc.get_objects() if isinstance(thing, torch.nn.parallel.DistributedDataParallel)]
+    assert not kept, "DistributedDataParallel is still there"
+    finish(fabric)
+processes.finish = alone
 pretrain.pretrain(config)
 """
 

@@ -11,6 +11,8 @@ import numpy as np
 import soundfile
 import soxr
 from lhotse.audio.mixer import AudioMixer
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import fftconvolve
 
 from wakeword.clips import find_clips, for_training, read_clips
 from wakeword.errors import Skipped, WakewordError, require
@@ -157,10 +159,8 @@ def with_tail(response: np.ndarray, whole: int, decay_s: float, rng: np.random.G
 
 def reverberated(samples: np.ndarray, rir: np.ndarray) -> np.ndarray:
     """In the room of an impulse response, in time with its loudest path: float32, as long as `samples`."""
-    size = 1 << int(np.ceil(np.log2(len(samples) + len(rir))))
-    full = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(rir, size), size)
     start = int(np.argmax(np.abs(rir)))
-    return full[start : start + len(samples)].astype(np.float32)
+    return fftconvolve(samples, rir)[start : start + len(samples)].astype(np.float32, copy=False)
 
 
 def through_channel(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -178,11 +178,12 @@ def through_channel(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 def coloured_by(samples: np.ndarray, octaves_db: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:
     """Between two edges of Butterworth's slopes, with gains at 60 Hz and each octave above: float32 `[samples]`."""
-    spectrum = np.fft.rfft(samples)
+    size = next_fast_len(len(samples), real=True)  # as it is, a prime number of samples takes ten times as long
+    spectrum = rfft(samples, size)
     hz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
     gain_db = np.interp(np.log2(np.maximum(hz, 60) / 60), np.arange(len(octaves_db)), octaves_db)
     edges = 1 / np.sqrt((1 + (low_hz / np.maximum(hz, 1)) ** 4) * (1 + (hz / high_hz) ** 8))
-    return np.fft.irfft(spectrum * 10 ** (gain_db / 20) * edges, len(samples)).astype(np.float32)
+    return irfft(spectrum * 10 ** (gain_db / 20) * edges, size)[: len(samples)].astype(np.float32)
 
 
 def _coded(samples: np.ndarray, rate: int, **codec) -> np.ndarray:

@@ -8,6 +8,7 @@ The loop reads from top to bottom: `pretrain` sets up, `run` trains, `save_train
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -240,6 +241,9 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
             latest,
             frozen_config,
         )
+    # DDP ends what it began while the other processes are still there; without them it would wait for them for ever.
+    del objective
+    gc.collect()
     settle(model, training, config, augmentation, fabric)
     if first:
         result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
