@@ -30,7 +30,7 @@ from wakeword import WakewordError, pretrain, processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.data import Utterances, batches, read_sources, with_tokens
 from wakeword.features import SAMPLE_RATE
-from wakeword.objectives import Objective
+from wakeword.objectives import Objective, optimizer_of
 from wakeword.pretrain_config import Config, read_config
 from wakeword.pretrain_state import Progress
 from wakeword.shards import Shards
@@ -139,7 +139,7 @@ def training(
     if compiled:
         objective.forward = torch.compile(objective.forward, dynamic=True)
     objective = fabric.setup_module(objective)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = optimizer_of(model, config)
     augmentation = pretrain.augmentation_of(config)
     progress = Progress()
     clock = Clock(progress)

@@ -50,7 +50,7 @@ def fit(
     groups = [{"params": head_parameters, "lr": config.learning_rate}]
     if encoder_parameters:
         groups.append({"params": encoder_parameters, "lr": 0.0})
-    optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(groups, weight_decay=1e-2, fused=True)
     average = [parameter.detach().clone() for parameter in parameters]
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
     most = len(stream) - WINDOW - warm

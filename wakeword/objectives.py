@@ -82,6 +82,11 @@ def losses(model: AcousticModel, batch: dict, stage: Stage, delay: int) -> dict[
     }
 
 
+def optimizer_of(model: torch.nn.Module, config: Config) -> torch.optim.AdamW:
+    """AdamW; fused, since parameter by parameter it takes a tenth of a step of `micro` on a CPU."""
+    return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
 def learning_rate(step: int, total: int, config: Config) -> float:
     """Linear warm-up, then half a cosine down to a hundredth."""
     if step < config.warmup:

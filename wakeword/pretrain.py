@@ -29,7 +29,7 @@ from wakeword.data import Utterances, batches, held_out, read_sources, speaker_o
 from wakeword.errors import Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
 from wakeword.noises import babble, made_noise
-from wakeword.objectives import Objective, learning_rate, losses, stage_at, weights_of
+from wakeword.objectives import Objective, learning_rate, losses, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin
 from wakeword.pretrain_config import Config, Stage
 from wakeword.pretrain_state import UNBINDING, Progress, load_weights, resume, save_training
@@ -213,7 +213,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     if fabric.world_size > 1:
         sync_norms(model)
     objective = fabric.setup_module(Objective(model))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = optimizer_of(model, config)
     frozen_config = dataclasses.asdict(dataclasses.replace(config, **UNBINDING))
     latest = folder / "training.safetensors"
     progress = resume(latest, model, optimizer, frozen_config) if latest.exists() else Progress(origin=origin(config))
