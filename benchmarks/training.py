@@ -31,10 +31,15 @@ from wakeword.acoustic import AcousticModel
 from wakeword.data import Utterances, batches, read_sources, with_tokens
 from wakeword.features import SAMPLE_RATE
 from wakeword.objectives import Objective, optimizer_of
-from wakeword.pretrain_config import Config, read_config
+from wakeword.pretrain_config import Config, config_of
 from wakeword.pretrain_state import Progress
+from wakeword.settings import read_toml
 from wakeword.shards import Shards
 from wakeword.teacher import cache_teacher
+
+
+DATA = ("data", "teacher", "teacher_cache")
+"""The settings that `--data` takes over."""
 
 
 class Clock:
@@ -190,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, help="a pretraining configuration (TOML)")
     parser.add_argument("--steps", type=int, default=30, help="steps that are timed")
+    parser.add_argument("--data", type=Path, help="a configuration whose utterances to take (recipes/pretrain/data.toml)")
     parser.add_argument("--threads", type=int, help="instead of the configuration's")
     parser.add_argument("--workers", type=int, help="instead of the configuration's")
     parser.add_argument("--precision", choices=["32", "bf16"], help="instead of the configuration's")
@@ -200,7 +206,11 @@ def main() -> None:
         parser.error("--steps: 1 or more")
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            config = read_config(options.config)
+            values = read_toml(options.config)
+            if options.data:
+                other = read_toml(options.data)
+                values |= {name: other[name] for name in DATA if name in other}
+            config = config_of(values, str(options.config))
             changes = {name: getattr(options, name) for name in ("threads", "workers", "precision")}
             config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
             found = report(config, options.steps, Path(scratch), options.compile)

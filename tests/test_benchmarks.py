@@ -135,8 +135,10 @@ def test_training_is_measured_without_touching_the_run(write_corpus, speech_like
     recordings = {f"u{i}": speech_like(2.0, i) for i in range(8)}
     manifest = write_corpus(tmp_path / "corpus", recordings, texts=dict.fromkeys(recordings, "hello"))
     config = tmp_path / "small.toml"
-    config.write_text(CONFIG.format(out=tmp_path / "out", manifest=manifest))
-    done = bench("training.py", config, "--steps", 3, "--json", "--output", tmp_path / "training.md")
+    config.write_text(CONFIG.format(out=tmp_path / "out", manifest="elsewhere.jsonl.gz"))
+    data = tmp_path / "data.toml"
+    data.write_text(f'[[data]]\nmanifest = "{manifest}"\n')
+    done = bench("training.py", config, "--data", data, "--steps", 3, "--json", "--output", tmp_path / "training.md")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     rows = {row["measured"]: row for row in found["training"]}
