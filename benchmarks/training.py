@@ -37,7 +37,6 @@ from wakeword.settings import read_toml
 from wakeword.shards import Shards
 from wakeword.teacher import cache_teacher
 
-
 DATA = ("data", "teacher", "teacher_cache")
 """The settings that `--data` takes over."""
 
@@ -195,7 +194,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, help="a pretraining configuration (TOML)")
     parser.add_argument("--steps", type=int, default=30, help="steps that are timed")
-    parser.add_argument("--data", type=Path, help="a configuration whose utterances to take (recipes/pretrain/data.toml)")
+    parser.add_argument(
+        "--data", type=Path, help="a configuration whose utterances to take (recipes/pretrain/data.toml)"
+    )
     parser.add_argument("--threads", type=int, help="instead of the configuration's")
     parser.add_argument("--workers", type=int, help="instead of the configuration's")
     parser.add_argument("--precision", choices=["32", "bf16"], help="instead of the configuration's")

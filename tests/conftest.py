@@ -55,7 +55,7 @@ def small_sizes():
     """Encoder sizes of which not every block is a tap and whose dilations repeat nothing by chance."""
     from wakeword.acoustic import EncoderSizes
 
-    return EncoderSizes(mels=16, stem=12, channels=20, dilations=(1, 2, 1, 3), taps=(1, 4))
+    return EncoderSizes(mels=16, stem=12, channels=20, separable=True, dilations=(1, 2, 1, 3), taps=(1, 4))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,15 @@ def frames_of(seed, batch, steps, mels):
 def encoder_sizes(draw):
     dilations = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
     taps = sorted({*draw(st.sets(st.integers(1, len(dilations)))), len(dilations)})
-    return EncoderSizes(mels=6, stem=5, channels=7, dilations=dilations, taps=tuple(taps))
+    return EncoderSizes(
+        mels=6,
+        stem=5,
+        channels=7,
+        kernel=draw(st.integers(2, 5)),
+        separable=draw(st.booleans()),
+        dilations=dilations,
+        taps=tuple(taps),
+    )
 
 
 @given(sizes=encoder_sizes(), steps=STEPS, batch=st.integers(1, 3))
@@ -43,11 +51,11 @@ def test_encoder_steps_of_any_size_give_what_the_whole_gives(lively, sizes, step
         torch.testing.assert_close(torch.cat([taps[index] for taps in found], dim=1), tap, atol=1e-5, rtol=1e-5)
 
 
-@given(depth=st.integers(0, 5), steps=STEPS, batch=st.integers(1, 2))
+@given(depth=st.integers(0, 5), separable=st.booleans(), steps=STEPS, batch=st.integers(1, 2))
 @settings(max_examples=50)
 @torch.no_grad()
-def test_wake_model_steps_of_any_size_give_what_the_whole_gives(small_model, depth, steps, batch):
-    model = small_model(2, HeadSizes(depth=depth, channels=6))
+def test_wake_model_steps_of_any_size_give_what_the_whole_gives(small_model, depth, separable, steps, batch):
+    model = small_model(2, HeadSizes(depth=depth, channels=6, separable=separable))
     x = frames_of(3, batch, sum(steps), 16)
     whole = model(x)
     state, found = model.initial_state(batch), []
@@ -192,7 +200,9 @@ def test_taps_that_do_not_rise_to_the_last_block_are_refused(taps):
         EncoderSizes(dilations=(1, 1, 1, 1), taps=taps)
 
 
-@pytest.mark.parametrize("wrong", [{"mels": 0}, {"stem": -1}, {"channels": 0}, {"dilations": (1, 0), "taps": (2,)}])
+@pytest.mark.parametrize(
+    "wrong", [{"mels": 0}, {"stem": -1}, {"channels": 0}, {"kernel": 1}, {"dilations": (1, 0), "taps": (2,)}]
+)
 def test_sizes_below_one_are_refused(wrong):
     with pytest.raises(ConfigError, match="1 or more"):
         EncoderSizes(**wrong)

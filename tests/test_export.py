@@ -45,9 +45,11 @@ def test_the_meta_goes_with_it(model_files):
     assert state.dtype == np.float32 and not state.any()
 
 
-@pytest.mark.parametrize("depth", [0, 1])
-def test_shallow_heads_export(tmp_path, small_model, wake_meta, depth):
-    save_wakeword(tmp_path / "m.wakeword", small_model(3, HeadSizes(depth=depth, channels=6)), wake_meta())
+@pytest.mark.parametrize("separable", [False, True])
+@pytest.mark.parametrize("depth", [0, 1, 4])
+def test_heads_of_any_depth_export(tmp_path, small_model, wake_meta, depth, separable):
+    head = HeadSizes(depth=depth, channels=6, separable=separable, kernel=4)
+    save_wakeword(tmp_path / "m.wakeword", small_model(3, head), wake_meta())
     assert export_onnx(tmp_path / "m.wakeword", tmp_path / "m.onnx") < 1e-5
 
 

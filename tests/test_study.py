@@ -136,7 +136,7 @@ def test_the_probe_gives_the_scores_of_the_detector(probe, small_model, wake_met
         models[-1].head = small_model(seed, HeadSizes(depth=depth, channels=8)).head
     noise = (0.1 * np.random.default_rng(1).standard_normal(16000)).astype(np.float32)
     for pieces in (lambda: negative_stream(clips), lambda: positive_stream(clips, noise=noise, snr_db=5.0)):
-        found = probe.tracks(models, settings, pieces())
+        found = probe.tracks(models, settings, probe.heard(pieces(), settings))
         assert len(found) == 3
         for model, track in zip(models, found, strict=True):
             meta = wake_meta(features=dataclasses.asdict(settings), smoothing_frames=round(0.12 / settings.frame_s))
@@ -148,6 +148,23 @@ def test_the_probe_gives_the_scores_of_the_detector(probe, small_model, wake_met
             np.testing.assert_array_equal(track.ends_s, expected.ends_s)
             assert track.hours == pytest.approx(expected.hours) and track.frame_s == pytest.approx(4 * hop / 16000)
         assert np.abs(found[0].score - found[1].score).max() > 0.05, "another head, and the same scores"
+
+
+def test_the_probe_keeps_a_stream_apart_from_others(probe, clips, tmp_path):
+    calls = []
+
+    def kept(settings, clips):
+        make = lambda: calls.append(1) or negative_stream(clips)  # noqa: E731
+        return probe.kept(str(tmp_path), settings, clips, make)
+
+    first = kept(FeatureSettings(), clips)
+    again = kept(FeatureSettings(), clips)
+    assert len(calls) == 1 and first.frames.dtype == np.float32 and first.frames.std() > 0
+    for name in ("frames", "starts_s", "ends_s"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+    assert len(kept(FeatureSettings(), clips[:1]).starts_s) == 1
+    assert kept(FeatureSettings(mels=24), clips).frames.shape[1] == 24
+    assert len(calls) == 3
 
 
 def test_random_sentences_are_words_of_the_dictionary_and_hang_on_the_seed(synthetic):

@@ -94,7 +94,7 @@ def test_unfreezing_again_less_freezes_the_rest(small_model):
     assert len(unfreeze(model, 0)) == len(list(model.encoder.parameters()))
     assert unfreeze(model, 4) == []
     assert not any(parameter.requires_grad for parameter in model.encoder.parameters())
-    assert len(unfreeze(model, 3)) == 3  # one block: its matrix, the scale and the shift of its normalisation
+    assert len(unfreeze(model, 3)) == 6  # one block: its two products, scale and shift of their normalisations
 
 
 @pytest.mark.parametrize(

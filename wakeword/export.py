@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wakeword.acoustic import Stack, fold_norm
+from wakeword.acoustic import SeparableBlock, Stack, WholeBlock, fold_block, fold_norm
 from wakeword.errors import WakewordError, require
 from wakeword.files import replacing
 from wakeword.head import WakeModel
@@ -31,7 +31,7 @@ def folded(model: WakeModel) -> WakeModel:
     for pair in pairs:
         pair[0], pair[1] = fold_norm(*pair), nn.Identity()
     for block in [*model.encoder.stack.blocks, *model.head.stack.blocks]:
-        block.linear, block.norm = fold_norm(block.linear, block.norm), nn.Identity()
+        fold_block(block)
     return model
 
 
@@ -69,24 +69,37 @@ class Graph:
     def split(self, x: str, sizes: list[int], names: list[str], axis: int) -> None:
         self.add("Split", [x, self.constant(sizes)], names, axis=axis)
 
-    def stack(self, stack: Stack, x: str, state: str, after: str) -> list[str]:
-        """A stack's blocks: `x` [frames, channels], `state` [1, state_size] -> the outputs; `after` is the next state.
+    def product(self, block: WholeBlock | SeparableBlock, shifted: list[str]) -> str:
+        """A folded block before its ReLU, the residual connection in it: from its frames, the present one last."""
+        present = shifted[-1]
+        if isinstance(block, SeparableBlock):
+            parts = [
+                self.add("Mul", [x, self.constant(weight.detach().numpy())])
+                for x, weight in zip(shifted, block.depthwise, strict=True)
+            ]
+            y = parts[0]
+            for part in parts[1:]:
+                y = self.add("Add", [y, part])
+            return self.add("Add", [present, self.linear(y, block.linear.weight, block.linear.bias)])
+        # An identity added to the weights of the present frame.
+        weight = block.linear.weight.detach().clone()
+        weight[:, -len(weight) :] += torch.eye(len(weight))
+        return self.linear(self.add("Concat", shifted, axis=1), weight, block.linear.bias)
 
-        The residual connection goes into the matrix product, as an identity added to the weights of the present frame.
-        """
-        channels = stack.channels
+    def stack(self, stack: Stack, x: str, state: str, after: str) -> list[str]:
+        """A stack's blocks: `x` [frames, channels], `state` [1, state_size] -> the outputs; `after` names the next."""
         pasts = [f"{state}_{index}" for index in range(len(stack.blocks))]
-        sizes = [2 * block.dilation for block in stack.blocks]
-        self.split(self.reshape(state, [-1, channels]), sizes, pasts, axis=0)
+        sizes = [block.past_frames for block in stack.blocks]
+        self.split(self.reshape(state, [-1, stack.channels]), sizes, pasts, axis=0)
         outputs, ends = [], []
         for block, past in zip(stack.blocks, pasts, strict=True):
             heard = self.add("Concat", [past, x], axis=0)
-            far, near = self.rows(heard, 0, -2 * block.dilation), self.rows(heard, block.dilation, -block.dilation)
-            ends.append(self.rows(heard, -2 * block.dilation, _END))
-            weight = block.linear.weight.detach().clone()
-            weight[:, 2 * channels :] += torch.eye(channels)
-            x = self.linear(self.add("Concat", [far, near, x], axis=1), weight, block.linear.bias)
-            x = self.add("Relu", [x])
+            ends.append(self.rows(heard, -block.past_frames, _END))
+            shifted = [
+                self.rows(heard, start, start - block.past_frames)
+                for start in range(0, block.past_frames, block.dilation)
+            ]
+            x = self.add("Relu", [self.product(block, [*shifted, x])])
             outputs.append(x)
         self.reshape(self.add("Concat", ends, axis=0), [1, -1], after)
         return outputs

@@ -16,6 +16,8 @@ class HeadSizes:
 
     depth: int = 4
     channels: int = 48
+    kernel: int = 3
+    separable: bool = False
 
     @property
     def dilations(self) -> tuple[int, ...]:
@@ -33,7 +35,7 @@ class Head(nn.Module):
         self.narrow = None
         if sizes.depth:
             self.narrow = nn.ModuleList([nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width)])
-        self.stack = Stack(width, sizes.dilations)
+        self.stack = Stack(width, sizes.kernel, sizes.dilations, sizes.separable)
         self.output = nn.Linear(width, 1)
         # Nearly all frames are not the phrase: starting there saves the first steps of training.
         nn.init.constant_(self.output.bias, -3.0)
@@ -52,7 +54,7 @@ class Head(nn.Module):
     @property
     def memory_frames(self) -> int:
         """How many earlier encoder frames a logit depends on."""
-        return 2 * sum(self.sizes.dilations)
+        return self.stack.memory_frames()
 
 
 class WakeModel(nn.Module):

@@ -104,7 +104,7 @@ def upper(encoder: Encoder, cached: Tensor, boundary: int) -> Tensor:
     kept = cached if boundary in sizes.taps else cached[..., : -sizes.channels]
     taps = [kept] if kept.shape[-1] else []
     for index, block in enumerate(encoder.stack.blocks[boundary:], start=boundary + 1):
-        x, _ = block(x, x.new_zeros(x.shape[0], 2 * block.dilation, sizes.channels))
+        x, _ = block(x, x.new_zeros(x.shape[0], block.past_frames, sizes.channels))
         if index in sizes.taps:
             taps.append(x)
     return torch.cat(taps, dim=-1)
@@ -112,7 +112,7 @@ def upper(encoder: Encoder, cached: Tensor, boundary: int) -> Tensor:
 
 def memory_frames(encoder: Encoder, boundary: int) -> int:
     """How many earlier frames of `lower`'s output one frame of `upper`'s depends on."""
-    return 2 * sum(encoder.sizes.dilations[boundary:])
+    return encoder.stack.memory_frames(boundary)
 
 
 def save_wakeword(path: str | Path, model: WakeModel, meta: dict) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import lhotse
@@ -23,6 +25,7 @@ from wakeword.clips import find_clips, for_testing, for_training, in_pieces, rea
 from wakeword.data import read_manifest
 from wakeword.errors import Skipped
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.files import replacing
 from wakeword.fit import fit
 from wakeword.head import HeadSizes, WakeModel
 from wakeword.metrics import Track, hits
@@ -35,6 +38,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "one_hour"))
 import run as one_hour  # noqa: E402
 
 SMOOTHING_S = 0.12
+AT_A_TIME = 500 * FRAMES_PER_STEP
+"""Log-mel frames that an encoder hears at a time: more do not fit a CPU's cache."""
 
 
 def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[str, float]]]:
@@ -75,17 +80,19 @@ def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[st
         heads[word] = own
     noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
     bed = noise_bed(for_testing(noise), skipped)
-    unheard = negative_stream(in_pieces(find_clips([test_negatives])), skipped=skipped)
-    alarms = dict(zip(heads, tracks(list(heads.values()), settings, unheard), strict=True))
+    unheard = in_pieces(find_clips([test_negatives]))
+    stream = kept(config.folder, settings, unheard, lambda: negative_stream(unheard, skipped=skipped))
+    alarms = dict(zip(heads, tracks(list(heads.values()), settings, stream), strict=True))
     thresholds = {
         word: {rate: lowest_within([track], track.hours, rate) for rate in config.fa_rates}
         for word, track in alarms.items()
     }
     missed: dict[str, dict] = {}
     for word, model in heads.items():
+        said = test_clips[word]
         for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
-            pieces = positive_stream(test_clips[word], noise=bed, snr_db=snr_db, skipped=skipped)
-            heard = tracks([model], settings, pieces)[0]
+            make = partial(positive_stream, said, noise=bed, snr_db=snr_db, skipped=skipped)
+            heard = tracks([model], settings, kept(config.folder, settings, [*said, *noise, snr_db], make))[0]
             found = {rate: np.isnan(hits(heard, threshold)).mean() for rate, threshold in thresholds[word].items()}
             missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
     return missed
@@ -104,28 +111,56 @@ def decoded(manifest: str) -> str:
     return str(path)
 
 
-def tracks(models: list[WakeModel], settings: FeatureSettings, pieces: Iterable[Stream]) -> list[Track]:
+@dataclass(frozen=True)
+class Heard:
+    """A stream's log-mel frames, float32 `[frames, mels]`, and its clips' starts and ends, seconds, `[clips]` each."""
+
+    frames: np.ndarray
+    starts_s: np.ndarray
+    ends_s: np.ndarray
+
+
+def heard(pieces: Iterable[Stream], settings: FeatureSettings) -> Heard:
+    """The features of a whole stream, as a detector computes them piece by piece."""
+    state, frames, events = features.initial_state(settings), [], []
+    for piece in pieces:
+        events += piece.events
+        found, state = features.step(piece.samples, state, settings)
+        frames.append(found)
+    starts, ends = (np.array([getattr(event, name) for event in events]) for name in ("start_s", "end_s"))
+    return Heard(np.concatenate(frames), starts, ends)
+
+
+def kept(folder: str, settings: FeatureSettings, made_of: list, make: Callable[[], Iterable[Stream]]) -> Heard:
+    """`heard` of a stream, from a file in `folder` where another probe left it; `made_of` tells it from others."""
+    digest = hashlib.sha256(repr((settings, made_of)).encode()).hexdigest()[:16]
+    path = Path(folder) / f"features_{digest}.npz"
+    if not path.exists():
+        found = heard(make(), settings)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **{field.name: getattr(found, field.name) for field in fields(Heard)})
+    with np.load(path) as file:
+        return Heard(**file)
+
+
+def tracks(models: list[WakeModel], settings: FeatureSettings, stream: Heard) -> list[Track]:
     """The scores of several models that share their encoder over one stream, which it hears once."""
     encoder = models[0].encoder
-    samples, state = features.initial_state(settings), encoder.initial_state()
+    state = encoder.initial_state()
     states = [torch.zeros(1, model.head.stack.state_size) for model in models]
-    waiting, events = np.zeros((0, settings.mels), np.float32), []
     posteriors: list[list[np.ndarray]] = [[] for _ in models]
+    whole = len(stream.frames) // FRAMES_PER_STEP * FRAMES_PER_STEP
     with torch.inference_mode():
-        for piece in pieces:
-            events += piece.events
-            frames, samples = features.step(piece.samples, samples, settings)
-            waiting = np.concatenate([waiting, frames])
-            ready = len(waiting) // FRAMES_PER_STEP * FRAMES_PER_STEP
-            if not ready:
-                continue
-            taps, state = encoder.step(torch.from_numpy(waiting[:ready])[None], state)
-            waiting, heard = waiting[ready:], torch.cat(taps, dim=-1)
+        for start in range(0, whole, AT_A_TIME):
+            piece = torch.from_numpy(stream.frames[start : min(whole, start + AT_A_TIME)])
+            taps, state = encoder.step(piece[None], state)
+            joined = torch.cat(taps, dim=-1)
             for index, model in enumerate(models):
-                logits, states[index] = model.head(heard, states[index])
+                logits, states[index] = model.head(joined, states[index])
                 posteriors[index].append(torch.sigmoid(logits[0]).numpy())
-    starts, ends = (np.array([getattr(event, name) for event in events]) for name in ("start_s", "end_s"))
     window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
     scores = [np.convolve(np.concatenate(each), window)[: 1 - len(window)] for each in posteriors]
-    hours = float((ends - starts).sum()) / 3600
-    return [Track(settings.frame_s * np.arange(1, len(s) + 1), s, hours, starts, ends) for s in scores]
+    hours = float((stream.ends_s - stream.starts_s).sum()) / 3600
+    return [
+        Track(settings.frame_s * np.arange(1, len(s) + 1), s, hours, stream.starts_s, stream.ends_s) for s in scores
+    ]
