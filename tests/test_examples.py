@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,9 @@ pytest.importorskip("lhotse")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword.examples import LATEST_S, UNSURE_S, label  # noqa: E402
+from wakeword import examples  # noqa: E402
+from wakeword.errors import WakewordError  # noqa: E402
+from wakeword.examples import LATEST_S, UNSURE_S, label, on_disk  # noqa: E402
 
 
 @given(
@@ -40,3 +44,19 @@ def test_labels_lie_where_the_phrase_does_in_seconds(frame_s, start_s, length_s,
 def test_a_phrase_counts_as_long_whatever_its_frames():
     for frame_s, frames in ((0.02, 14), (0.04, 7)):
         assert (label(200, frame_s, 0.5, 1.21) == 1).sum() == frames
+
+
+def test_pieces_on_disk_are_the_pieces_joined():
+    rng = np.random.default_rng(0)
+    pieces = [rng.standard_normal((count, 6)).astype(np.float16) for count in (3, 0, 5)]
+    found = on_disk(iter(pieces))
+    np.testing.assert_array_equal(found, np.concatenate(pieces))
+    assert found.dtype == np.float16 and found.flags.writeable
+    assert on_disk([]).shape == (0, 0) and on_disk(pieces[1:2]).shape == (0, 6)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_is_one_line(monkeypatch):
+    monkeypatch.setattr(examples.tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b", buffering=0))
+    with pytest.raises(WakewordError, match="no room.*TMPDIR"):
+        on_disk([np.zeros((3, 2), np.float16)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from wakeword.acoustic import FRAMES_PER_STEP, Encoder
 from wakeword.augment import Augmentation, at_speed, augment, piece_of
 from wakeword.clips import Clip, read_clips
-from wakeword.errors import Skipped
+from wakeword.errors import Skipped, WakewordError
 from wakeword.features import SAMPLE_RATE, FeatureSettings, log_mel
 from wakeword.levels import active_span
 from wakeword.transfer import lower
@@ -114,24 +115,53 @@ def negatives(
     """Running audio without the phrase: one long stream, float16 `[frames, dims]`, and some recordings as they are.
 
     Each recording is heard `copies` times, the first time as it is, then augmented; a random choice of `most_hours`.
+
+    Raises:
+        WakewordError: no room for it.
     """
     rng = np.random.default_rng([seed, 2])
     order = rng.permutation(len(clips))
-    pieces, kept, seconds = [], [], 0.0
-    for place, index in enumerate(order):
-        for _, samples in read_clips([clips[index]], skipped, check=False):
-            seconds += len(samples) / SAMPLE_RATE
-            if len(kept) < 500 and len(samples) > SAMPLE_RATE:
-                kept.append(samples[: 20 * SAMPLE_RATE])
-            for copy in range(copies):
-                for start in range(0, len(samples), 20 * SAMPLE_RATE):
-                    piece = samples[start : start + 20 * SAMPLE_RATE]
-                    if copy and len(piece):
-                        piece = augment(piece, augmentation, rng)
-                    frames = frozen(encoder, piece, settings, boundary)
-                    if len(frames):
-                        pieces.append(frames)
-        progress("negatives", max((place + 1) / len(clips), min(1.0, seconds / 3600 / most_hours)))
-        if seconds > most_hours * 3600:
-            break
-    return (np.concatenate(pieces) if pieces else np.zeros((0, 0), np.float16)), kept
+    kept: list[np.ndarray] = []
+
+    def heard() -> Iterator[np.ndarray]:
+        seconds = 0.0
+        for place, index in enumerate(order):
+            for _, samples in read_clips([clips[index]], skipped, check=False):
+                seconds += len(samples) / SAMPLE_RATE
+                if len(kept) < 500 and len(samples) > SAMPLE_RATE:
+                    kept.append(samples[: 20 * SAMPLE_RATE])
+                for copy in range(copies):
+                    for start in range(0, len(samples), 20 * SAMPLE_RATE):
+                        piece = samples[start : start + 20 * SAMPLE_RATE]
+                        if copy and len(piece):
+                            piece = augment(piece, augmentation, rng)
+                        yield frozen(encoder, piece, settings, boundary)
+            progress("negatives", max((place + 1) / len(clips), min(1.0, seconds / 3600 / most_hours)))
+            if seconds > most_hours * 3600:
+                break
+
+    return on_disk(heard()), kept
+
+
+def on_disk(pieces: Iterable[np.ndarray]) -> np.ndarray:
+    """Float16 `[frames, dims]` each, one after the other in a temporary file that ends with the process.
+
+    Of a wide encoder these are gigabytes, of which training looks at a few at a time.
+
+    Raises:
+        WakewordError: no room for it.
+    """
+    shape = (0, 0)
+    with tempfile.TemporaryFile() as file:
+        for piece in pieces:
+            try:
+                file.write(piece.tobytes())
+                file.flush()
+            except OSError as error:
+                raise WakewordError(
+                    f"{tempfile.gettempdir()}: no room for what the negatives become ({error.strerror}): set TMPDIR "
+                    "to a folder on a larger disk, or give fewer hours of them"
+                ) from error
+            shape = (shape[0] + len(piece), piece.shape[1])
+        # Copies on writing: torch wants arrays that can be written to.
+        return np.memmap(file, np.float16, "c", shape=shape) if shape[0] else np.zeros(shape, np.float16)
