@@ -57,6 +57,6 @@ def test_pieces_on_disk_are_the_pieces_joined():
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
 def test_a_full_disk_is_one_line(monkeypatch):
-    monkeypatch.setattr(examples.tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b", buffering=0))
+    monkeypatch.setattr(examples.tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b", buffering=0))  # noqa: SIM115
     with pytest.raises(WakewordError, match="no room.*TMPDIR"):
         on_disk([np.zeros((3, 2), np.float16)])
