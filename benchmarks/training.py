@@ -139,10 +139,7 @@ def training(
     else:
         dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
-    objective = Objective(model)
-    if compiled:
-        objective.forward = torch.compile(objective.forward, dynamic=True)
-    objective = fabric.setup_module(objective)
+    objective = fabric.setup_module(Objective(model, compiled or config.compile))
     optimizer = optimizer_of(model, config)
     augmentation = pretrain.augmentation_of(config)
     progress = Progress()

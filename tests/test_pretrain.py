@@ -153,6 +153,24 @@ def test_a_killed_run_goes_on_bit_for_bit(config, tmp_path, monkeypatch):
         assert rows[-1]["step"] == 24
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_goes_the_same_way(config, tmp_path):
+    sizes = dataclasses.replace(config.sizes, separable=True)
+    config = dataclasses.replace(config, sizes=sizes, stages=(Stage(steps=8, distil=0.0, ctc=1.0),))
+    losses = {}
+    for compiled in (False, True):
+        there = dataclasses.replace(config, compile=compiled, folder=str(tmp_path / f"{compiled}"))
+        pretrain.pretrain(there)
+        losses[compiled] = json.loads((Path(there.folder) / "log.jsonl").read_text().splitlines()[-1])["ctc"]
+    assert losses[True] == pytest.approx(losses[False], rel=0.01)
+
+
+def test_compiling_without_a_compiler_is_one_line(config, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match="no C\\+\\+ compiler"):
+        pretrain.pretrain(dataclasses.replace(config, compile=True))
+
+
 def test_a_run_stopped_at_steps_and_read_by_workers_is_the_same(config, tmp_path):
     pretrain.pretrain(config)
     there = dataclasses.replace(config, folder=str(tmp_path / "parts"), output=str(tmp_path / "parts.safetensors"))

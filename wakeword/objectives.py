@@ -14,11 +14,13 @@ from wakeword.pretrain_config import Config, Stage
 
 
 class Objective(nn.Module):
-    """`terms` as a module: what DDP and autocast are wrapped around."""
+    """`terms` as a module: what DDP and autocast are wrapped around. `compiled` by torch.compile, for any lengths."""
 
-    def __init__(self, model: AcousticModel):
+    def __init__(self, model: AcousticModel, compiled: bool = False):
         super().__init__()
         self.model = model
+        if compiled:
+            self.forward = torch.compile(self.forward, dynamic=True)
 
     def forward(self, batch: dict, names: tuple[str, ...], delay: int) -> dict[str, tuple[Tensor, Tensor]]:
         return terms(self.model, batch, names, delay)

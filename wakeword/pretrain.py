@@ -212,7 +212,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         load_weights(model, config)
     if fabric.world_size > 1:
         sync_norms(model)
-    objective = fabric.setup_module(Objective(model))
+    objective = fabric.setup_module(Objective(model, config.compile))
     optimizer = optimizer_of(model, config)
     frozen_config = dataclasses.asdict(dataclasses.replace(config, **UNBINDING))
     latest = folder / "training.safetensors"

@@ -41,7 +41,8 @@ class Config:
 
     `init` is an acoustic model to start from (`base`, `micro` or a file; empty: random weights): its encoder and CTC
     layer, whose dimensions must be these; the layer towards the teacher is new. `precision` is `32`, or `bf16` for
-    matrix products in bfloat16 (weights, losses and moments stay in float32). Where `torchrun` starts several
+    matrix products in bfloat16 (weights, losses and moments stay in float32); `compile` lets `torch.compile` make one
+    kernel of many, which takes a C++ compiler, and minutes at the start. Where `torchrun` starts several
     processes, a batch is `batch_seconds` over all of them, and `threads` and `workers` are each one's.
     """
 
@@ -68,6 +69,7 @@ class Config:
     threads: int = 2
     device: str = "auto"
     precision: str = "32"
+    compile: bool = False
     init: str = ""
     checkpoint_every: int = 250
     validate_every: int = 500

@@ -15,7 +15,7 @@ from wakeword.acoustic_file import load_acoustic
 from wakeword.errors import ConfigError
 from wakeword.pretrain_config import Config
 
-UNBINDING = dict(card="", output="", folder="", threads=0, workers=0, device="", settle_batches=0)
+UNBINDING = dict(card="", output="", folder="", threads=0, workers=0, device="", compile=False, settle_batches=0)
 """Settings that may change while a run is interrupted: the steps do not depend on them."""
 
 

@@ -11,6 +11,7 @@ The processes work on one batch together, each on its rows. So that N of them do
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import timedelta
 
 import torch
@@ -31,7 +32,7 @@ def start(config: Config):
     """The Fabric of this process, in its group if `torchrun` started several.
 
     Raises:
-        ConfigError: the device is not there, or there are fewer of them than processes.
+        ConfigError: the device is not there, there are fewer of them than processes, or no compiler for `compile`.
         WakewordError: lightning-fabric is not installed.
     """
     fabric = require("lightning_fabric")
@@ -48,6 +49,8 @@ def start(config: Config):
             f"device = '{config.device}': {there} GPU(s) here for {local} process(es): choose another device, or "
             "start as many processes as there are GPUs"
         )
+    if config.compile and kind == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise ConfigError("compile = true: there is no C++ compiler: install one (g++), or set it to false")
     if world == 1:
         device = torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
         # The environment is named so that Fabric does not look for a cluster's, and wait for its other tasks.
