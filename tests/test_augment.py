@@ -57,6 +57,11 @@ def test_noise_comes_at_the_snr_asked_for(snr, seed, speech_level, noise_level):
     found = 10 * np.log10(share_at(mixed, 400) / share_at(mixed, 1600))
     assert found == pytest.approx(snr, abs=0.1)
     assert level_of(mixed) == pytest.approx(-25, abs=0.05)
+    # Quiet around a phrase does not count.
+    spoken = slice(16000, 32000)
+    around = np.concatenate([np.zeros(16000, np.float32), tone(400, 1, speech_level), np.zeros(16000, np.float32)])
+    mixed = augment(around, settings, np.random.default_rng(seed), spoken)[spoken]
+    assert 10 * np.log10(share_at(mixed, 400) / share_at(mixed, 1600)) == pytest.approx(snr, abs=0.1)
 
 
 @given(low=st.floats(-60, -30), span=st.floats(0, 20), seed=SEEDS)

@@ -83,10 +83,12 @@ def piece_of(recordings: Sequence[np.ndarray], samples: int, rng: np.random.Gene
     return np.resize(np.roll(recording, -int(rng.integers(len(recording)))), samples)
 
 
-def augment(samples: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def augment(
+    samples: np.ndarray, settings: Augmentation, rng: np.random.Generator, spoken: slice = slice(None)
+) -> np.ndarray:
     """One recording as it may sound elsewhere: in a room, in noise, near or far. Same length, float32 `[samples]`.
 
-    The SNR is mean power over mean power.
+    The SNR is mean power over mean power, of the recording where it is `spoken`.
     """
     if rng.random() < settings.rir_probability and (settings.rirs or settings.rooms):
         simulated = rng.random() < settings.simulated_rir_share
@@ -95,7 +97,8 @@ def augment(samples: np.ndarray, settings: Augmentation, rng: np.random.Generato
     if settings.noise and rng.random() < settings.noise_probability:
         noise = piece_of(settings.noise, len(samples), rng)
         if np.any(noise) and np.any(samples):
-            mixer = AudioMixer(samples[None], sampling_rate=SAMPLE_RATE)
+            # The mixer's own reference is the whole of it, quiet surroundings too.
+            mixer = AudioMixer(samples[None], SAMPLE_RATE, reference_energy=float(np.mean(samples[spoken] ** 2)))
             mixer.add_to_mix(noise[None], snr=float(rng.uniform(*settings.snr_db)))
             samples = mixer.mixed_mono_audio[0]
     if len(samples) and rng.random() < settings.channel_probability:

@@ -75,7 +75,9 @@ def positive(samples: np.ndarray, speech: list[np.ndarray], settings: Augmentati
     before, after = surroundings(0.3, 2.0), surroundings(0.5, 1.5)
     whole = np.concatenate([before, samples, after]).astype(np.float32)
     lead_s = len(before) / SAMPLE_RATE
-    return augment(whole, settings, rng), lead_s + start_s / factor, lead_s + end_s / factor
+    start_s, end_s = lead_s + start_s / factor, lead_s + end_s / factor
+    spoken = slice(int(start_s * SAMPLE_RATE), int(end_s * SAMPLE_RATE) + 1)
+    return augment(whole, settings, rng, spoken), start_s, end_s
 
 
 def positives(
