@@ -48,6 +48,12 @@ def read_shards(place: str, index: dict, seed: int, fields: tuple[str, ...]) -> 
     return lhotse.CutSet.from_shar(files, shuffle_shards=True, stateful_shuffle=False, seed=seed)
 
 
+def untaught(cut, units: str):
+    """`data.fitted`, and without the teacher's frames, which are not read: the utterance would only point at them."""
+    cut.drop_custom("teacher")
+    return fitted(cut, units)
+
+
 @dataclass(frozen=True)
 class Shards:
     """The utterances that train: of `sources`, without those of the held-out speakers (share `fraction`).
@@ -105,7 +111,8 @@ class Shards:
         return ("cuts", "recording", "teacher") if self.teacher else ("cuts", "recording")
 
     def _read(self, seed: int, held: bool, fields: tuple[str, ...]) -> lhotse.CutSet:
-        wanted, marked = partial(self._wanted, held=held), partial(fitted, units=self.units)
+        wanted = partial(self._wanted, held=held)
+        marked = partial(fitted if self.teacher else untaught, units=self.units)
         read = [
             read_shards(source.shar, index, seed, fields).filter(partial(wanted, source)).map(marked)
             for source, index in zip(self.sources, self.indexes, strict=True)
