@@ -1,7 +1,7 @@
 """One engine hears one recording: `python peers_engines.py ENGINE AUDIO OUT [OPTIONS]`; peers.py runs it.
 
 It runs in the environment where the engine is installed and needs numpy and that engine alone. AUDIO is a file of raw
-samples, 16 kHz, mono, int16, or - for the standard input; OPTIONS is a JSON table for the engine. OUT becomes an .npz of
+samples, 16 kHz, mono, int16, or - for the standard input; OPTIONS is a JSON table for the engine. OUT, an .npz, gets
 
 - score: float32 [n], or [n, dims] of an engine that gives embeddings;
 - hop_s: seconds between two; score i is known after `hop_s * (i + 1)` seconds of audio;
@@ -32,8 +32,8 @@ Step = Callable[[np.ndarray], np.ndarray]
 EMBEDDINGS, MEL_FRAMES, MELS, DIMS = 16, 76, 32, 96
 """openWakeWord's shapes: embeddings in a model's window, frames of 10 ms and bands under one embedding, its size."""
 
-LEAST_EXPONENT, EXPONENTS = -60, 100
-"""PocketSphinx spots what is likelier than 1e-60 of the best other phones; a score is (exponent + 60) / 100."""
+LEAST_EXPONENT, EXPONENTS = -60, 200
+"""PocketSphinx spots what is likelier than 1e-60 of the best other phones; a score is (exponent + 60) / 200."""
 KWS_MAX, SENSCR_SHIFT = 1500, 10
 """Of its source, kws_search.c: added to and shifted out of the logarithms that it reports."""
 MANY_SPOTTED, OVERLAP_S = 50, 1.5

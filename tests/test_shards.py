@@ -188,7 +188,7 @@ def test_training_on_shards_resumes_bit_for_bit(config, tmp_path):
 def test_a_run_without_a_teacher_takes_shards_that_have_one(config, folder):
     alone = dataclasses.replace(config, teacher="", stages=(Stage(steps=4, distil=0.0, ctc=1.0),))
     card = json.loads(pretrain.pretrain(alone).with_suffix(".json").read_text())
-    assert card["hours_heard"] > 0 and np.isfinite(card["held_out_speakers"]["ctc"])
+    assert np.isfinite(card["held_out_speakers"]["ctc"])
     assert not any(cut.has_custom("teacher") for cut in Shards((Source(shar=folder),), 0.2).opened(0, 0))
 
 
