@@ -1,0 +1,237 @@
+"""Today's usual transfer learning: a small network on Google's frozen speech embedding, as openWakeWord trains its own.
+
+It learns from what recipes/one_hour lets our models learn from: the same clips amid the same kinds of sound, the same
+negatives, noise and rooms, in the same number of copies. What is held out there is held out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from peers_engines import BLOCK, DIMS, EMBEDDINGS
+from peers_streams import as_int16, digest
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wakeword import examples
+from wakeword.audio import SAMPLE_RATE
+from wakeword.augment import Augmentation, augment, read_recordings, simulated_rooms
+from wakeword.clips import find_clips, for_training, in_pieces, read_clips
+from wakeword.errors import Skipped, WakewordError
+from wakeword.files import replacing
+from wakeword.train import ROOMS, TrainConfig, split_clips, without_phrase
+
+HOP_S = BLOCK / SAMPLE_RATE
+STEPS_EACH = 3
+"""Steps of this training for one of ours, whose batches are larger."""
+BATCH = 128
+OTHERS = 4
+"""Windows without the phrase for each with it."""
+WIDTH = 128
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Embeddings float32 [frames, 96] of a stream, and labels int8 [frames] as `examples.label` gives them."""
+
+    frames: np.ndarray
+    labels: np.ndarray
+
+
+class Network(nn.Module):
+    """openWakeWord's: two layers with layer normalisation and an output. peers_engines.probability runs it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(EMBEDDINGS * DIMS, WIDTH)
+        self.first_norm = nn.LayerNorm(WIDTH)
+        self.second = nn.Linear(WIDTH, WIDTH)
+        self.second_norm = nn.LayerNorm(WIDTH)
+        self.output = nn.Linear(WIDTH, 1)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Standardised windows [batch, 16, 96] -> logits [batch]."""
+        x = torch.relu(self.first_norm(self.first(windows.flatten(1))))
+        x = torch.relu(self.second_norm(self.second(x)))
+        return self.output(x)[:, 0]
+
+
+def augmentation(noise: list[str], rir: list[str]) -> Augmentation:
+    """What `wakeword.train.train` augments by."""
+    return Augmentation(
+        noise_probability=0.6,
+        snr_db=(0.0, 25.0),
+        rir_probability=0.3,
+        noise=read_recordings(noise),
+        rirs=read_recordings(rir),
+        rooms=simulated_rooms(ROOMS),
+    )
+
+
+def training_negatives(manifest: str, words: Iterable[str], seed: int) -> list:
+    """The negatives that training hears: no clips that hold one of the words, and no held-out speakers."""
+    unsaid = in_pieces(for_training(find_clips([manifest])))
+    for word in words:
+        unsaid = without_phrase(unsaid, word)
+    return split_clips(unsaid, 0.25, seed)[0]
+
+
+def negative_pieces(
+    clips: list, copies: int, most_hours: float, settings: Augmentation, seed: int, skipped: Skipped
+) -> Iterator[np.ndarray]:
+    """Pieces of at most 20 s, float32 [samples], drawn as `examples.negatives` does: as they are, then augmented."""
+    rng = np.random.default_rng([seed, 2])
+    seconds, longest = 0.0, 20 * SAMPLE_RATE
+    for index in rng.permutation(len(clips)):
+        for _, samples in read_clips([clips[index]], skipped, check=False):
+            seconds += len(samples) / SAMPLE_RATE
+            for copy in range(copies):
+                for start in range(0, len(samples), longest):
+                    piece = samples[start : start + longest]
+                    yield augment(piece, settings, rng) if copy and len(piece) else piece
+        if seconds > most_hours * 3600:
+            break
+
+
+def speech_of(clips: list, seed: int, skipped: Skipped, most: int = 500) -> list[np.ndarray]:
+    """Recordings that clips are put amid, float32 [samples], the first `most` of those in `negative_pieces`."""
+    order = np.random.default_rng([seed, 2]).permutation(len(clips))[: 2 * most]
+    read = (samples for _, samples in read_clips([clips[index] for index in order], skipped, check=False))
+    long = (samples[: 20 * SAMPLE_RATE] for samples in read if len(samples) > SAMPLE_RATE)
+    return [samples for samples, _ in zip(long, range(most), strict=False)]
+
+
+def positive_pieces(
+    manifest: str, copies: int, speech: list[np.ndarray], settings: Augmentation, seed: int, skipped: Skipped
+) -> Iterator[tuple[np.ndarray, float, float]]:
+    """Clips in their surroundings, float32 [samples], with where the phrase begins and ends, in seconds."""
+    clips = split_clips(for_training(find_clips([manifest])), TrainConfig.held_out, seed, fewest=1)[0]
+    read = [samples for _, samples in read_clips(clips, skipped)]
+    if not read:
+        raise WakewordError(f"{manifest}: no clip to train on could be read: make the manifest again")
+    for index in range(len(read) * copies):
+        rng = np.random.default_rng([seed, 1, index])
+        yield examples.positive(read[index % len(read)], speech, settings, rng)
+
+
+def embedded(
+    pieces: Iterable[tuple[np.ndarray, float, float]], path: Path, embed: Callable[[Path], np.ndarray]
+) -> Heard:
+    """The embeddings of pieces that follow each other as one stream, with labels; kept in `path`.
+
+    Each piece is cut to whole frames. A phrase that ends where it starts (negatives) gives no label but 0.
+
+    Args:
+        embed: gives the embeddings [frames, 96] of a file of int16 samples.
+    """
+    if not path.exists():
+        labels = []
+        samples = path.with_suffix(".raw")
+        with replacing(samples) as temporary, open(temporary, "wb") as file:
+            for piece, start_s, end_s in pieces:
+                frames = len(piece) // BLOCK
+                file.write(as_int16(piece[: frames * BLOCK]))
+                said = end_s > start_s
+                labels.append(examples.label(frames, HOP_S, start_s, end_s) if said else np.zeros(frames, np.int8))
+        frames = embed(samples)
+        samples.unlink()
+        with replacing(path) as temporary:
+            np.savez(temporary, frames=frames, labels=np.concatenate(labels))
+    with np.load(path) as file:
+        return Heard(**file)
+
+
+def windows_of(frames: Tensor, ends: Tensor) -> Tensor:
+    """The 16 frames that end at each of `ends` [n], which are 15 at least: [n, 16, 96]."""
+    return frames[ends[:, None] + torch.arange(1 - EMBEDDINGS, 1)]
+
+
+def fitted(said: Heard, unsaid: Heard, steps: int, seed: int) -> dict[str, np.ndarray]:
+    """Train a network and give what `peers_engines.probability` needs.
+
+    As `wakeword.fit` does: half of the negatives from where the network's own scores were highest at its last look,
+    a learning rate that falls as a cosine, and an average of the weights over the steps.
+    """
+    torch.manual_seed(seed)
+    mean, deviation = unsaid.frames.mean(0), unsaid.frames.std(0) + 1e-3
+    clips, stream = (torch.from_numpy((each.frames - mean) / deviation) for each in (said, unsaid))
+    usable = np.arange(len(said.labels)) >= EMBEDDINGS
+    phrase, around = (np.flatnonzero((said.labels == label) & usable) for label in (1, 0))
+    network = Network()
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    rng = np.random.default_rng([seed, 3])
+    hard = np.zeros(0, np.int64)
+    for step in range(steps):
+        if step and step % max(50, steps // 6) == 0:
+            hard = hardest(network, stream)
+        others = rng.integers(EMBEDDINGS, len(stream), size=(OTHERS - 1) * BATCH)
+        if len(hard):
+            others[: len(others) // 2] = rng.choice(hard, size=len(others) // 2)
+        batch = torch.cat(
+            [
+                windows_of(clips, torch.from_numpy(rng.choice(phrase, BATCH))),
+                windows_of(clips, torch.from_numpy(rng.choice(around, BATCH))),
+                windows_of(stream, torch.from_numpy(others)),
+            ]
+        )
+        logits = network(batch)
+        loss = functional.softplus(-logits[:BATCH]).mean() + OTHERS * functional.softplus(logits[BATCH:]).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(network)
+    head = {name: tensor.numpy() for name, tensor in average.module.state_dict().items()}
+    return {**head, "mean": mean, "deviation": deviation}
+
+
+@torch.no_grad()
+def hardest(network: Network, stream: Tensor, share: float = 0.002) -> np.ndarray:
+    """The frames int64 [n] of a stream at which the windows that end there score highest."""
+    ends = torch.arange(EMBEDDINGS, len(stream))
+    scores = torch.cat([network(windows_of(stream, part)) for part in ends.split(4096)])
+    return ends[scores.topk(min(len(ends), max(200, int(share * len(ends))))).indices].numpy()
+
+
+def trained(
+    config,
+    word: str,
+    manifest: Callable[[str], str],
+    negatives: str,
+    folder: Path,
+    embed: Callable[[Path], np.ndarray],
+    skipped: Skipped,
+) -> Path:
+    """The file of a word's network, trained if it is not in `folder` yet.
+
+    Args:
+        config: of recipes/one_hour: its words, copies, hours of negatives, steps and seed.
+        manifest: gives the file of a manifest's name.
+        negatives: the manifest of those that train.
+        embed: as `embedded` wants it.
+    """
+    clips, wakewords = training_negatives(negatives, config.words, config.seed), manifest(f"wakewords-{word}")
+    drawn = [clips, config.negative_copies, config.negative_hours, config.seed]
+    positive = [word, find_clips([wakewords]), config.copies, drawn]
+    path = folder / f"{word}-network-{digest([positive, config.steps, Path(__file__).read_bytes()])}.npz"
+    if path.exists():
+        return path
+    noise = [manifest(f"noise-{name}") for name in ("esc10", "speech-commands")]
+    common = augmentation(noise, [manifest("rir")]), config.seed, skipped
+    unsaid = negative_pieces(clips, config.negative_copies, config.negative_hours, *common)
+    said = positive_pieces(wakewords, config.copies, speech_of(clips, config.seed, skipped), *common)
+    # Generators: what is embedded already is not made again.
+    others = embedded(((piece, 0.0, 0.0) for piece in unsaid), folder / f"negatives-{digest(drawn)}.npz", embed)
+    own = embedded(said, folder / f"{word}-clips-{digest(positive)}.npz", embed)
+    head = fitted(own, others, STEPS_EACH * config.steps, config.seed)
+    with replacing(path) as temporary:
+        np.savez(temporary, **head)
+    return path
