@@ -38,15 +38,16 @@ def sweep(up: bool, seed: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory, lively, speech_like):
+def material(tmp_path_factory, lively, speech_like, write_corpus):
     """Folders `up` and `down` of clips to train on, `test-up` and `test-down`, `other`; an acoustic model's file."""
     folder = tmp_path_factory.mktemp("sweeps")
     for index in range(18):
         for name, up in (("up", True), ("down", False)):
             write_wav(folder / name / f"{index}.wav", sweep(up, index))
             write_wav(folder / f"test-{name}" / f"{index}.wav", sweep(up, 100 + index))
-    for index in range(12):
-        write_wav(folder / "other" / f"{index}.wav", speech_like(25, index))
+    # Named speakers, so that the same ones are held out wherever the files lie.
+    other = {f"speaker{index}": speech_like(25, index) for index in range(12)}
+    write_corpus(folder / "other", other, speakers={name: name for name in other})
     sizes = EncoderSizes(mels=16, stem=16, channels=24, dilations=(1, 2, 4), taps=(1, 3))
     meta = {
         "sizes": dataclasses.asdict(sizes),
@@ -64,7 +65,7 @@ def trained(material):
     return train(
         TrainConfig(
             phrases=(Phrase("going up", (str(material / "up"),)), Phrase("going down", (str(material / "down"),))),
-            negatives=(str(material / "other"),),
+            negatives=(str(material / "other" / "cuts.jsonl.gz"),),
             acoustic=str(material / "small.safetensors"),
             unfreeze="all",
             budget="30 per h",
@@ -85,12 +86,14 @@ def test_two_phrases_are_detected_and_not_taken_for_each_other(material, trained
     export_onnx(trained.path, tmp_path / "sweeps.onnx")
     detector = Detector.load(tmp_path / "sweeps.onnx")
     assert detector.phrases == ("going up", "going down")
+    # Nothing in these negatives is like a sweep, so that a threshold for false alarms on them is near 0.
+    detector.thresholds = [0.5, 0.5]
     for said, name in enumerate(("up", "down")):
         tracks, events = score_stream(detector, positive_stream(find_clips(material / f"test-{name}")))
         found = int(np.isfinite(hits(tracks[said], detector.thresholds[said])).sum())
         other = tracks[1 - said]
         confused = len(alarms(other.time_s, other.score, detector.thresholds[1 - said]))
-        assert len(events) == 18 and found >= 15 and confused <= 2, (name, found, confused)
+        assert len(events) == 18 and found >= 16 and confused <= 1, (name, found, confused)
 
 
 def test_the_file_says_of_each_phrase_what_is_known(material, trained):
@@ -100,6 +103,9 @@ def test_the_file_says_of_each_phrase_what_is_known(material, trained):
         json.dumps([dataclasses.asdict(each) for each in trained.calibrations])
     )
     assert [entry["threshold"] for entry in meta["phrases"]] == [each.threshold for each in trained.calibrations]
+    assert len(trained.calibrations) == 2 and Detector.load(trained.path).thresholds == tuple(
+        each.threshold for each in trained.calibrations
+    )
     card = meta["card"]["phrases"]
     assert [card[phrase]["estimate"] for phrase in ("going up", "going down")] == trained.estimates
     for phrase in card.values():
@@ -131,6 +137,7 @@ def test_too_few_clips_of_one_of_the_phrases_are_named(material, tmp_path):
         phrases=(Phrase("going up", (str(material / "up"),)), Phrase("going down", few)),
         acoustic=str(material / "small.safetensors"),
         output=str(tmp_path / "o.wakeword"),
+        threads=1,
     )
     with pytest.raises(WakewordError, match="usable clip.* of 'going down' left"):
         train(config)
