@@ -72,68 +72,41 @@ def test_one_phrase_trains_bit_for_bit_as_when_there_was_but_one(small_model, tm
     assert not torch.equal(trained[0]["head.output.weight"], before["head.output.weight"])
 
 
-def weight_of_each_term(outputs: int) -> tuple[float, ...]:
-    """The loss's derivatives by the errors of one output, summed over like frames.
-
-    The logits are the parameters themselves, and 0: each frame's derivative is half its weight, but for its sign.
-    """
-    batch = [each for said in made_examples(outputs) for each in said[:4]]
-    inputs, labels = fit.padded(batch)
-    logits = torch.zeros(*inputs.shape[:2], outputs, requires_grad=True)
-    windows = torch.zeros(4, 80, outputs, requires_grad=True)
-
-    class Model:
-        pass
-
-    def given(model, inputs, boundary):
-        return model.logits
-
-    held, fit.logits_of = fit.logits_of, given
-    try:
-        model = Model()
-        model.logits = logits
-        loss = fit.phrase_loss(model, inputs, labels, BOUNDARY)
-        model.logits = windows
-        (loss + fit.other_loss(model, windows, 5, BOUNDARY)).backward()
-    finally:
-        fit.logits_of = held
-    weights = 2 * logits.grad.abs() * outputs
-    own = torch.arange(len(batch)) // 4 == 0
-    zero = labels[..., 0] == 0
-    said = weights[..., 0][labels[..., 0] == 1].sum()
-    around = (weights[..., 0] * zero)[own].sum() / zero[own].sum() * 4
-    other = (weights[..., 0] * zero)[~own].sum() / zero[~own].sum().clamp(min=1) * 4 * max(1, outputs - 1)
-    silence = 2 * windows.grad[..., 0].sum() * outputs / 75
-    return tuple(float(each) for each in (said, around, other, silence))
-
-
 @pytest.mark.parametrize("outputs", [1, 2, 10])
-def test_the_balance_of_an_output_is_that_of_one_alone(outputs):
-    said, around, other, silence = weight_of_each_term(outputs)
-    assert said == pytest.approx(1) and around == pytest.approx(0.3) and silence == pytest.approx(1)
-    assert other == pytest.approx(0.3 if outputs > 1 else 0)
+def test_the_balance_of_an_output_is_that_of_one_alone(monkeypatch, outputs):
+    """By the derivatives of the loss: at a logit of 0 that is half of the frame's weight, but for the sign.
+
+    The frames of the output's phrase weigh 1 together, each frame of the windows and around the phrase 1 and 0.3 over
+    the number of windows and of clips; so do those of the other phrases' clips, however many these are, weigh 0.3.
+    """
+    monkeypatch.setattr(fit, "logits_of", lambda logits, inputs, boundary: logits)
+    clips, windows = 4, torch.zeros(6, 80, outputs, requires_grad=True)
+    inputs, labels = fit.padded([example for said in made_examples(outputs) for example in said[:clips]])
+    logits = torch.zeros(*inputs.shape[:2], outputs, requires_grad=True)
+    loss = fit.phrase_loss(logits, inputs, labels, BOUNDARY) + fit.other_loss(windows, windows, 5, BOUNDARY)
+    loss.backward()
+    # Times `outputs`: the loss is the mean over them.
+    weights, heard = 2 * outputs * logits.grad.abs(), 2 * outputs * windows.grad
+    for output in range(outputs):
+        weight, labelled = weights[..., output], labels[..., output]
+        own = torch.arange(len(labels)) // clips == output
+        assert float(weight[labelled == 1].sum()) == pytest.approx(1)
+        assert not weight[labelled == -1].any()
+        around, other = weight[own][labelled[own] == 0], weight[~own][labelled[~own] == 0]
+        np.testing.assert_allclose(clips * around, 0.3, rtol=1e-5)
+        np.testing.assert_allclose(clips * (outputs - 1) * other, 0.3, rtol=1e-5)
+        np.testing.assert_allclose(6 * heard[:, 5:, output], 1, rtol=1e-5)
+        assert not heard[:, :5].any() and len(around) > 0 and (len(other) > 0) == (outputs > 1)
 
 
-def test_frames_that_do_not_matter_to_an_output_have_no_loss(small_model):
+def test_frames_that_do_not_matter_to_an_output_have_no_loss(monkeypatch):
     """As those of "hey computer" do not to the output of "computer"."""
-    model = small_model(0, HeadSizes(depth=3, channels=8, outputs=2))
+    monkeypatch.setattr(fit, "logits_of", lambda logits, inputs, boundary: logits)
     inputs, labels = fit.padded([each for said in made_examples(2) for each in said[:3]])
     labels[3:, :, 0] = -1
-    logits = []
-
-    def noted(*given):
-        logits.append(held(*given))
-        logits[-1].retain_grad()
-        return logits[-1]
-
-    held, fit.logits_of = fit.logits_of, noted
-    try:
-        fit.phrase_loss(model, inputs, labels, BOUNDARY).backward()
-    finally:
-        fit.logits_of = held
-    (found,) = logits
-    assert not found.grad[3:, :, 0].any() and found.grad[:3, :, 0].any() and found.grad[:3, :, 1].any()
-    assert not found.grad[labels == -1].any() and (found.grad[labels != -1] != 0).all()
+    logits = torch.randn(*inputs.shape[:2], 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    fit.phrase_loss(logits, inputs, labels, BOUNDARY).backward()
+    assert not logits.grad[labels == -1].any() and (logits.grad[labels != -1] != 0).all()
 
 
 @given(outputs=st.integers(1, 4), seed=st.integers(0, 3))
