@@ -127,8 +127,8 @@ def logits_of(model: WakeModel, inputs: Tensor, boundary: int) -> Tensor:
 def phrase_loss(model: WakeModel, inputs: Tensor, labels: Tensor, boundary: int) -> Tensor:
     """Mean over the frames of the phrases, and a share of the sum over each clip's other frames.
 
-    These are summed apart for pairs of a clip and the output of its phrase, and for pairs with the other outputs that
-    it counts against: each sum is divided by its own number of pairs. So all three terms are means over the outputs.
+    That sum is taken apart over the pairs of a clip with the output of its phrase, and over the pairs with the other
+    outputs; each is divided by its own number of pairs. So each of the three terms is the mean over the outputs.
     """
     logits = logits_of(model, inputs, boundary)
     error = functional.binary_cross_entropy_with_logits(logits, (labels == 1).float(), reduction="none")

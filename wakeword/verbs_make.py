@@ -68,6 +68,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         dest="phrases",
+        metavar="PHRASE",
         help="what the clips say; again, with its own --positives, for each further phrase",
     )
     parser.add_argument(
