@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import pytest
 
@@ -184,17 +183,3 @@ def test_a_trained_model_comes_back_bit_for_bit(
 def test_the_model_that_ships_stays_small():
     sizes = [sum(p.numel() for p in WakeModel(SIZES["base"], HeadSizes(outputs=n)).head.parameters()) for n in (1, 10)]
     assert sizes[0] < 100_000 and sizes[1] - sizes[0] == 9 * (48 + 1)
-
-
-@given(outputs=st.integers(1, 5), cuts=st.lists(st.integers(0, 30), max_size=4), seed=st.integers(0, 3))
-@torch.no_grad()
-def test_steps_of_a_stream_are_the_whole_for_any_number_of_outputs(small_model, outputs, cuts, seed):
-    model = small_model(seed, HeadSizes(depth=3, channels=8, outputs=outputs))
-    features = torch.randn(2, 120, 16, generator=torch.Generator().manual_seed(seed))
-    whole = model(features)
-    assert whole.shape == (2, 30, outputs)
-    edges, state, parts = sorted({0, *cuts, 30}), model.initial_state(2), []
-    for start, end in itertools.pairwise(edges):
-        logits, state = model.step(features[:, 4 * start : 4 * end], state)
-        parts.append(logits)
-    torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=1e-5)
