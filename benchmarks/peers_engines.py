@@ -49,7 +49,7 @@ def wakeword(options: dict) -> tuple[int, Step]:
     from wakeword import Detector
 
     detector = Detector.load(options["model"])
-    return BLOCK, lambda block: detector.scores(block.astype(np.float32) / 32768)[1]
+    return BLOCK, lambda block: detector.scores(block.astype(np.float32) / 32768)[1][:, 0]
 
 
 def porcupine(options: dict) -> tuple[int, Step]:

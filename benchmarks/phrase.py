@@ -58,7 +58,7 @@ def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict
     examples = []
     for _ in range(40):
         frames = outputs(rng.uniform(3.0, 6.0))
-        examples.append(Example(frames, label(len(frames), settings.frame_s, 1.0, 1.8)))
+        examples.append(Example(frames, label(len(frames), settings.frame_s, 1.0, 1.8)[:, None]))
     marks = []
 
     def progress(stage: str, fraction: float) -> None:
@@ -66,7 +66,7 @@ def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict
 
     with tempfile.TemporaryDirectory() as scratch:
         config = TrainConfig(steps=steps)
-        fit.fit(model, encoder_parameters, examples, stream, boundary, config, progress, Path(scratch) / "begun")
+        fit.fit(model, encoder_parameters, [examples], stream, boundary, config, progress, Path(scratch) / "begun")
     each = np.diff(np.array(marks), axis=0)
     thaw = steps // 3
     for name, part in (("head alone", each[: thaw - 1]), ("head and top blocks", each[thaw:])):

@@ -1,6 +1,7 @@
 """CPU seconds for an hour of audio on one thread, part by part, and the memory of a listening process.
 
     python benchmarks/speed.py                                    # base and micro with random weights: as fast as real
+    python benchmarks/speed.py --phrases 10                       # and the same sizes listening for ten phrases
     python benchmarks/speed.py --model computer.wakeword --output speed.md
 
 A part's time is the process's CPU time over a stream of `--seconds`, the least of `--repeats` rounds that take turns
@@ -38,8 +39,8 @@ Case = tuple[str, str, int, str]
 """model, runtime, block in ms, part"""
 
 
-def random_model(name: str, folder: Path) -> Path:
-    """A wake model of a named size with the default head and random weights."""
+def random_model(size: str, phrases: int, folder: Path) -> Path:
+    """A wake model of a named size with the default head for so many phrases, and random weights."""
     import torch
 
     from wakeword.acoustic import SIZES
@@ -47,10 +48,11 @@ def random_model(name: str, folder: Path) -> Path:
     from wakeword.transfer import save_wakeword
 
     torch.manual_seed(0)
-    meta = {"phrase": name, "threshold": 0.9, "smoothing_frames": 3, "refractory_s": 1.0}
-    meta["features"] = dataclasses.asdict(FeatureSettings())
-    save_wakeword(folder / f"{name}.wakeword", WakeModel(SIZES[name], HeadSizes()).eval(), meta)
-    return folder / f"{name}.wakeword"
+    meta = {"smoothing_frames": 3, "refractory_s": 1.0, "features": dataclasses.asdict(FeatureSettings())}
+    meta["phrases"] = [{"phrase": f"phrase {number}", "threshold": 0.9} for number in range(phrases)]
+    path = folder / (f"{size}.wakeword" if phrases == 1 else f"{size}-{phrases}-phrases.wakeword")
+    save_wakeword(path, WakeModel(SIZES[size], HeadSizes(outputs=phrases)).eval(), meta)
+    return path
 
 
 def sliced(values: np.ndarray, size: int) -> list[np.ndarray]:
@@ -212,6 +214,7 @@ def text(found: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", type=Path, default=[], metavar="FILE", help=".wakeword or .onnx files")
+    parser.add_argument("--phrases", type=int, default=1, help="also random models that listen for so many phrases")
     parser.add_argument("--blocks", nargs="+", type=int, default=[40, 80, 1000], metavar="MS", help="block sizes")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the stream that is timed")
     parser.add_argument("--repeats", type=int, default=5, help="rounds, of which the least counts")
@@ -220,10 +223,13 @@ def main() -> None:
     options = parser.parse_args()
     if any(ms < 40 or ms % 40 or ms > 1000 * options.seconds for ms in options.blocks):
         parser.error("--blocks: multiples of 40 ms, the encoder's frame, and no longer than the stream")
+    if options.phrases < 1:
+        parser.error("--phrases: 1 or more")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            paths = options.model or [random_model(size, folder) for size in ("base", "micro")]
+            counts = sorted({1, options.phrases})
+            paths = options.model or [random_model(size, n, folder) for size in ("base", "micro") for n in counts]
             if len({path.stem for path in paths}) < len(paths):
                 parser.error("--model: the files need different names")
             found = report(paths, options.blocks, options.seconds, options.repeats, options.memory_seconds, folder)

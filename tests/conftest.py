@@ -92,14 +92,14 @@ def small_model(lively, small_sizes):
     def make(seed: int = 0, head: HeadSizes | None = None, sizes=None) -> WakeModel:
         torch.manual_seed(seed)
         model = lively(WakeModel(sizes or small_sizes, head or HeadSizes(depth=3, channels=8)), seed)
-        # The output centred on the audio it will hear, so that thresholds have something to cut.
+        # Each output centred on the audio it will hear, so that thresholds have something to cut.
         noise = torch.randn(1, 800, model.encoder.sizes.mels, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
             model.head.output.bias.zero_()
-            logits = model(noise)
-            spread = logits.std().clamp(min=1e-3)
-            model.head.output.weight.div_(spread)
-            model.head.output.bias.copy_(-logits.mean() / spread)
+            logits = model(noise)[0]
+            spread = logits.std(dim=0).clamp(min=1e-3)
+            model.head.output.weight.div_(spread[:, None])
+            model.head.output.bias.copy_(-logits.mean(dim=0) / spread)
         return model
 
     return make
@@ -107,13 +107,13 @@ def small_model(lively, small_sizes):
 
 @pytest.fixture(scope="session")
 def wake_meta():
-    """`wake_meta(mels, **changes)`: the meta of a wake model, as training writes it."""
+    """`wake_meta(mels, said, **changes)`: the meta of a wake model, as training writes it, for the phrases `said`."""
     from wakeword.features import FeatureSettings
 
-    def make(mels: int = 16, **changes) -> dict:
+    def make(mels: int = 16, said: tuple[str, ...] = ("hello",), **changes) -> dict:
         settings = dataclasses.asdict(FeatureSettings(mels=mels))
-        meta = {"phrase": "hello", "threshold": 0.5, "smoothing_frames": 3, "refractory_s": 1.0, "features": settings}
-        return {**meta, **changes}
+        phrases = [{"phrase": phrase, "threshold": 0.5, "calibration": None} for phrase in said]
+        return {"phrases": phrases, "smoothing_frames": 3, "refractory_s": 1.0, "features": settings, **changes}
 
     return make
 
@@ -128,6 +128,20 @@ def model_files(tmp_path_factory, small_model, wake_meta):
     save_wakeword(folder / "small.wakeword", small_model(), wake_meta())
     export_onnx(folder / "small.wakeword", folder / "small.onnx")
     return folder / "small.wakeword", folder / "small.onnx"
+
+
+@pytest.fixture(scope="session")
+def several_files(tmp_path_factory, small_model, wake_meta):
+    """As `model_files`, a model of the phrases "one", "two" and "three"."""
+    from wakeword.export import export_onnx
+    from wakeword.head import HeadSizes
+    from wakeword.transfer import save_wakeword
+
+    folder = tmp_path_factory.mktemp("several")
+    model = small_model(4, HeadSizes(depth=3, channels=8, outputs=3))
+    save_wakeword(folder / "several.wakeword", model, wake_meta(said=("one", "two", "three")))
+    export_onnx(folder / "several.wakeword", folder / "several.onnx")
+    return folder / "several.wakeword", folder / "several.onnx"
 
 
 @pytest.fixture(scope="session")

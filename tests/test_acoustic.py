@@ -51,18 +51,20 @@ def test_encoder_steps_of_any_size_give_what_the_whole_gives(lively, sizes, step
         torch.testing.assert_close(torch.cat([taps[index] for taps in found], dim=1), tap, atol=1e-5, rtol=1e-5)
 
 
-@given(depth=st.integers(0, 5), separable=st.booleans(), steps=STEPS, batch=st.integers(1, 2))
+@given(
+    depth=st.integers(0, 5), separable=st.booleans(), outputs=st.integers(1, 4), steps=STEPS, batch=st.integers(1, 2)
+)
 @settings(max_examples=50)
 @torch.no_grad()
-def test_wake_model_steps_of_any_size_give_what_the_whole_gives(small_model, depth, separable, steps, batch):
-    model = small_model(2, HeadSizes(depth=depth, channels=6, separable=separable))
+def test_wake_model_steps_of_any_size_give_what_the_whole_gives(small_model, depth, separable, outputs, steps, batch):
+    model = small_model(2, HeadSizes(depth=depth, channels=6, separable=separable, outputs=outputs))
     x = frames_of(3, batch, sum(steps), 16)
     whole = model(x)
     state, found = model.initial_state(batch), []
     for piece in x.split([4 * n for n in steps], dim=1):
         logits, state = model.step(piece, state)
         found.append(logits)
-    assert whole.shape == (batch, sum(steps))
+    assert whole.shape == (batch, sum(steps), outputs)
     torch.testing.assert_close(torch.cat(found, dim=1), whole, atol=1e-5, rtol=1e-5)
 
 
@@ -71,7 +73,7 @@ def test_an_empty_step_gives_nothing_and_changes_nothing(small_model):
     model = small_model()
     _, state = model.step(frames_of(4, 1, 5, 16), model.initial_state())
     logits, after = model.step(torch.zeros(1, 0, 16), state)
-    assert logits.shape == (1, 0)
+    assert logits.shape == (1, 0, 1)
     torch.testing.assert_close(after, state, atol=0, rtol=0)
 
 

@@ -112,11 +112,19 @@ def test_a_time_is_the_least_of_the_rounds_scaled_to_an_hour(module, monkeypatch
     assert found == {("m", "r", 80, "whole"): pytest.approx(0.2 * 180)}
 
 
-@pytest.mark.parametrize("arguments", [["--model", "none.onnx"], ["--blocks", "50"]])
+def test_a_random_model_hears_as_many_phrases_as_asked_for(module, tmp_path):
+    from wakeword import Detector
+
+    paths = [module("speed").random_model("micro", count, tmp_path) for count in (1, 10)]
+    assert [path.name for path in paths] == ["micro.wakeword", "micro-10-phrases.wakeword"]
+    assert [len(Detector.load(path).phrases) for path in paths] == [1, 10]
+
+
+@pytest.mark.parametrize("arguments", [["--model", "none.onnx"], ["--blocks", "50"], ["--phrases", "0"]])
 def test_a_mistake_is_one_line(arguments):
     done = bench("speed.py", *arguments, "--seconds", 1)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert arguments[1].split(".")[0] in done.stderr or "40 ms" in done.stderr
+    assert any(told in done.stderr for told in ("none.onnx", "40 ms", "--phrases: 1 or more"))
 
 
 def test_a_report_that_cannot_be_written_is_printed_first(module, tmp_path, capsys):

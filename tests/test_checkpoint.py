@@ -34,7 +34,7 @@ TENSORS = {
     "transposed": torch.arange(6.0).reshape(2, 3).T,
     "empty": torch.zeros(0, 3),
 }
-META = {"phrase": "hé «jo»", "threshold": 0.1, "card": {"hours": [1, 2.5, None], "note": "a\nb"}}
+META = {"phrases": [{"phrase": "hé «jo»", "threshold": 0.1}], "card": {"hours": [1, 2.5, None], "note": "a\nb"}}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def file(tmp_path):
 
 def test_what_is_saved_is_read(file):
     tensors, meta = load(file, "wakeword")
-    assert meta == {"format": 1, "kind": "wakeword", **META} == read_meta(file)
+    assert meta == {"format": 2, "kind": "wakeword", **META} == read_meta(file)
     assert set(tensors) == set(TENSORS)
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == (torch.float32 if tensor.dtype == torch.float16 else tensor.dtype)
@@ -165,14 +165,34 @@ def test_trailing_bytes_are_damage(file):
         load(file)
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, 3, None, "2"])
 def test_another_format_is_refused_with_both_numbers(file, version):
     content = file.read_bytes()
     end = 8 + struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8:end])
     header["__metadata__"]["wakeword"] = json.dumps({**META, "format": version, "kind": "wakeword"})
     with_header(file, json.dumps(header).encode(), content[end:])
-    with pytest.raises(ModelError, match=rf"format {version}, this version reads 1"):
+    with pytest.raises(ModelError) as caught:
+        read_meta(file)
+    told = f"written in format {version}, this version reads 2: train or export it again"
+    assert str(caught.value) == f"{file}: {told}"
+
+
+@pytest.mark.parametrize("kind", ["acoustic", "training"])
+def test_each_kind_has_a_format_of_its_own(tmp_path, kind):
+    """What an encoder's file is has not changed since the first version, when a detector had one phrase."""
+    save(tmp_path / "m.safetensors", TENSORS, kind, {"card": {}})
+    assert load(tmp_path / "m.safetensors", kind)[1] == {"format": 1, "kind": kind, "card": {}}
+
+
+@pytest.mark.parametrize("kind", ["other", None, ["acoustic"]])
+def test_an_unknown_kind_is_named(file, kind):
+    content = file.read_bytes()
+    end = 8 + struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:end])
+    header["__metadata__"]["wakeword"] = json.dumps({**META, "format": 1, "kind": kind})
+    with_header(file, json.dumps(header).encode(), content[end:])
+    with pytest.raises(ModelError, match="m.wakeword: holds a model of kind .*, which this version does not know"):
         read_meta(file)
 
 
@@ -197,6 +217,9 @@ def test_weights_that_do_not_fit_their_sizes_are_a_model_error(tmp_path, model_f
     cases = [
         {**other, "sizes": {**meta["sizes"], "head": {"depth": 2, "channels": 8}}},
         {**other, "sizes": {**meta["sizes"], "head": {"width": 2}}},
+        {**other, "sizes": {**meta["sizes"], "head": {**meta["sizes"]["head"], "outputs": 2}}},
+        {**other, "phrases": other["phrases"] * 2},
+        {key: value for key, value in other.items() if key != "phrases"},
         {**other, "sizes": {**meta["sizes"], "encoder": {"dilations": ["a"]}}},
         {**other, "sizes": 3},
         {key: value for key, value in other.items() if key != "sizes"},
@@ -210,12 +233,12 @@ def test_weights_that_do_not_fit_their_sizes_are_a_model_error(tmp_path, model_f
 def test_rewriting_meta_keeps_the_weights_bit_for_bit(file):
     before, _ = load(file)
     body = file.read_bytes()[8 + struct.unpack("<Q", file.read_bytes()[:8])[0] :]
-    rewrite_meta(file, {"threshold": 0.731, "note": "x" * 1001})
-    rewrite_meta(file, {"threshold": 0.25})
+    rewrite_meta(file, {"more": 0.731, "note": "x" * 1001})
+    rewrite_meta(file, {"more": 0.25})
     content = file.read_bytes()
     assert content[8 + struct.unpack("<Q", content[:8])[0] :] == body
     after, meta = load(file, "wakeword")
-    assert meta == {"format": 1, "kind": "wakeword", **META, "threshold": 0.25, "note": "x" * 1001}
+    assert meta == {"format": 2, "kind": "wakeword", **META, "more": 0.25, "note": "x" * 1001}
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -262,7 +285,7 @@ def test_a_full_disk_leaves_the_old_file(file, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     for write in (
         lambda: save(file, {"weight": torch.ones(3)}, "wakeword", {}),
-        lambda: rewrite_meta(file, {"threshold": 0.9}),
+        lambda: rewrite_meta(file, {"note": "x"}),
     ):
         with pytest.raises(WakewordError, match="No space left.*free space"):
             write()

@@ -18,7 +18,8 @@ from wakeword import Detector, Hit, checkpoint  # noqa: E402
 from wakeword.acoustic import SIZES  # noqa: E402
 from wakeword.audio import read_audio, write_wav  # noqa: E402
 from wakeword.clips import find_clips  # noqa: E402
-from wakeword.errors import AudioError, ConfigError, ModelError  # noqa: E402
+from wakeword.detector import output_of  # noqa: E402
+from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
@@ -36,6 +37,12 @@ CHUNKS = st.lists(
 def both(model_files):
     """The same model run by torch and by ONNX Runtime."""
     return [Detector.load(path) for path in model_files]
+
+
+@pytest.fixture(scope="module")
+def several(several_files):
+    """The same model of three phrases run by torch and by ONNX Runtime."""
+    return [Detector.load(path) for path in several_files]
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +70,14 @@ def base_files(tmp_path_factory, lively, small_model, wake_meta):
 
 
 def offline(path, samples):
-    """Smoothed posteriors without the detector: one forward pass of the model over the whole recording."""
+    """Smoothed posteriors `[frames, phrases]` without the detector: one forward pass over the whole recording."""
     model, meta = load_wakeword(path)
     frames = log_mel(samples, FeatureSettings(**meta["features"]))
     with torch.no_grad():
         logits = model(torch.from_numpy(frames[: len(frames) // 4 * 4])[None])
     posterior = torch.sigmoid(logits)[0].double().numpy()
-    padded = np.concatenate([np.zeros(meta["smoothing_frames"] - 1), posterior])
-    return np.lib.stride_tricks.sliding_window_view(padded, meta["smoothing_frames"]).mean(axis=1)
+    padded = np.concatenate([np.zeros((meta["smoothing_frames"] - 1, posterior.shape[1])), posterior])
+    return np.lib.stride_tricks.sliding_window_view(padded, meta["smoothing_frames"], axis=0).mean(axis=-1)
 
 
 def in_chunks(detector, samples, sizes):
@@ -83,7 +90,7 @@ def in_chunks(detector, samples, sizes):
 
 
 def middling(score):
-    """A threshold that cuts the scores often, and that no rounding can put on the other side of one of them."""
+    """A threshold that cuts one phrase's scores often, and that no rounding can put on the other side of one."""
     values = np.sort(score.astype(np.float64))
     values = values[len(values) // 2 : len(values) * 9 // 10]
     gap = int(np.argmax(np.diff(values)))
@@ -94,15 +101,18 @@ def middling(score):
 @given(seconds=st.floats(0, 12), sizes=CHUNKS, seed=st.integers(0, 3))
 @example(seconds=1.0, sizes=[1] * 16000, seed=0)
 @example(seconds=12.0, sizes=[], seed=1)
-def test_torch_onnx_and_offline_agree_for_any_chunking(both, model_files, speech_like, seconds, sizes, seed):
+def test_torch_onnx_and_offline_agree_for_any_chunking(
+    both, several, model_files, several_files, speech_like, seconds, sizes, seed
+):
     samples = speech_like(seconds, seed)
-    expected = offline(model_files[0], samples) if len(samples) >= 640 else np.zeros(0)
-    for detector in both:
-        time_s, score = in_chunks(detector, samples, sizes)
-        assert score.dtype == np.float32 and time_s.dtype == np.float64
-        assert len(score) == len(time_s) == len(samples) // 640
-        np.testing.assert_allclose(time_s, 0.04 * np.arange(1, len(score) + 1), atol=1e-9)
-        np.testing.assert_allclose(score, expected, atol=1e-4)
+    for detectors, files, outputs in ((both, model_files, 1), (several, several_files, 3)):
+        expected = offline(files[0], samples) if len(samples) >= 640 else np.zeros((0, outputs))
+        for detector in detectors:
+            time_s, score = in_chunks(detector, samples, sizes)
+            assert score.dtype == np.float32 and time_s.dtype == np.float64
+            assert len(time_s) == len(samples) // 640 and score.shape == (len(time_s), outputs)
+            np.testing.assert_allclose(time_s, 0.04 * np.arange(1, len(score) + 1), atol=1e-9)
+            np.testing.assert_allclose(score, expected, atol=1e-4)
 
 
 @given(seconds=st.floats(0, 8), sizes=CHUNKS, seed=st.integers(0, 3))
@@ -110,7 +120,7 @@ def test_torch_onnx_and_offline_agree_for_any_chunking(both, model_files, speech
 @settings(max_examples=40)
 def test_a_model_of_20_ms_scores_each_20_ms_in_any_chunks(fine, fine_files, speech_like, seconds, sizes, seed):
     samples = speech_like(seconds, seed)
-    expected = offline(fine_files[0], samples) if len(samples) >= 320 else np.zeros(0)
+    expected = offline(fine_files[0], samples) if len(samples) >= 320 else np.zeros((0, 1))
     for detector in fine:
         time_s, score = in_chunks(detector, samples, sizes)
         assert len(score) == len(time_s) == len(samples) // 320
@@ -131,13 +141,14 @@ def test_hits_of_a_model_of_20_ms_keep_their_refractory_time_in_seconds(fine, sp
     samples = speech_like(20, 4)
     for detector in fine:
         time_s, score = in_chunks(detector, samples, [])
+        score = score[:, 0]
         assert score.std() > 0.05, "equal constants would agree as well"
-        detector.threshold = middling(score)
+        detector.thresholds = [middling(score)]
         try:
             detector.reset()
             found = [hit.time_s for start in range(0, 320_000, 777) for hit in detector.process(samples[start:][:777])]
         finally:
-            detector.threshold = 0.5
+            detector.thresholds = [0.5]
         assert found == pytest.approx(alarms(time_s, score, middling(score), detector.refractory_s).tolist())
         assert len(found) > 5 and np.diff(found).min() >= 1 - 1e-6
         assert any(round(time / 0.02) % 2 for time in found), "all hits lie at frames of 40 ms"
@@ -149,15 +160,17 @@ def test_a_stream_of_clips_is_scored_each_20_ms(fine, speech_like, tmp_path):
     clips = find_clips(tmp_path)
     whole = join(negative_stream(clips))
     for detector in fine:
-        track, events = score_stream(detector, negative_stream(clips))
+        (track,), events = score_stream(detector, negative_stream(clips))
         assert track.frame_s == pytest.approx(0.02) and len(events) == 3
         assert len(track.score) == len(whole.samples) // 320
-        np.testing.assert_allclose(track.score, in_chunks(detector, whole.samples, [])[1], atol=1e-4)
+        np.testing.assert_allclose(track.score, in_chunks(detector, whole.samples, [])[1][:, 0], atol=1e-4)
 
 
-def test_the_scores_of_the_small_model_say_something(model_files, speech_like):
-    score = offline(model_files[0], speech_like(12, 1))
-    assert score.std() > 0.05 and score.min() < 0.4 and score.max() > 0.6, "equal constants would agree as well"
+def test_the_scores_of_the_small_models_say_something(model_files, several_files, speech_like):
+    for path in (model_files[0], several_files[0]):
+        for score in offline(path, speech_like(12, 1)).T:
+            assert score.std() > 0.05 and score.min() < 0.4 and score.max() > 0.6, "constants would agree as well"
+    assert np.abs(np.corrcoef(offline(several_files[0], speech_like(12, 1)).T)[np.triu_indices(3, 1)]).max() < 0.95
 
 
 def test_blocks_of_minutes_agree(both, model_files, speech_like):
@@ -197,41 +210,44 @@ def test_a_score_is_known_with_its_last_sample(both, speech_like):
 
 @given(sizes=CHUNKS, seed=st.integers(0, 2))
 @settings(max_examples=40)
-def test_hits_are_the_alarms_of_the_metrics(both, speech_like, sizes, seed):
+def test_hits_are_the_alarms_of_the_metrics(both, several, speech_like, sizes, seed):
+    """Of each phrase, at its own threshold, whatever the others do; all in order of time."""
     samples = speech_like(12, seed)
-    for detector in both:
+    for detector in [*both, *several]:
         time_s, score = in_chunks(detector, samples, [])
-        before = detector.threshold
-        detector.threshold = threshold = middling(score)
+        before = detector.thresholds
+        detector.thresholds = thresholds = [middling(column) for column in score.T]
         try:
-            expected = alarms(time_s, score, threshold, detector.refractory_s)
             detector.reset()
             found, start = [], 0
             for size in [*sizes, len(samples)]:
                 found += detector.process(samples[start : start + size])
                 start = min(len(samples), start + size)
         finally:
-            detector.threshold = before
-        assert len(expected) >= 2, "no alarm, nothing compared"
-        assert [hit.time_s for hit in found] == pytest.approx(expected.tolist())
+            detector.thresholds = before
+        assert [hit.time_s for hit in found] == sorted(hit.time_s for hit in found)
+        for output, phrase in enumerate(detector.phrases):
+            expected = alarms(time_s, score[:, output], thresholds[output], detector.refractory_s)
+            assert len(expected) >= 2, "no alarm, nothing compared"
+            assert [hit.time_s for hit in found if hit.phrase == phrase] == pytest.approx(expected.tolist())
         for hit in found:
-            assert isinstance(hit, Hit) and hit.phrase == "hello" and type(hit.score) is float
-            assert hit.score >= threshold
-            assert hit.score == pytest.approx(float(score[round(hit.time_s / 0.04) - 1]), abs=1e-4)
+            output = detector.phrases.index(hit.phrase)
+            assert isinstance(hit, Hit) and type(hit.score) is float and hit.score >= thresholds[output]
+            assert hit.score == pytest.approx(float(score[round(hit.time_s / 0.04) - 1, output]), abs=1e-4)
 
 
 def test_reset_forgets_everything(both, speech_like):
     first, second = speech_like(3.01, 7), speech_like(2.37, 8)
     for detector in both:
         detector.reset()
-        detector.threshold = 1e-9  # fires at once, and disarms
+        detector.thresholds = [1e-9]  # fires at once, and disarms
         hits = detector.process(first)
         scores = in_chunks(detector, first, [100])[1]
         detector.process(second)
         detector.reset()
         assert detector.process(first) == hits
         np.testing.assert_array_equal(in_chunks(detector, first, [100])[1], scores)
-        detector.threshold = 0.5
+        detector.thresholds = [0.5]
 
 
 def test_two_detectors_of_one_file_share_nothing(model_files, speech_like):
@@ -319,10 +335,10 @@ def test_an_hour_takes_no_more_memory_than_a_minute(model_files, speech_like):
 
 def test_what_the_file_says_is_at_hand(both, model_files, wake_meta):
     for detector, path in zip(both, model_files, strict=True):
-        assert (detector.phrase, detector.threshold, detector.refractory_s) == ("hello", 0.5, 1.0)
+        assert (detector.phrases, detector.thresholds, detector.refractory_s) == (("hello",), (0.5,), 1.0)
         assert {key: detector.info[key] for key in wake_meta()} == wake_meta()
-        assert Detector.load(path, threshold=1.0).threshold == 1.0
-        assert Detector.load(str(path), threshold=0.9).threshold == 0.9
+        assert Detector.load(path, threshold=1.0).thresholds == (1.0,)
+        assert Detector.load(str(path), threshold=0.9).thresholds == (0.9,)
 
 
 @pytest.mark.parametrize("threshold", [5, 0, 0.0, -1.0, 1.0000001, float("nan"), float("inf"), "0.5", True, [0.5]])
@@ -331,14 +347,34 @@ def test_a_threshold_is_above_0_and_at_most_1(model_files, threshold):
     for give in (
         lambda: Detector.load(model_files[1], threshold=threshold),
         lambda: Detector(detector._step, detector._zero_state, detector.info, threshold),
-        lambda: setattr(detector, "threshold", threshold),
+        lambda: setattr(detector, "thresholds", [threshold]),
     ):
         with pytest.raises(ConfigError, match="must be a number above 0 and at most 1") as caught:
             give()
         assert "\n" not in str(caught.value)
-    assert detector.threshold == 0.5
-    detector.threshold = np.float32(0.25)
-    assert detector.threshold == 0.25
+    assert detector.thresholds == (0.5,)
+    detector.thresholds = [np.float32(0.25)]
+    assert detector.thresholds == (0.25,)
+
+
+def test_each_phrase_has_its_threshold(several_files):
+    for path in several_files:
+        detector = Detector.load(path, threshold=0.75)
+        assert (detector.phrases, detector.thresholds) == (("one", "two", "three"), (0.75, 0.75, 0.75))
+        detector.thresholds = np.array([0.25, 0.5, 1.0])
+        assert detector.thresholds == (0.25, 0.5, 1.0)
+        for wrong in (0.5, [], [0.5], [0.5, 0.5], [0.5] * 4, [0.5, 0.5, 0.0], [0.5, 0.5, "0.5"], None, "0.5"):
+            with pytest.raises(ConfigError, match="threshold") as caught:
+                detector.thresholds = wrong
+            assert "\n" not in str(caught.value) and detector.thresholds == (0.25, 0.5, 1.0)
+
+
+def test_a_phrase_is_asked_for_by_name_where_there_are_several():
+    assert output_of(None, ("one",)) == output_of("one", ("one",)) == 0
+    assert output_of("two", ("one", "two")) == 1
+    for wanted, phrases in ((None, ("one", "two")), ("three", ("one", "two")), ("two", ("one",)), ("", ("one", "two"))):
+        with pytest.raises(WakewordError, match="listens for 'one'.*"):
+            output_of(wanted, phrases)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.uint8, np.int64, bool, object])
@@ -395,11 +431,18 @@ def test_an_acoustic_model_is_no_detector(tmp_path):
 
 
 BROKEN_META = [
-    {"phrase": None},
-    {"threshold": "high"},
-    {"threshold": None},
-    {"threshold": 5.0},
-    {"threshold": 0},
+    {"phrases": None},
+    {"phrases": []},
+    {"phrases": {"phrase": "hello", "threshold": 0.5}},
+    {"phrases": ["hello"]},
+    {"phrases": [{"phrase": None, "threshold": 0.5}]},
+    {"phrases": [{"phrase": "hello"}]},
+    {"phrases": [{"threshold": 0.5}]},
+    {"phrases": [{"phrase": "hello", "threshold": 0.5}] * 2},
+    {"phrases": [{"phrase": "hello", "threshold": "high"}]},
+    {"phrases": [{"phrase": "hello", "threshold": None}]},
+    {"phrases": [{"phrase": "hello", "threshold": 5.0}]},
+    {"phrases": [{"phrase": "hello", "threshold": 0}]},
     {"smoothing_frames": 0},
     {"smoothing_frames": "3"},
     {"refractory_s": None},
@@ -418,3 +461,9 @@ def test_a_description_that_cannot_be_used_is_a_model_error(tmp_path, small_mode
         with pytest.raises(ModelError, match="odd.wakeword") as caught:
             Detector.load(path)
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_description_that_says_more_is_read(tmp_path, small_model, wake_meta):
+    entry = {"phrase": "hello", "threshold": 0.25, "calibration": None, "curve": [[0.1, 0.9]]}
+    save_wakeword(tmp_path / "m.wakeword", small_model(), wake_meta(phrases=[entry], more=True))
+    assert Detector.load(tmp_path / "m.wakeword").thresholds == (0.25,)

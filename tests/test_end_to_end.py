@@ -24,7 +24,7 @@ from wakeword.detector import Detector  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
 from wakeword.streams import join, negative_stream, positive_stream, score_stream  # noqa: E402
-from wakeword.train import TrainConfig, train  # noqa: E402
+from wakeword.train import Phrase, TrainConfig, train  # noqa: E402
 
 LISTEN = [sys.executable, "-m", "wakeword.cli", "listen"]
 
@@ -41,8 +41,7 @@ def detector_file(shared, clips, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("trained") / "computer.wakeword"
     trained = train(
         TrainConfig(
-            phrase="computer",
-            positives=tuple(clips[0:200:2]),
+            phrases=(Phrase("computer", tuple(clips[0:200:2])),),
             negatives=tuple(str(reader) for reader in readers[:6]),
             noise=(str(shared / "noise" / "speech-commands"),),
             unfreeze="none",
@@ -55,7 +54,7 @@ def detector_file(shared, clips, tmp_path_factory) -> Path:
             threads=1,
         )
     )
-    assert trained.calibration is not None and 0 < trained.calibration.threshold < 1
+    assert len(trained.calibrations) == 1 and 0 < trained.calibrations[0].threshold < 1
     assert not Path(f"{output}.begun").exists()
     return output
 
@@ -70,11 +69,11 @@ def exported(detector_file) -> Path:
 def test_detects_the_phrase_in_a_stream_it_has_not_seen(shared, clips, exported) -> None:
     detector = Detector.load(exported)
     test_clips = find_clips(clips[1:120:2])
-    track, events = score_stream(detector, positive_stream(test_clips))
-    found = np.isfinite(hits(track, detector.threshold)).sum()
+    (track,), events = score_stream(detector, positive_stream(test_clips))
+    found = np.isfinite(hits(track, *detector.thresholds)).sum()
     reader = sorted((shared / "LibriSpeech" / "train-clean-5").iterdir())[-1]
-    quiet, _ = score_stream(detector, negative_stream(find_clips(reader)))
-    false = len(alarms(quiet.time_s, quiet.score, detector.threshold))
+    (quiet,), _ = score_stream(detector, negative_stream(find_clips(reader)))
+    false = len(alarms(quiet.time_s, quiet.score, *detector.thresholds))
     assert len(events) > 50 and quiet.hours > 0.1
     # A minute's training on 100 clips: far from the recipe's, and yet no detector would pass that fires by chance.
     assert found >= 0.7 * len(events), f"{found} of {len(events)}"
@@ -180,8 +179,7 @@ def test_a_training_that_ends_early_leaves_the_model_that_was_there(shared, clip
             raise KeyboardInterrupt
 
     config = TrainConfig(
-        phrase="computer",
-        positives=tuple(clips[0:12:2]),
+        phrases=(Phrase("computer", tuple(clips[0:12:2])),),
         negatives=(str(shared / "kathleen"),),
         acoustic="micro",
         unfreeze="none",
@@ -205,15 +203,15 @@ def test_the_command_line_from_score_to_info(shared, clips, exported, detector_f
     report = json.loads(capsys.readouterr().out)
     assert report["files"] == 1 and list(report["skipped"]) == [str(broken)]
     with np.load(scores) as arrays:
-        assert arrays[f"{clips[1]}/time_s"].shape == arrays[f"{clips[1]}/score"].shape
+        assert arrays[f"{clips[1]}/score"].shape == (*arrays[f"{clips[1]}/time_s"].shape, 1)
         assert np.allclose(np.diff(arrays[f"{clips[1]}/time_s"]), 0.04)
 
     negatives = str(sorted((shared / "LibriSpeech" / "train-clean-5").iterdir())[-1])
     for model in (str(exported), str(detector_file)):
-        before = Detector.load(model).threshold
+        (before,) = Detector.load(model).thresholds
         assert main(["calibrate", model, "--negatives", negatives, "--budget", "1 per 24 h", "--json"]) == 0
-        threshold = json.loads(capsys.readouterr().out)["threshold"]
-        assert Detector.load(model).threshold == pytest.approx(threshold) != before
+        (entry,) = json.loads(capsys.readouterr().out)["phrases"]
+        assert Detector.load(model).thresholds == (entry["threshold"],) != (before,)
 
     folder = tmp_path / "report"
     arguments = ["--positives", *clips[1:41:2], "--negatives", negatives, "--noise", str(shared / "noise" / "street")]
@@ -228,11 +226,20 @@ def test_the_command_line_from_score_to_info(shared, clips, exported, detector_f
         assert "card" in json.loads(capsys.readouterr().out)
 
 
+TWICE = ["train", "--phrase", "x", "--positives", ".", "--phrase", "X", "--positives", ".", "--output", "o"]
+
+
 @pytest.mark.parametrize(
     "arguments, expected",
     [
         (["train", "--phrase", "x", "--positives", "nowhere", "--output", "o"], "nowhere: no such file or folder"),
         (["train", "--phrase", "123", "--positives", ".", "--output", "o"], "outside the alphabet"),
+        (
+            ["train", "--phrase", "x", "--phrase", "y", "--positives", ".", "--output", "o"],
+            "--phrase is given 2 time(s)",
+        ),
+        ([*TWICE, "--positives", "."], "--phrase is given 2 time(s) and --positives 3: each phrase takes"),
+        (TWICE, "--phrase X: named twice"),
         (["score", "nowhere.onnx", "a.wav", "--output", "o"], "nowhere.onnx: no model file there"),
         (["score", __file__, "a.wav", "--output", "o"], "not a wakeword model"),
         (["info", "nobody"], "neither a shipped acoustic model"),

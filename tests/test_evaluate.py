@@ -14,12 +14,13 @@ from wakeword.evaluate import evaluate, format_report
 
 
 class ToneDetector:
-    """Hears a 1 kHz tone: the share of a frame's energy that lies there. Streams any block size."""
+    """Hears tones, the first of 1 kHz: the share of a frame's energy that lies there. Streams any block size."""
 
-    phrase, refractory_s = "a tone", 1.0
+    refractory_s = 1.0
 
-    def __init__(self, threshold=0.5, frame=640):
-        self.threshold, self.frame = threshold, frame
+    def __init__(self, threshold=0.5, frame=640, tones=(1000,)):
+        self.phrases, self.thresholds = tuple(f"{tone} Hz" for tone in tones), (threshold,) * len(tones)
+        self.frame, self.tones = frame, np.array(tones)
         self.reset()
 
     def reset(self):
@@ -30,8 +31,8 @@ class ToneDetector:
         count = len(held) // self.frame
         self.held = held[count * self.frame :]
         blocks = held[: count * self.frame].reshape(-1, self.frame).astype(np.float64)
-        wave = np.exp(2j * np.pi * 1000 / SAMPLE_RATE * np.arange(self.frame))
-        share = 2 * np.abs(blocks @ wave) ** 2 / self.frame / ((blocks**2).sum(axis=1) + 1e-4)
+        waves = np.exp(2j * np.pi * self.tones / SAMPLE_RATE * np.arange(self.frame)[:, None])
+        share = 2 * np.abs(blocks @ waves) ** 2 / self.frame / ((blocks**2).sum(axis=1, keepdims=True) + 1e-4)
         time_s = self.frame / SAMPLE_RATE * np.arange(self.frames + 1, self.frames + count + 1)
         self.frames += count
         return time_s, np.clip(share, 0, 1).astype(np.float32)
@@ -128,7 +129,7 @@ def test_a_threshold_from_development_negatives(material):
     report = evaluate(ToneDetector(), positives, negatives[:45], fa_rates=(rate,), dev=negatives[45:])
     named = {p["chosen_on"]: p for p in report["operating_points"]}
     dev = next(p for origin, p in named.items() if "development negatives" in origin)
-    calibration = calibrate(ToneDetector(), negatives[45:], rate)
+    (calibration,) = calibrate(ToneDetector(), negatives[45:], rate)
     assert dev["threshold"] == calibration.threshold
     assert report["conditions"] == ["clean"] and any("no noise" in note for note in report["notes"])
 
@@ -173,8 +174,8 @@ def test_calibrate_keeps_the_budget(material):
     hours = 90 * 1.5 / 3600
     budget = 7 / hours
     detector = ToneDetector(0.123)
-    found = calibrate(detector, [*negatives, Clip(folder / "damaged.wav")], f"{budget}/h")
-    assert detector.threshold == 0.123
+    (found,) = calibrate(detector, [*negatives, Clip(folder / "damaged.wav")], f"{budget}/h")
+    assert detector.thresholds == (0.123,)
     assert found.hours == pytest.approx(hours) and found.skipped == 1 and "skipped 1" in found.note
     assert found.fa_per_hour_observed <= budget * (1 + 1e-9)
     report = evaluate(ToneDetector(found.threshold), negatives[:5], negatives)
@@ -195,12 +196,36 @@ def test_the_refractory_time_is_counted_in_the_detectors_own_frames(material, tm
         clips.append(Clip(tmp_path / f"{index}.wav"))
     hours = 40 * 3 / 3600
     rate = 40 / hours
-    found = calibrate(ToneDetector(0.5, frame), clips, rate)
+    (found,) = calibrate(ToneDetector(0.5, frame), clips, rate)
     assert found.fa_per_hour_observed == pytest.approx(rate), "each pair is one alarm, and so within the budget"
     report = evaluate(ToneDetector(found.threshold, frame), material[1][:6], clips, fa_rates=(rate,), dev=clips)
     own, chosen, _ = report["operating_points"]
     assert own["false_alarms"]["clean"]["count"] == chosen["false_alarms"]["clean"]["count"] == 40
     assert "development negatives" in chosen["chosen_on"] and chosen["threshold"] == found.threshold
+
+
+def test_of_several_phrases_one_is_evaluated(material):
+    _, positives, negatives, _ = material
+    detector = ToneDetector(tones=(3000, 1000))
+    detector.thresholds = (0.9, 0.5)
+    both = {name: evaluate(detector, positives, negatives[:20], phrase=name) for name in ("3000 Hz", "1000 Hz")}
+    alone = evaluate(ToneDetector(), positives, negatives[:20])
+    assert both["1000 Hz"] == {**alone, "phrase": "1000 Hz"}
+    point = both["3000 Hz"]["operating_points"][0]
+    assert point["threshold"] == 0.9 and point["conditions"]["clean"]["miss_rate"] == 1.0
+    assert point["false_alarms"]["clean"]["count"] == 0 and both["3000 Hz"]["phrase"] == "3000 Hz"
+    for name in (None, "500 Hz"):
+        with pytest.raises(WakewordError, match="listens for '3000 Hz', '1000 Hz'"):
+            evaluate(detector, positives, negatives, phrase=name)
+
+
+def test_all_phrases_are_calibrated_in_one_pass(material):
+    _, _, negatives, _ = material
+    stages = []
+    found = calibrate(ToneDetector(tones=(1000, 3000, 500)), negatives, 400.0, lambda *told: stages.append(told))
+    alone = [calibrate(ToneDetector(tones=(tone,)), negatives, 400.0) for tone in (1000, 3000, 500)]
+    assert [[each] for each in found] == alone and len({each.threshold for each in found}) == 3
+    assert len(stages) == len(negatives) + 2, "a call a clip, one for the end of the stream, one for all of it"
 
 
 def test_calibrate_on_nothing_is_one_line(material):

@@ -14,8 +14,11 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from wakeword import examples  # noqa: E402
+from wakeword.acoustic import Encoder  # noqa: E402
+from wakeword.augment import Augmentation  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
 from wakeword.examples import LATEST_S, UNSURE_S, label, on_disk  # noqa: E402
+from wakeword.features import FeatureSettings  # noqa: E402
 
 
 @given(
@@ -60,3 +63,26 @@ def test_a_full_disk_is_one_line(monkeypatch):
     monkeypatch.setattr(examples.tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b", buffering=0))  # noqa: SIM115
     with pytest.raises(WakewordError, match="no room.*TMPDIR"):
         on_disk([np.zeros((3, 2), np.float16)])
+
+
+def test_examples_are_labelled_for_the_output_of_their_phrase_and_for_the_others(lively, small_sizes, speech_like):
+    clips = [[speech_like(0.7, seed) for seed in (1, 2)], [speech_like(0.7, seed) for seed in (3, 4, 5)]]
+    elsewhere = np.array([[-1, 0], [-1, -1]], np.int8)
+    encoder, settings, told = lively(Encoder(small_sizes)), FeatureSettings(mels=16), []
+
+    def made(clips, elsewhere):
+        quiet = Augmentation(noise_probability=0.0, rir_probability=0.0)
+        return examples.positives(clips, elsewhere, 2, [], quiet, encoder, settings, 2, 0, lambda *at: told.append(at))
+
+    found = made(clips, elsewhere)
+    assert [len(said) for said in found] == [4, 6] and told[-1] == ("clips", 1.0) and len(told) == 10
+    for output, said in enumerate(found):
+        for example in said:
+            assert example.labels.shape == (len(example.frames), 2) and example.labels.dtype == np.int8
+            assert (example.labels[:, output] == 1).sum() == 7 and (example.labels[:, output] == 0).any()
+            assert set(example.labels[:, 1 - output].tolist()) == {int(elsewhere[output, 1 - output])}
+    alone = made(clips[:1], elsewhere[:1, :1])
+    for mine, theirs in zip(alone[0], found[0], strict=True):
+        np.testing.assert_array_equal(mine.frames, theirs.frames)
+        np.testing.assert_array_equal(mine.labels[:, 0], theirs.labels[:, 0])
+    assert elsewhere.tolist() == [[-1, 0], [-1, -1]]

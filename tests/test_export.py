@@ -45,12 +45,28 @@ def test_the_meta_goes_with_it(model_files):
     assert state.dtype == np.float32 and not state.any()
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("separable", [False, True])
 @pytest.mark.parametrize("depth", [0, 1, 4])
-def test_heads_of_any_depth_export(tmp_path, small_model, wake_meta, depth, separable):
-    head = HeadSizes(depth=depth, channels=6, separable=separable, kernel=4)
-    save_wakeword(tmp_path / "m.wakeword", small_model(3, head), wake_meta())
+def test_heads_of_any_depth_export(tmp_path, small_model, wake_meta, depth, separable, outputs):
+    head = HeadSizes(depth=depth, channels=6, separable=separable, kernel=4, outputs=outputs)
+    meta = wake_meta(said=("a", "b", "c")[:outputs])
+    save_wakeword(tmp_path / "m.wakeword", small_model(3, head), meta)
     assert export_onnx(tmp_path / "m.wakeword", tmp_path / "m.onnx") < 1e-5
+    step, state, _ = load_onnx(tmp_path / "m.onnx")
+    posterior, after = step(np.zeros((1, 8, 16), np.float32), state)
+    assert posterior.shape == (2, outputs) and after.shape == state.shape
+
+
+def test_each_output_of_a_graph_is_that_of_the_model(several_files, small_model):
+    model, _ = load_wakeword(several_files[0])
+    assert compare(model, several_files[1]) < 1e-5
+    with torch.no_grad():
+        for tensor in (model.head.output.weight, model.head.output.bias):
+            tensor.copy_(tensor.flip(0))
+    assert compare(model, several_files[1]) > 0.01, "exchanged outputs are no difference"
+    shape = onnx.load(str(several_files[1])).graph.output[0].type.tensor_type.shape.dim
+    assert [dim.dim_value or dim.dim_param for dim in shape] == [1, "steps", 3]
 
 
 def test_a_graph_that_differs_is_not_written(model_files, tmp_path, monkeypatch):
@@ -81,9 +97,9 @@ def test_only_a_trained_model_is_exported(model_files, tmp_path):
 def test_meta_is_changed_in_place_and_the_graph_stays(model_files, tmp_path, speech_like):
     path = tmp_path / "m.onnx"
     path.write_bytes(model_files[1].read_bytes())
-    rewrite_onnx_meta(path, {"threshold": 0.75, "note": "é"})
+    rewrite_onnx_meta(path, {"phrases": [{"phrase": "hello", "threshold": 0.75}], "note": "é"})
     detector = Detector.load(path)
-    assert (detector.threshold, detector.info["note"], detector.phrase) == (0.75, "é", "hello")
+    assert (detector.thresholds, detector.info["note"], detector.phrases) == ((0.75,), "é", ("hello",))
     samples = speech_like(2, 1)
     np.testing.assert_array_equal(detector.scores(samples)[1], Detector.load(model_files[1]).scores(samples)[1])
     assert onnx.load(str(path)).graph == onnx.load(str(model_files[1])).graph
@@ -118,7 +134,7 @@ def test_only_an_exported_model_is_rewritten(tmp_path, wake_meta):
     path = foreign(tmp_path / "other.onnx", author="someone")
     before = path.read_bytes()
     with pytest.raises(ModelError, match="other.onnx"):
-        rewrite_onnx_meta(path, {"threshold": 0.75})
+        rewrite_onnx_meta(path, {"note": "x"})
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["other.onnx"]
 
 
@@ -136,7 +152,7 @@ def foreign(path, **entries):
 
 @pytest.mark.parametrize(
     "text",
-    [None, "{", "3", "[]", "{}", json.dumps({"format": 9, "kind": "wakeword"}), json.dumps({"format": 1, "kind": "x"})],
+    [None, "{", "3", "[]", "{}", json.dumps({"format": 9, "kind": "wakeword"}), json.dumps({"format": 2, "kind": "x"})],
 )
 def test_another_programs_graph_is_a_model_error(tmp_path, text):
     path = foreign(tmp_path / "other.onnx", **({} if text is None else {"wakeword": text}))
@@ -145,7 +161,24 @@ def test_another_programs_graph_is_a_model_error(tmp_path, text):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_an_export_of_before_several_phrases_is_named_so(tmp_path):
+    text = json.dumps({"format": 1, "kind": "wakeword", "phrase": "hello", "threshold": 0.5})
+    with pytest.raises(ModelError) as caught:
+        Detector.load(foreign(tmp_path / "old.onnx", wakeword=text))
+    told = "written in format 1, this version reads 2: train or export it again"
+    assert str(caught.value) == f"{tmp_path / 'old.onnx'}: {told}"
+
+
+def test_an_export_with_as_many_outputs_as_phrases_is_wanted(model_files, tmp_path, wake_meta):
+    proto = onnx.load(str(model_files[1]))
+    entry = next(entry for entry in proto.metadata_props if entry.key == "wakeword")
+    entry.value = json.dumps({**json.loads(entry.value), **wake_meta(said=("hello", "there"))})
+    (tmp_path / "odd.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match="odd.onnx: a damaged export"):
+        Detector.load(tmp_path / "odd.onnx")
+
+
 def test_a_graph_that_only_says_it_is_ours_is_a_model_error(tmp_path, wake_meta):
-    text = json.dumps({"format": 1, "kind": "wakeword", **wake_meta()})
+    text = json.dumps({"format": 2, "kind": "wakeword", **wake_meta()})
     with pytest.raises(ModelError, match="other.onnx"):
         Detector.load(foreign(tmp_path / "other.onnx", wakeword=text))

@@ -189,7 +189,9 @@ def test_noise_bed_evens_levels_and_is_cut(tmp_path):
 
 
 class Counter:
-    """A detector that scores nothing and counts what it hears."""
+    """A detector of two phrases: for the first it scores nothing, for the second it counts frames."""
+
+    phrases = ("nothing", "frames")
 
     def reset(self):
         self.heard = 0
@@ -197,17 +199,19 @@ class Counter:
     def scores(self, samples):
         frames = np.arange(self.heard // 640 + 1, (self.heard + len(samples)) // 640 + 1)
         self.heard += len(samples)
-        return frames * 0.04, np.zeros(len(frames), np.float32)
+        return frames * 0.04, np.stack([np.zeros(len(frames)), frames], axis=1).astype(np.float32)
 
 
 def test_score_stream_hears_all_and_counts_hours_of_clips(clips):
     detector, fractions = Counter(), []
-    track, events = score_stream(
+    (track, other), events = score_stream(
         detector, negative_stream(clips), len(clips), lambda stage, fraction: fractions.append((stage, fraction)), "n"
     )
     assert detector.heard == len(join(negative_stream(clips)).samples)
     assert track.hours == pytest.approx(4 * 1.8 / 3600)
-    assert len(events) == 4 and len(track.score) == detector.heard // 640
+    assert len(events) == 4 and len(track.score) == detector.heard // 640 and not track.score.any()
+    np.testing.assert_allclose(other.score * 0.04, other.time_s, rtol=1e-6)
+    assert other.hours == track.hours and other.starts_s.tolist() == track.starts_s.tolist()
     assert fractions[-1] == ("n", 1.0) and [f for _, f in fractions] == sorted(f for _, f in fractions)
 
 

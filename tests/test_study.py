@@ -140,7 +140,7 @@ def test_the_probe_gives_the_scores_of_the_detector(probe, small_model, wake_met
         assert len(found) == 3
         for model, track in zip(models, found, strict=True):
             meta = wake_meta(features=dataclasses.asdict(settings), smoothing_frames=round(0.12 / settings.frame_s))
-            expected, _ = score_stream(Detector(*running(model, meta)), pieces())
+            (expected,), _ = score_stream(Detector(*running(model, meta)), pieces())
             assert expected.score.std() > 0.02
             np.testing.assert_allclose(track.score, expected.score, atol=1e-5)
             np.testing.assert_allclose(track.time_s, expected.time_s, atol=1e-9)

@@ -164,13 +164,16 @@ def test_no_acoustic_model_is_a_model_error(tmp_path, model_files):
             stacked(name, HeadSizes())
 
 
-@given(depth=st.integers(0, 5), channels=st.integers(1, 9), seed=st.integers(0, 9))
-def test_a_trained_model_comes_back_bit_for_bit(tmp_path_factory, small_model, wake_meta, depth, channels, seed):
-    model = small_model(seed, HeadSizes(depth, channels))
+@given(depth=st.integers(0, 5), channels=st.integers(1, 9), outputs=st.integers(1, 4), seed=st.integers(0, 9))
+def test_a_trained_model_comes_back_bit_for_bit(
+    tmp_path_factory, small_model, wake_meta, depth, channels, outputs, seed
+):
+    model = small_model(seed, HeadSizes(depth, channels, outputs=outputs))
     path = tmp_path_factory.mktemp("again") / "m.wakeword"
-    save_wakeword(path, model, wake_meta())
-    again, meta = load_wakeword(path)
-    assert not again.training and meta["phrase"] == "hello"
+    meta = wake_meta(said=("a", "b", "c", "d")[:outputs])
+    save_wakeword(path, model, meta)
+    again, told = load_wakeword(path)
+    assert not again.training and told["phrases"] == meta["phrases"]
     assert (again.encoder.sizes, again.head.sizes) == (model.encoder.sizes, model.head.sizes)
     expected = model.state_dict()
     assert set(expected) == set(again.state_dict())
@@ -178,5 +181,5 @@ def test_a_trained_model_comes_back_bit_for_bit(tmp_path_factory, small_model, w
 
 
 def test_the_model_that_ships_stays_small():
-    model = WakeModel(SIZES["base"], HeadSizes())
-    assert sum(p.numel() for p in model.head.parameters()) < 100_000
+    sizes = [sum(p.numel() for p in WakeModel(SIZES["base"], HeadSizes(outputs=n)).head.parameters()) for n in (1, 10)]
+    assert sizes[0] < 100_000 and sizes[1] - sizes[0] == 9 * (48 + 1)

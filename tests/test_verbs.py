@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from wakeword.audio import write_wav  # noqa: E402
+from wakeword.audio import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
 
@@ -87,7 +87,8 @@ def test_score_warns_and_scores(model, recordings, tmp_path, capsys):
     warned = [line for line in lines_of(said.err) if "warning: " in line]
     assert len(warned) == 2 and any(silent in line for line in warned) and any(clipped in line for line in warned)
     with np.load(output) as arrays:
-        assert arrays[f"{silent}/score"].shape == (50,)
+        assert arrays[f"{silent}/time_s"].shape == (50,) and arrays[f"{silent}/score"].shape == (50, 1)
+        assert arrays["phrases"].tolist() == report["phrases"] == ["hello"]
 
 
 def test_many_warnings_are_counted_in_a_line(model, tmp_path, capsys):
@@ -118,6 +119,67 @@ def test_calibrate_changes_the_exported_model_itself(model, tmp_path, speech_lik
     write_wav(tmp_path / "negatives.wav", speech_like(90, 3))
     arguments = ["--negatives", str(tmp_path / "negatives.wav"), "--budget", "100/h", "--json"]
     assert main(["calibrate", str(path), *arguments]) == 0
-    threshold = json.loads(capsys.readouterr().out)["threshold"]
+    (entry,) = json.loads(capsys.readouterr().out)["phrases"]
     detector = Detector.load(path)
-    assert detector.threshold == threshold != 0.5 and detector.info["calibration"]["threshold"] == threshold
+    assert detector.thresholds == (entry["threshold"],) != (0.5,) and detector.info["phrases"] == [entry]
+    assert entry["phrase"] == "hello" and entry["calibration"]["threshold"] == entry["threshold"]
+
+
+@pytest.fixture
+def several(several_files, tmp_path) -> list[str]:
+    """Copies of the trained and of the exported model of the phrases "one", "two" and "three"."""
+    paths = [tmp_path / path.name for path in several_files]
+    for path, source in zip(paths, several_files, strict=True):
+        path.write_bytes(source.read_bytes())
+    return [str(path) for path in paths]
+
+
+def test_calibrate_sets_all_thresholds_or_that_of_one_phrase(several, tmp_path, speech_like, capsys):
+    write_wav(tmp_path / "negatives.wav", speech_like(90, 3))
+    arguments = ["--negatives", str(tmp_path / "negatives.wav"), "--budget", "100/h", "--json"]
+    for path in several:
+        assert main(["calibrate", path, "--phrase", "two", *arguments]) == 0
+        (entry,) = json.loads(capsys.readouterr().out)["phrases"]
+        assert entry["phrase"] == "two" and Detector.load(path).thresholds == (0.5, entry["threshold"], 0.5)
+        assert [each["calibration"] is None for each in Detector.load(path).info["phrases"]] == [True, False, True]
+        assert main(["calibrate", path, *arguments]) == 0
+        entries = json.loads(capsys.readouterr().out)["phrases"]
+        assert entries == Detector.load(path).info["phrases"] and entries[1] == entry
+        assert len({each["threshold"] for each in entries}) == 3
+        assert main(["calibrate", path, *arguments[:-1]]) == 0
+        told = lines_of(capsys.readouterr().out)
+        assert [line.split("'")[1] for line in told] == ["one", "two", "three"]
+        assert main(["info", path, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["phrases"] == entries
+
+
+def test_scores_of_several_phrases_have_a_column_each(several, recordings, tmp_path, capsys):
+    output, good = str(tmp_path / "scores.npz"), str(recordings / "good.wav")
+    assert main(["score", several[1], good, "--output", output, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["phrases"] == ["one", "two", "three"]
+    with np.load(output) as arrays:
+        assert arrays["phrases"].tolist() == ["one", "two", "three"]
+        expected = Detector.load(several[0]).scores(read_audio(good))[1]
+        np.testing.assert_allclose(arrays[f"{good}/score"], expected, atol=1e-4)
+
+
+def test_listen_names_the_phrase_of_each_hit(several, recordings, capsys):
+    file = ["--file", str(recordings / "good.wav"), "--threshold", "1e-6"]
+    assert main(["listen", several[1], *file, "--json"]) == 0
+    hits = [json.loads(line) for line in lines_of(capsys.readouterr().out)]
+    assert [hit["phrase"] for hit in hits] == ["one", "two", "three"] and {hit["time_s"] for hit in hits} == {0.04}
+    assert main(["listen", several[1], *file]) == 0
+    assert [line.split()[2] for line in lines_of(capsys.readouterr().out)] == ["one", "two", "three"]
+
+
+def test_evaluate_asks_which_phrase(several, recordings, tmp_path, speech_like, capsys):
+    write_wav(tmp_path / "negatives.wav", speech_like(60, 3))
+    audio = ["--positives", str(recordings / "good.wav"), "--negatives", str(tmp_path / "negatives.wav")]
+    for phrase in ([], ["--phrase", "four"]):
+        assert main(["evaluate", several[1], *phrase, *audio]) == 2
+        told = lines_of(capsys.readouterr().err)
+        assert len(told) == 1 and "listens for 'one', 'two', 'three'" in told[0]
+    assert main(["calibrate", several[1], "--phrase", "four", *audio[2:], "--budget", "1/h"]) == 2
+    assert "--phrase four: the model listens for 'one'" in capsys.readouterr().err
+    assert main(["evaluate", several[1], "--phrase", "two", *audio, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["phrase"] == "two"

@@ -1,11 +1,11 @@
-"""A threshold for a budget of false alarms."""
+"""Thresholds for a budget of false alarms."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,13 @@ class Calibration:
     extrapolated: bool = False
     note: str = ""
     skipped: int = 0
+
+    def summary(self) -> str:
+        """The threshold and its false alarms in a line."""
+        return (
+            f"threshold {self.threshold:.4f}, {self.fa_per_hour_observed:.3f} false alarms per hour on "
+            f"{self.hours:.2f} h of negatives. {self.note}"
+        ).rstrip()
 
 
 def parse_budget(budget: str | float) -> float:
@@ -146,28 +153,38 @@ def choose_threshold(
 
 def calibrate(
     detector: Detector, negatives: Sequence[Clip], budget: str | float, progress: Progress | None = None
-) -> Calibration:
-    """Score negatives as one stream and choose the threshold for a budget (see `parse_budget`).
+) -> list[Calibration]:
+    """Score negatives as one stream and choose each phrase's threshold for a budget (see `parse_budget`).
 
-    The detector's threshold is left as it is. Use negatives that neither trained the model nor will test it.
+    The budget is each phrase's own: a model of ten phrases raises up to ten times as many alarms. The detector's
+    thresholds are left as they are. Use negatives that neither trained the model nor will test it.
 
     Raises:
         WakewordError: a malformed budget, or less than a minute of negatives that could be read.
     """
     fa_per_hour, skipped = parse_budget(budget), Skipped()
     pieces = negative_stream(negatives, skipped=skipped)
-    track, _ = score_stream(detector, pieces, len(negatives), progress, "negatives")
-    if track.hours <= 0:
+    tracks, _ = score_stream(detector, pieces, len(negatives), progress, "negatives")
+    hours = tracks[0].hours
+    if hours <= 0:
         raise WakewordError(f"no negatives to calibrate with: {skipped.summary() or 'none given'}")
-    if track.hours < LEAST_HOURS:
+    if hours < LEAST_HOURS:
         raise WakewordError(
-            f"only {track.hours * 3600:.0f} s of negatives to calibrate with: give a minute at least, and better hours"
+            f"only {hours * 3600:.0f} s of negatives to calibrate with: give a minute at least, and better hours"
             + (f" ({skipped.summary()})" if skipped else "")
         )
-    found = choose_threshold([track.score], track.hours, fa_per_hour, detector.refractory_s, track.frame_s)
-    found.skipped = len(skipped)
-    found.note = "; ".join(filter(None, [found.note, skipped.summary()]))
-    return found
+    calibrations = []
+    for track in tracks:
+        found = choose_threshold([track.score], hours, fa_per_hour, detector.refractory_s, track.frame_s)
+        found.skipped = len(skipped)
+        found.note = "; ".join(filter(None, [found.note, skipped.summary()]))
+        calibrations.append(found)
+    return calibrations
+
+
+def calibrated(entry: dict, calibration: Calibration) -> dict:
+    """A phrase's entry of a model's meta with the threshold of a calibration, and the calibration."""
+    return {**entry, "threshold": calibration.threshold, "calibration": asdict(calibration)}
 
 
 def _tail_level(scores: Sequence[np.ndarray], hours: float, fa_per_hour: float, apart: int) -> float | None:

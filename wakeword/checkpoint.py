@@ -1,4 +1,4 @@
-"""One safetensors file: the weights, and in its header what they are (sizes, features, phrase, threshold, card)."""
+"""One safetensors file: the weights, and in its header what they are (sizes, features, phrases, card)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pathlib import Path
 from wakeword.errors import ModelError, require
 from wakeword.files import replacing
 
-FORMAT = 1
+FORMATS = {"acoustic": 1, "training": 1, "wakeword": 2}
+"""The format that this version writes and reads of each kind of file."""
 # Tags of protobuf: 8 x field number (7, 14, 1, 2) + 2, length-delimited.
 GRAPH, METADATA_PROPS, KEY, VALUE = 0x3A, 0x72, 0x0A, 0x12
 WEIGHTS = Path(__file__).parent / "weights"
@@ -23,13 +24,13 @@ def save(path: str | Path, tensors: dict, kind: str, meta: dict) -> None:
     """Write `tensors` (torch, name -> tensor) and `meta` (anything JSON takes) as one safetensors file.
 
     Args:
-        kind: "acoustic", "wakeword" or "training"; a reader that wants another kind refuses the file.
+        kind: one of `FORMATS`; a reader that wants another kind refuses the file.
 
     Raises:
         WakewordError: the place cannot be written or is full.
     """
     safetensors = require("safetensors.torch")
-    header = {"wakeword": json.dumps({"format": FORMAT, "kind": kind, **meta})}
+    header = {"wakeword": json.dumps({"format": FORMATS[kind], "kind": kind, **meta})}
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Serialised here and not by save_file, whose own error for a full disk names no file.
     content = safetensors.save(flat, metadata=header)
@@ -84,12 +85,16 @@ def checked(path: str | Path, meta: dict, kind: str | None) -> dict:
     """`meta`, if this version reads it and it is of the wanted kind."""
     if not isinstance(meta, dict):
         raise ModelError(f"{path}: not a wakeword model, or a damaged one: copy or train it again")
-    if meta.get("format") != FORMAT:
+    found = str(meta.get("kind"))
+    if kind is not None and found != kind:
+        raise ModelError(f"{path}: holds a model of kind '{found}', '{kind}' is wanted here")
+    if found not in FORMATS:
+        raise ModelError(f"{path}: holds a model of kind '{found}', which this version does not know")
+    if meta.get("format") != FORMATS[found]:
         raise ModelError(
-            f"{path}: written in format {meta.get('format')}, this version reads {FORMAT}: train or export it again"
+            f"{path}: written in format {meta.get('format')}, this version reads {FORMATS[found]}: "
+            "train or export it again"
         )
-    if kind is not None and meta.get("kind") != kind:
-        raise ModelError(f"{path}: holds a model of kind '{meta.get('kind')}', '{kind}' is wanted here")
     return meta
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import numbers
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from wakeword import features
 from wakeword.checkpoint import checked, read_meta, verify_onnx
-from wakeword.errors import AudioError, ConfigError, ModelError, require
+from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError, require
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.settings import from_dict
 from wakeword.trigger import Trigger
@@ -22,12 +22,12 @@ from wakeword.trigger import Trigger
 _MOST_SAMPLES = 16000 * 10
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""features float32 [1, frames, mels], state [1, size] -> posteriors float32 [frames / 4], the next state"""
+"""features float32 [1, frames, mels], state [1, size] -> posteriors float32 [frames / 4, phrases], the next state"""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """The phrase was heard: known `time_s` seconds into the stream, with the smoothed posterior `score`."""
+    """A phrase was heard: known `time_s` seconds into the stream, with the smoothed posterior `score`."""
 
     phrase: str
     time_s: float
@@ -35,11 +35,21 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class _Description:
-    """What of a model file's meta the detector goes by."""
+class _Phrase:
+    """What of a phrase's entry in a model file's meta the detector goes by."""
 
     phrase: str
     threshold: float
+
+    def __post_init__(self):
+        checked_threshold(self.threshold)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What of a model file's meta the detector goes by."""
+
+    phrases: tuple[dict, ...]
     refractory_s: float
     smoothing_frames: int
     features: FeatureSettings
@@ -47,7 +57,14 @@ class _Description:
     def __post_init__(self):
         if self.smoothing_frames < 1:
             raise ConfigError(f"smoothing_frames = {self.smoothing_frames}: must be 1 or more")
-        checked_threshold(self.threshold)
+        if not self.phrases:
+            raise ConfigError("phrases is empty: there must be one at least")
+
+
+def _known(kind: type, said: dict, where: str):
+    """A dataclass from those entries of a table that it has fields for; others may say more."""
+    wanted = [field.name for field in dataclasses.fields(kind)]
+    return from_dict(kind, {name: said[name] for name in wanted if name in said}, where)
 
 
 def checked_threshold(value: float) -> float:
@@ -63,33 +80,52 @@ def checked_threshold(value: float) -> float:
     return float(value)
 
 
+def output_of(phrase: str | None, phrases: Sequence[str]) -> int:
+    """Which of a model's outputs hears `phrase`; None asks for the only one there is.
+
+    Raises:
+        WakewordError: the model does not listen for it; or it listens for several, and none is named.
+    """
+    if phrase is None and len(phrases) == 1:
+        return 0
+    if phrase not in phrases:
+        listens = f"the model listens for {', '.join(map(repr, phrases))}"
+        raise WakewordError(f"--phrase {phrase}: {listens}" if phrase else f"{listens}: choose one with --phrase")
+    return list(phrases).index(phrase)
+
+
 class Detector:
-    """Hears one stream. `scores` gives the smoothed posterior of each encoder frame (40 ms), `process` the hits.
+    """Hears one stream. `scores` gives the smoothed posteriors of each encoder frame (40 ms), `process` the hits.
 
     Attributes:
-        phrase: what it listens for.
-        threshold: the smoothed posterior that makes a hit, above 0 and at most 1; ConfigError for any other value.
-        refractory_s: the least time between two hits.
-        info: what the model file says: the phrase, features, threshold, calibration and card.
+        phrases: what it listens for, a tuple; the order is that of thresholds and scores.
+        thresholds: for each phrase the smoothed posterior that makes a hit, a tuple; set from any sequence of as many
+            numbers above 0 and at most 1, ConfigError for anything else.
+        refractory_s: the least time between two hits of one phrase; phrases do not wait for each other.
+        info: what the model file says: the phrases with their thresholds and calibrations, features and card.
     """
 
     def __init__(self, step: Step, state: np.ndarray, info: dict, threshold: float | None = None):
-        wanted = [field.name for field in dataclasses.fields(_Description)]
-        said = from_dict(_Description, {name: info[name] for name in wanted if name in info}, "its description")
+        said = _known(_Description, info, "its description")
+        phrases = [_known(_Phrase, each, "its description: phrases") for each in said.phrases]
         self.info = info
-        self.phrase = said.phrase
+        self.phrases = tuple(each.phrase for each in phrases)
         self.refractory_s = said.refractory_s
         self._settings = said.features
         self._step, self._zero_state = step, state
-        self._window = np.full(said.smoothing_frames, np.float32(1 / said.smoothing_frames))
-        self._trigger = Trigger(
-            checked_threshold(said.threshold if threshold is None else threshold), said.refractory_s
-        )
+        self._smoothing_frames = said.smoothing_frames
+        self._triggers = [
+            Trigger(each.threshold if threshold is None else checked_threshold(threshold), said.refractory_s)
+            for each in phrases
+        ]
         self.reset()
 
     @classmethod
     def load(cls, path: str | Path, threshold: float | None = None) -> Detector:
         """A detector from a trained model (`.wakeword`, needs torch) or an exported one (`.onnx`).
+
+        Args:
+            threshold: for all phrases, in place of the file's own.
 
         Raises:
             ModelError: no such file, or a foreign, truncated or older one.
@@ -107,32 +143,36 @@ class Detector:
             ) from error
 
     @property
-    def threshold(self) -> float:
-        return self._trigger.threshold
+    def thresholds(self) -> tuple[float, ...]:
+        return tuple(trigger.threshold for trigger in self._triggers)
 
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        self._trigger.threshold = checked_threshold(value)
+    @thresholds.setter
+    def thresholds(self, values: Sequence[float]) -> None:
+        if not isinstance(values, (Sequence, np.ndarray)) or len(values) != len(self.phrases):
+            raise ConfigError(f"thresholds {values!r}: give one for each of {len(self.phrases)} phrase(s), in a list")
+        for trigger, value in zip(self._triggers, [checked_threshold(value) for value in values], strict=True):
+            trigger.threshold = value
 
     def reset(self) -> None:
         """Begin a new stream."""
         self._samples = features.initial_state(self._settings)
         self._waiting = np.zeros((0, self._settings.mels), np.float32)
         self._state = self._zero_state
-        self._recent = np.zeros(len(self._window) - 1, np.float32)
+        self._recent = np.zeros((self._smoothing_frames - 1, len(self.phrases)), np.float32)
         self._frames = 0
-        self._trigger.reset()
+        for trigger in self._triggers:
+            trigger.reset()
 
     def scores(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The scores that a block completes.
+        """The scores that a block completes, of all phrases.
 
         Args:
             samples: float32 `[n]` in [-1, 1], 16 kHz mono; any `n`. Other floats are converted; where a sample is NaN
                 or infinite, zero is heard, since the states would keep it for seconds.
 
         Returns:
-            `time_s` float64 `[m]`, the seconds of stream after which each score is known, and `score` float32 `[m]`,
-            the posterior averaged over the last `smoothing_frames` frames.
+            `time_s` float64 `[m]`, the seconds of stream after which each score is known, and `score` float32
+            `[m, phrases]`, the posteriors averaged over the last `smoothing_frames` frames.
 
         Raises:
             AudioError: integers, or not one channel.
@@ -147,21 +187,34 @@ class Detector:
         else:
             found = [self._posteriors(samples[i : i + _MOST_SAMPLES]) for i in range(0, len(samples), _MOST_SAMPLES)]
             posteriors = np.concatenate(found)
+        count = len(posteriors)
         heard = np.concatenate([self._recent, posteriors])
-        self._recent = heard[len(posteriors) :].copy()
-        score = np.convolve(heard, self._window, mode="valid") if len(posteriors) else posteriors
-        time_s = self._settings.frame_s * (self._frames + 1 + np.arange(len(posteriors)))
-        self._frames += len(posteriors)
-        return time_s, score.astype(np.float32, copy=False)
+        self._recent = heard[count:].copy()
+        score = sum(heard[start : start + count] for start in range(self._smoothing_frames))
+        score /= np.float32(self._smoothing_frames)
+        time_s = self._settings.frame_s * (self._frames + 1 + np.arange(count))
+        self._frames += count
+        return time_s, score
 
     def process(self, samples: np.ndarray) -> list[Hit]:
-        """The hits in a block: float32 `[n]` in [-1, 1], 16 kHz mono, any `n`.
+        """The hits in a block, in order of time: float32 `[n]` in [-1, 1], 16 kHz mono, any `n`.
 
         Raises:
             AudioError: as `scores`.
         """
         time_s, score = self.scores(samples)
-        return [Hit(self.phrase, float(time_s[i]), float(score[i])) for i in self._trigger.step(time_s, score)]
+        if not len(score):
+            return []
+        hits: list[Hit] = []
+        # Nearly all blocks reach no threshold. That is seen for all phrases at once, so that one more costs nothing.
+        for output, peak in enumerate(np.fmax.reduce(score).tolist()):
+            trigger = self._triggers[output]
+            if peak < trigger.threshold:
+                trigger.rest()
+                continue
+            fired = trigger.step(time_s, score[:, output])
+            hits += [Hit(self.phrases[output], float(time_s[i]), float(score[i, output])) for i in fired]
+        return sorted(hits, key=lambda hit: hit.time_s)
 
     def listen(self, device: int | str | None = None) -> Iterator[Hit]:
         """Hits from a microphone (the default one, or chosen by number or a part of its name), as they come.
@@ -180,7 +233,7 @@ class Detector:
         ready = len(frames) // FRAMES_PER_STEP * FRAMES_PER_STEP
         self._waiting = frames[ready:]
         if not ready:
-            return np.zeros(0, np.float32)
+            return np.zeros((0, len(self.phrases)), np.float32)
         posteriors, self._state = self._step(frames[None, :ready], self._state)
         return posteriors
 
@@ -233,7 +286,10 @@ def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
         meta = checked(path, json.loads(text), "wakeword")
         verify_onnx(path, session.get_modelmeta().custom_metadata_map.get("sha256"))
         size = {entry.name: entry.shape for entry in session.get_inputs()}["state"][1]
-    except (ValueError, RecursionError, KeyError) as error:
+        outputs = {entry.name: entry.shape for entry in session.get_outputs()}["posterior"][-1]
+        if len(meta["phrases"]) != outputs:
+            raise ValueError("as many outputs as phrases are wanted")
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: a damaged export, or not one of 'wakeword export': export it again") from error
 
     def step(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from wakeword.calibrate import choose_threshold, lowest_within
 from wakeword.clips import Clip
+from wakeword.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
 from wakeword.metrics import (
     Det,
@@ -24,10 +25,7 @@ from wakeword.metrics import (
     wilson_interval,
 )
 from wakeword.report import format_report, write_report
-from wakeword.streams import Event, Progress, negative_stream, noise_bed, positive_stream, score_stream
-
-if TYPE_CHECKING:
-    from wakeword.detector import Detector
+from wakeword.streams import Event, Progress, Stream, negative_stream, noise_bed, positive_stream, score_stream
 
 __all__ = ["evaluate", "format_report"]
 
@@ -58,8 +56,9 @@ def evaluate(
     noisy_negatives: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
+    phrase: str | None = None,
 ) -> dict[str, Any]:
-    """Measure misses, false alarms and delay; each stream is scored once.
+    """Measure misses, false alarms and delay of one phrase; each stream is scored once.
 
     Operating points: the model's own threshold, which was chosen on other data; for each of `fa_rates` the threshold
     chosen on `dev` (negatives that are not among `negatives`), if given; and for each the lowest threshold that
@@ -71,19 +70,26 @@ def evaluate(
         report_dir: a folder for report.json, report.md and det.png.
         noisy_negatives: mix noise under the negatives also, so that each condition has its own false alarms.
         progress: called with (stage, fraction of it).
+        phrase: which of the detector's phrases; None for the only one.
 
     Returns:
         What report.json holds: see `_operating_point` and `_condition`. Rates are per hour, times in seconds.
 
     Raises:
-        WakewordError: no positive or no negative could be read, or the report cannot be written.
+        WakewordError: no positive or no negative could be read, the report cannot be written, or no `phrase` is
+            named of several.
     """
+    output = output_of(phrase, detector.phrases)
     skipped, notes = Skipped(), []
     conditions, bed = _conditions(noise, snrs, seed, skipped, notes)
 
+    def heard(pieces: Iterable[Stream], clips: int, stage: str) -> tuple[Track, list[Event]]:
+        tracks, events = score_stream(detector, pieces, clips, progress, stage)
+        return tracks[output], events
+
     def negatives_at(snr_db: float | None, clips: Sequence[Clip], stage: str) -> tuple[Track, list[Event]]:
         pieces = negative_stream(clips, noise=bed, snr_db=snr_db, seed=seed, skipped=skipped)
-        return score_stream(detector, pieces, len(clips), progress, stage)
+        return heard(pieces, len(clips), stage)
 
     negative = {"clean": negatives_at(None, negatives, "negatives")}
     if negative["clean"][0].hours <= 0:
@@ -91,7 +97,7 @@ def evaluate(
     positive = {}
     for name, snr_db in conditions.items():
         pieces = positive_stream(positives, noise=bed, snr_db=snr_db, seed=seed, skipped=skipped)
-        positive[name] = score_stream(detector, pieces, len(positives), progress, f"positives, {name}")
+        positive[name] = heard(pieces, len(positives), f"positives, {name}")
         if not positive[name][1]:
             raise WakewordError(f"no positives to measure misses on: {skipped.summary() or 'none given'}")
         if noisy_negatives and snr_db is not None:
@@ -102,9 +108,8 @@ def evaluate(
         n: det_curve([t], [negative.get(n, negative["clean"])[0]], refractory_s=pause_s)
         for n, (t, _) in positive.items()
     }
-    thresholds = []
-    if detector.threshold is not None:
-        thresholds.append(("the model's own threshold", "development data before this test", None, detector.threshold))
+    own = detector.thresholds[output]
+    thresholds = [("the model's own threshold", "development data before this test", None, own)]
     if dev:
         track, _ = negatives_at(None, dev, "development negatives")
         for rate in fa_rates:
@@ -112,9 +117,9 @@ def evaluate(
             origin = f"{track.hours:.2f} h of development negatives" + (", extrapolated" if chosen.extrapolated else "")
             thresholds.append((f"{rate:g} false alarms per hour", origin, rate, chosen.threshold))
     for rate in fa_rates:
-        heard = negative["clean"][0]
+        track, _ = negative["clean"]
         # The whole budget is spent: another condition may need it, though the clean one does not.
-        threshold = lowest_within([heard], heard.hours, rate, pause_s)
+        threshold = lowest_within([track], track.hours, rate, pause_s)
         origin = "these very negatives, in hindsight"
         thresholds.append((f"{rate:g} false alarms per hour", origin, rate, threshold))
     if not noisy_negatives and len(conditions) > 1:
@@ -125,7 +130,7 @@ def evaluate(
     clean, events = negative["clean"]
     clips = [e.clip for e in next(iter(positive.values()))[1]]
     report = {
-        "phrase": detector.phrase,
+        "phrase": detector.phrases[output],
         "refractory_s": pause_s,
         "positives": {"clips": len(clips), "speakers": len({c.speaker for c in clips if c.speaker}) or None},
         "negatives": {"clips": len(events), "hours": clean.hours, "hours_by_corpus": _hours_by_corpus(events)},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,10 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Example:
-    """A clip in its surroundings: frozen outputs float16 `[frames, dims]`, labels int8 `[frames]` (1, 0, -1 unsure)."""
+    """A clip in its surroundings: frozen outputs float16 `[frames, dims]`, labels int8 `[frames, outputs]`.
+
+    A label is 1 where the output's phrase has just ended, 0 where it has not, -1 where it does not matter.
+    """
 
     frames: np.ndarray
     labels: np.ndarray
@@ -81,7 +84,8 @@ def positive(samples: np.ndarray, speech: list[np.ndarray], settings: Augmentati
 
 
 def positives(
-    clips: list[np.ndarray],
+    clips: Sequence[list[np.ndarray]],
+    elsewhere: np.ndarray,
     copies: int,
     speech: list[np.ndarray],
     augmentation: Augmentation,
@@ -90,15 +94,23 @@ def positives(
     boundary: int,
     seed: int,
     progress: Progress,
-) -> list[Example]:
-    """`copies` examples of each clip, every one in other surroundings."""
-    found = []
-    for index in range(len(clips) * copies):
+) -> list[list[Example]]:
+    """For each phrase, `copies` examples of each of its clips, every one in other surroundings.
+
+    Args:
+        clips: for each phrase its clips, float32 `[samples]`.
+        elsewhere: int8 `[phrases, outputs]`, the label of a phrase's clips for the outputs of the others: 0 or -1.
+    """
+    found: list[list[Example]] = [[] for _ in clips]
+    order = [(output, clip) for output, said in enumerate(clips) for _ in range(copies) for clip in said]
+    for index, (output, clip) in enumerate(order):
         rng = np.random.default_rng([seed, 1, index])
-        samples, start_s, end_s = positive(clips[index % len(clips)], speech, augmentation, rng)
+        samples, start_s, end_s = positive(clip, speech, augmentation, rng)
         frames = frozen(encoder, samples, settings, boundary)
-        found.append(Example(frames, label(len(frames), settings.frame_s, start_s, end_s)))
-        progress("clips", (index + 1) / (len(clips) * copies))
+        labels = np.repeat(elsewhere[output : output + 1], len(frames), axis=0)
+        labels[:, output] = label(len(frames), settings.frame_s, start_s, end_s)
+        found[output].append(Example(frames, labels))
+        progress("clips", (index + 1) / len(order))
     return found
 
 
@@ -114,7 +126,7 @@ def negatives(
     skipped: Skipped,
     progress: Progress,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Running audio without the phrase: one long stream, float16 `[frames, dims]`, and some recordings as they are.
+    """Running audio without the phrases: one long stream, float16 `[frames, dims]`, and some recordings as they are.
 
     Each recording is heard `copies` times, the first time as it is, then augmented; a random choice of `most_hours`.
 

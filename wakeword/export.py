@@ -113,10 +113,11 @@ def standardised(norm: nn.BatchNorm1d, linear: nn.Linear) -> tuple[Tensor, Tenso
 
 
 def streaming_graph(model: WakeModel) -> Graph:
-    """A step of a folded model: `features` [1, 4 n, mels], `state` [1, size] -> `posterior` [1, n], `next_state`.
+    """A step of a folded model as a graph.
 
-    Inside, frames are rows of matrices: with the sizes of all but `n` known, no node computes a shape. The encoder
-    ends at `taps` and, of a head with blocks, `next_encoder_state`: there the graph can be cut.
+    From `features` [1, 4 n, mels] and `state` [1, size] come `posterior` [1, n, outputs] and `next_state`. Inside,
+    frames are rows of matrices: with the sizes of all but `n` known, no node computes a shape. The encoder ends at
+    `taps` and, of a head with blocks, `next_encoder_state`: there the graph can be cut.
     """
     graph = Graph()
     encoder, head = model.encoder, model.head
@@ -138,7 +139,7 @@ def streaming_graph(model: WakeModel) -> Graph:
             x = graph.stack(head.stack, x, "head_state", "next_head_state")[-1]
             graph.add("Concat", ["next_encoder_state", "next_head_state"], ["next_state"], axis=1)
         x = graph.linear(x, head.output.weight, head.output.bias)
-    graph.reshape(graph.add("Sigmoid", [x]), [1, -1], "posterior")
+    graph.reshape(graph.add("Sigmoid", [x]), [1, -1, head.sizes.outputs], "posterior")
     return graph
 
 
@@ -150,7 +151,7 @@ def model_proto(model: WakeModel):
     shapes = [
         ("features", [1, "frames", model.encoder.sizes.mels]),
         ("state", [1, size]),
-        ("posterior", [1, "steps"]),
+        ("posterior", [1, "steps", model.head.sizes.outputs]),
         ("next_state", [1, size]),
     ]
     values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes]
@@ -161,7 +162,7 @@ def model_proto(model: WakeModel):
 
 def export_onnx(source: str | Path, output: str | Path) -> float:
     """Write a trained model as ONNX: inputs `features` [1, 4 n, mels] and `state` [1, size], outputs `posterior`
-    [1, n] and `next_state`. The features stay beside the graph (`wakeword.features`, numpy).
+    [1, n, outputs] and `next_state`. The features stay beside the graph (`wakeword.features`, numpy).
 
     Returns:
         The largest difference between the posteriors of the graph and of the model on a random stream in blocks.

@@ -26,7 +26,7 @@ WINDOW = 75
 def fit(
     model: WakeModel,
     encoder_parameters: list[Tensor],
-    positives: list[Example],
+    positives: list[list[Example]],
     stream: np.ndarray,
     boundary: int,
     config,
@@ -35,12 +35,19 @@ def fit(
 ) -> None:
     """Train the head, and after a third of the steps the unfrozen part of the encoder.
 
-    Each batch: examples of the phrase, and windows of the negative stream, half of them from where the model's own
-    score was highest at its last look (hard negatives). Loss: binary cross-entropy a frame, averaged over the frames
-    of the phrase, and summed over each window's other frames, so that one false peak weighs as much as a phrase. The
-    weights that stay are a moving average over the steps (Polyak and Juditsky 1992).
+    Each batch: `config.batch` examples of each phrase, and as many windows of the negative stream, half of them from
+    where the highest of the model's own scores was highest at its last look (hard negatives). Loss: binary
+    cross-entropy a frame, averaged over the frames of the phrase, and summed over each window's other frames, so that
+    one false peak weighs as much as a phrase. The weights that stay are a moving average over the steps (Polyak and
+    Juditsky 1992).
+
+    Of several phrases each output hears in each batch what it would hear alone: as many of its own examples and of
+    the windows, at the same weights. Only the other phrases' examples are added, which together weigh as much as the
+    surroundings of its own, whether they are of one other phrase or of nine. The loss is the mean over the outputs, so
+    that its size, and with it the clipping of gradients, does not grow with their number.
 
     Args:
+        positives: for each phrase its examples, from `examples.positives`.
         stream: negatives, float16 `[frames, dims]`, from `examples.negatives`; may be empty.
         config: a `train.TrainConfig`.
         begun: where an interrupted run leaves its state, and finds it.
@@ -72,7 +79,7 @@ def fit(
             optimizer.param_groups[1]["lr"] = config.encoder_learning_rate * decay * warmth
 
         rng = np.random.default_rng([config.seed, 3, step])
-        batch = [positives[index] for index in rng.integers(len(positives), size=config.batch)]
+        batch = [said[index] for said in positives for index in rng.integers(len(said), size=config.batch)]
         loss = phrase_loss(model, *padded(batch), boundary)
         if most > 0:
             starts = rng.integers(most, size=config.batch)
@@ -99,10 +106,10 @@ def fit(
 
 
 def padded(batch: list[Example]) -> tuple[Tensor, Tensor]:
-    """Inputs float32 `[batch, frames, dims]` and labels `[batch, frames]`, -1 where there is nothing."""
+    """Inputs float32 `[batch, frames, dims]` and labels int8 `[batch, frames, outputs]`, -1 where there is nothing."""
     frames = max(len(example.frames) for example in batch)
     inputs = np.zeros((len(batch), frames, batch[0].frames.shape[1]), np.float32)
-    labels = np.full((len(batch), frames), -1, np.int8)
+    labels = np.full((len(batch), frames, batch[0].labels.shape[1]), -1, np.int8)
     for row, example in enumerate(batch):
         inputs[row, : len(example.frames)] = example.frames
         # The last frame repeated, so that padding does not look like a sound of its own to the normalisation.
@@ -112,46 +119,56 @@ def padded(batch: list[Example]) -> tuple[Tensor, Tensor]:
 
 
 def logits_of(model: WakeModel, inputs: Tensor, boundary: int) -> Tensor:
-    """Logits `[batch, frames]` from what `transfer.lower` gave, `[batch, frames, dims]`."""
+    """Logits `[batch, frames, outputs]` from what `transfer.lower` gave, `[batch, frames, dims]`."""
     taps = upper(model.encoder, inputs, boundary)
     return model.head(taps, taps.new_zeros(len(taps), model.head.stack.state_size))[0]
 
 
 def phrase_loss(model: WakeModel, inputs: Tensor, labels: Tensor, boundary: int) -> Tensor:
-    """Mean over the frames of the phrase, and a share of the sum over each clip's other frames."""
+    """Mean over the frames of the phrases, and a share of the sum over each clip's other frames.
+
+    That sum is taken apart over the pairs of a clip with the output of its phrase, and over the pairs with the other
+    outputs; each is divided by its own number of pairs. So each of the three terms is the mean over the outputs.
+    """
     logits = logits_of(model, inputs, boundary)
     error = functional.binary_cross_entropy_with_logits(logits, (labels == 1).float(), reduction="none")
+    own = (labels == 1).any(dim=1, keepdim=True)
+    other = (labels == 0).any(dim=1, keepdim=True) & ~own
     said = (error * (labels == 1)).sum() / (labels == 1).sum().clamp(min=1)
-    return said + 0.3 * (error * (labels == 0)).sum() / len(labels)
+    for pairs in (own, other):
+        said = said + 0.3 * (error * ((labels == 0) & pairs)).sum() / pairs.sum().clamp(min=1)
+    return said
 
 
 def other_loss(model: WakeModel, windows: Tensor, warm: int, boundary: int) -> Tensor:
-    """Sum over each window's frames after the first `warm`, which lack their past."""
-    return functional.softplus(logits_of(model, windows, boundary)[:, warm:]).sum() / len(windows)
+    """Sum over each window's frames after the first `warm`, which lack their past; the mean over the outputs."""
+    logits = logits_of(model, windows, boundary)[:, warm:]
+    return functional.softplus(logits).sum() / (len(windows) * logits.shape[-1])
 
 
 @torch.no_grad()
 def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 0.002) -> np.ndarray:
-    """Frames int64 `[n]` of the negative stream with the highest scores."""
+    """Frames int64 `[n]` of the negative stream where the highest of the outputs is highest."""
     model.head.eval()
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
     scores = np.full(len(stream), -np.inf, np.float32)
     for start in range(0, len(stream), 2000):
         first = max(0, start - warm)
         piece = torch.from_numpy(stream[first : start + 2000]).float()[None]
-        scores[start : start + 2000] = logits_of(model, piece, boundary)[0, start - first :].numpy()
+        scores[start : start + 2000] = logits_of(model, piece, boundary)[0, start - first :].amax(dim=-1).numpy()
     model.head.train()
     count = min(len(stream), max(200, int(share * len(stream))))
     return np.sort(np.argpartition(-scores, count - 1)[:count])
 
 
-def _identity(config, positives: list[Example], stream: np.ndarray) -> str:
+def _identity(config, positives: list[list[Example]], stream: np.ndarray) -> str:
     """What must be the same for a state to be taken up: the settings (but for the threads) and the data."""
     settings = json.dumps(dataclasses.asdict(dataclasses.replace(config, threads=0)), sort_keys=True)
     digest = hashlib.sha256(settings.encode())
-    for frames in (positives[0].frames, positives[-1].frames, stream[:1000], stream[-1000:]):
+    ends = [said[place].frames for said in positives for place in (0, -1)]
+    for frames in (*ends, stream[:1000], stream[-1000:]):
         digest.update(np.ascontiguousarray(frames).tobytes())
-    digest.update(f"{len(positives)} {len(stream)}".encode())
+    digest.update(f"{[len(said) for said in positives]} {len(stream)}".encode())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The wake head: the new layers for a phrase, on top of the encoder whose output layers were taken off."""
+"""The wake head: the new layers for phrases, on top of the encoder whose output layers were taken off."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from wakeword.acoustic import Encoder, EncoderSizes, Stack, normalised
 
 @dataclass(frozen=True)
 class HeadSizes:
-    """The head's dimensions: `depth` counts the new layers before the output node (0: an output node alone)."""
+    """The head's dimensions: `depth` counts the new layers before the output nodes (0: output nodes alone).
+
+    Each of the `outputs` nodes hears a phrase of its own; all the layers below are shared.
+    """
 
     depth: int = 4
     channels: int = 48
     kernel: int = 3
     separable: bool = False
+    outputs: int = 1
 
     @property
     def dilations(self) -> tuple[int, ...]:
@@ -25,7 +29,7 @@ class HeadSizes:
 
 
 class Head(nn.Module):
-    """Standardised taps of the encoder, a layer that narrows them, dilated causal blocks, one output node."""
+    """Standardised taps of the encoder, a layer that narrows them, dilated causal blocks, an output node a phrase."""
 
     def __init__(self, inputs: int, sizes: HeadSizes):
         super().__init__()
@@ -36,12 +40,12 @@ class Head(nn.Module):
         if sizes.depth:
             self.narrow = nn.ModuleList([nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width)])
         self.stack = Stack(width, sizes.kernel, sizes.dilations, sizes.separable)
-        self.output = nn.Linear(width, 1)
-        # Nearly all frames are not the phrase: starting there saves the first steps of training.
+        self.output = nn.Linear(width, sizes.outputs)
+        # Nearly all frames are of no phrase: starting there saves the first steps of training.
         nn.init.constant_(self.output.bias, -3.0)
 
     def forward(self, taps: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """`taps` [batch, frames, inputs], `state` [batch, state_size] -> logits [batch, frames], the next state."""
+        """`taps` [batch, frames, inputs], `state` [batch, state_size] -> logits [batch, frames, outputs] and state."""
         x = normalised(self.standardise, taps)
         if self.narrow is not None:
             linear, norm = self.narrow
@@ -49,7 +53,7 @@ class Head(nn.Module):
         if len(self.stack.blocks):
             outputs, state = self.stack(x, state)
             x = outputs[-1]
-        return self.output(x).squeeze(-1), state
+        return self.output(x), state
 
     @property
     def memory_frames(self) -> int:
@@ -58,7 +62,7 @@ class Head(nn.Module):
 
 
 class WakeModel(nn.Module):
-    """Encoder and head as one streaming model: log-mel frames to the logit that the phrase has just ended."""
+    """Encoder and head as one streaming model: log-mel frames to the logits that a phrase has just ended."""
 
     def __init__(self, encoder_sizes: EncoderSizes, head_sizes: HeadSizes):
         super().__init__()
@@ -78,7 +82,7 @@ class WakeModel(nn.Module):
             state: `[batch, state_size]`, from the step before or `initial_state`.
 
         Returns:
-            Logits `[batch, frames / 4]` and the next state.
+            Logits `[batch, frames / 4, outputs]` and the next state.
         """
         split = self.encoder.stack.state_size
         taps, encoder_state = self.encoder.step(features, state[:, :split])
@@ -86,5 +90,5 @@ class WakeModel(nn.Module):
         return logits, torch.cat([encoder_state, head_state], dim=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits of a whole recording: one step from the zero state."""
+        """Logits `[batch, frames / 4, outputs]` of whole recordings: one step from the zero state."""
         return self.step(features, self.initial_state(features.shape[0]))[0]

@@ -13,7 +13,7 @@ from wakeword.detector import Detector
 def score_clip(
     detector: Detector, clip: Clip, warn: Callable[[str], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A recording from its start, as a fresh stream: `time_s` float64 and `score` float32, both `[frames]`.
+    """A recording from its start, as a fresh stream: `time_s` float64 `[frames]`, `score` float32 `[frames, phrases]`.
 
     It is read by `clip_blocks`. A silent or clipped recording is scored as any; `warn` is told of that.
 

@@ -138,14 +138,14 @@ def score_stream(
     clip_count: int = 0,
     progress: Progress | None = None,
     stage: str = "",
-) -> tuple[Track, list[Event]]:
-    """Reset a detector and let it hear a stream: its scores, with the clips' times, and the events.
+) -> tuple[list[Track], list[Event]]:
+    """Reset a detector and let it hear a stream: the scores of each of its phrases, and the events.
 
-    The track's `hours` are those of the clips; pauses do not count, since nothing happens in them. `progress` is
-    called with `stage` and the fraction of `clip_count` clips heard.
+    Each track has the clips' times; its `hours` are those of the clips: pauses do not count, since nothing happens in
+    them. `progress` is called with `stage` and the fraction of `clip_count` clips heard.
     """
     detector.reset()
-    times, scores, events = [np.zeros(0)], [np.zeros(0, np.float32)], []
+    times, scores, events = [np.zeros(0)], [np.zeros((0, len(detector.phrases)), np.float32)], []
     for piece in pieces:
         for i in range(0, len(piece.samples), BLOCK_SAMPLES):
             time_s, score = detector.scores(piece.samples[i : i + BLOCK_SAMPLES])
@@ -158,7 +158,8 @@ def score_stream(
         progress(stage, 1.0)
     starts, ends = np.asarray([e.start_s for e in events]), np.asarray([e.end_s for e in events])
     hours = float((ends - starts).sum()) / 3600
-    return Track(np.concatenate(times), np.concatenate(scores), hours, starts, ends), events
+    time_s = np.concatenate(times)
+    return [Track(time_s, score, hours, starts, ends) for score in np.concatenate(scores).T.copy()], events
 
 
 def _concatenated(clips, pause_s, noise, snr_db, seed, skipped, check) -> Iterator[Stream]:

@@ -1,9 +1,8 @@
-"""Train a detector for a phrase: the head, and what `unfreeze` frees of the encoder, on clips of the phrase."""
+"""Train a detector for one or several phrases: the head, and what `unfreeze` frees of the encoder, on clips of them."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 
 from wakeword import __version__, examples, tokens
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
-from wakeword.calibrate import Calibration, calibrate, parse_budget
+from wakeword.calibrate import Calibration, calibrate, calibrated, parse_budget
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
 from wakeword.detector import Detector, running
 from wakeword.errors import ConfigError, Skipped, WakewordError
@@ -37,11 +36,21 @@ LEAST = {
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """A training run. Paths are folders, audio files or manifests; `output` is the one file that it makes."""
+class Phrase:
+    """What clips say, and where they are: folders, audio files or manifests."""
 
-    phrase: str = ""
+    text: str = ""
     positives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. Paths are folders, audio files or manifests; `output` is the one file that it makes.
+
+    `batch` counts the examples of each phrase in a step, and the windows of negatives; `budget` is each phrase's own.
+    """
+
+    phrases: tuple[Phrase, ...] = ()
     output: str = ""
     negatives: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
@@ -67,12 +76,15 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run made: the file, what was unfrozen and why, the calibration, and a first estimate on held-out clips."""
+    """What a run made: the file, what was unfrozen and why, and for each phrase what is known of it.
+
+    `estimates` are of held-out clips (see `estimate`); `calibrations` are none if there was nothing to calibrate on.
+    """
 
     path: Path
     unfrozen: str
-    calibration: Calibration | None
-    estimate: dict
+    calibrations: list[Calibration]
+    estimates: list[dict]
     skipped: Skipped
 
 
@@ -98,21 +110,32 @@ def split_negatives(config: TrainConfig) -> tuple[list[Clip], list[Clip]]:
     """The negatives that train, and a quarter of their speakers that the threshold is chosen on instead."""
     if not config.negatives:
         return [], []
-    heard = without_phrase(in_pieces(for_training(find_clips(config.negatives))), config.phrase)
+    heard = without_phrases(in_pieces(for_training(find_clips(config.negatives))), [p.text for p in config.phrases])
     return split_clips(heard, 0.25, config.seed) if heard else ([], [])
 
 
-def without_phrase(clips: list[Clip], phrase: str) -> list[Clip]:
-    """The clips whose transcript, where there is one, does not hold the phrase."""
+def without_phrases(clips: list[Clip], phrases: Iterable[str]) -> list[Clip]:
+    """The clips whose transcript, where there is one, holds none of the phrases."""
+    phrases = list(phrases)
+    return [clip for clip in clips if not any(holds(clip.text or "", phrase) for phrase in phrases)]
+
+
+def holds(text: str, phrase: str) -> bool:
+    """Whether a text has the words of the phrase in it, one after the other; one that cannot be spelled has not."""
     wanted = f" {tokens.normalise(phrase)} "
+    try:
+        return wanted in f" {tokens.normalise(text)} "
+    except tokens.TextError:
+        return False
 
-    def spoken(clip: Clip) -> str:
-        try:
-            return f" {tokens.normalise(clip.text or '')} "
-        except tokens.TextError:
-            return ""
 
-    return [clip for clip in clips if wanted not in spoken(clip)]
+def labels_elsewhere(phrases: list[str]) -> np.ndarray:
+    """Int8 `[phrases, outputs]`: what a phrase's clips are to the outputs of the others.
+
+    0, so that these learn not to fire; but -1, which counts neither way, where the other's words are a part of what
+    the clip says ("computer" in "hey computer").
+    """
+    return np.array([[-1 if holds(said, phrase) else 0 for phrase in phrases] for said in phrases], np.int8)
 
 
 def train(config: TrainConfig, progress: Callable[[str, float], None] | None = None) -> Trained:
@@ -132,20 +155,13 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     torch.set_num_threads(config.threads)
     skipped = Skipped()
 
-    model, acoustic = stacked(config.acoustic, HeadSizes(config.depth, config.channels))
+    head = HeadSizes(config.depth, config.channels, outputs=len(config.phrases))
+    model, acoustic = stacked(config.acoustic, head)
     settings = from_dict(FeatureSettings, acoustic["features"], config.acoustic)
-    training_clips, dev_clips = split_clips(
-        for_training(find_clips(config.positives)), config.held_out, config.seed, fewest=1
-    )
-    clips = [samples for _, samples in read_clips(training_clips, skipped)]
-    if len(clips) < FEWEST_CLIPS:
-        raise WakewordError(
-            f"{', '.join(map(str, config.positives))}: only {len(clips)} usable clip(s) of '{config.phrase}' left to "
-            f"train on beside {len(dev_clips)} held out, {FEWEST_CLIPS} are needed: record more"
-            + (f" ({skipped.summary()})" if skipped else "")
-        )
+    phrases = [phrase.text for phrase in config.phrases]
+    clips, dev_clips = zip(*[usable_clips(phrase, config, skipped) for phrase in config.phrases], strict=True)
     training_negatives, dev_negatives = split_negatives(config)
-    chosen = choose_unfreeze(config.unfreeze, len(clips), len(model.encoder.sizes.dilations))
+    chosen = choose_unfreeze(config.unfreeze, sum(map(len, clips)), len(model.encoder.sizes.dilations))
 
     augmentation = Augmentation(
         noise_probability=0.6,
@@ -160,45 +176,61 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     stream, speech = examples.negatives(
         training_negatives, config.negative_copies, config.negative_hours, *common, skipped, progress
     )
-    found = examples.positives(clips, config.copies, speech, *common, progress)
+    found = examples.positives(clips, labels_elsewhere(phrases), config.copies, speech, *common, progress)
     begun = Path(f"{config.output}.begun")
     fit(model, encoder_parameters, found, stream, chosen.boundary, config, progress, begun)
 
     card = {
-        "phrase": config.phrase,
         "acoustic": acoustic["card"],
         "unfrozen": chosen.reason,
-        "clips": len(clips),
-        "held_out_clips": len(dev_clips),
         "negative_hours": round(len(stream) * settings.frame_s / 3600 / max(1, config.negative_copies), 2),
         "skipped": len(skipped),
         "seed": config.seed,
         "version": __version__,
     }
     meta = {
-        "phrase": config.phrase,
+        "phrases": [{"phrase": phrase, "threshold": 0.5, "calibration": None} for phrase in phrases],
         "features": acoustic["features"],
         "smoothing_frames": config.smoothing_frames,
         "refractory_s": config.refractory_s,
-        "threshold": 0.5,
-        "calibration": None,
         "card": card,
     }
     # The file that may be there already is replaced once, at the end.
     detector = Detector(*running(model, meta))
-    calibration = None
+    calibrations: list[Calibration] = []
     if dev_negatives:
         try:
-            calibration = calibrate(detector, dev_negatives, config.budget, progress)
+            calibrations = calibrate(detector, dev_negatives, config.budget, progress)
         except WakewordError as error:  # Too little to calibrate on must not lose what was trained.
             skipped.add("calibration", f"not calibrated: {error}")
-    if calibration:
-        detector.threshold = meta["threshold"] = calibration.threshold
-        meta["calibration"] = dataclasses.asdict(calibration)
-    card["estimate"] = estimate(detector, dev_clips, skipped, progress)
+    if calibrations:
+        detector.thresholds = [calibration.threshold for calibration in calibrations]
+        meta["phrases"] = [calibrated(*pair) for pair in zip(meta["phrases"], calibrations, strict=True)]
+    estimates = [estimate(detector, output, held_out, skipped, progress) for output, held_out in enumerate(dev_clips)]
+    card["phrases"] = {
+        phrase: {"clips": len(said), "held_out_clips": len(held_out), "estimate": estimated}
+        for phrase, said, held_out, estimated in zip(phrases, clips, dev_clips, estimates, strict=True)
+    }
     save_wakeword(config.output, model, meta)
     begun.unlink(missing_ok=True)
-    return Trained(Path(config.output), chosen.reason, calibration, card["estimate"], skipped)
+    return Trained(Path(config.output), chosen.reason, calibrations, estimates, skipped)
+
+
+def usable_clips(phrase: Phrase, config: TrainConfig, skipped: Skipped) -> tuple[list[np.ndarray], list[Clip]]:
+    """A phrase's clips to train on, float32 `[samples]` each, and those held out, not yet read.
+
+    Raises:
+        WakewordError: no such path, or too few clips.
+    """
+    training, held_out = split_clips(for_training(find_clips(phrase.positives)), config.held_out, config.seed, fewest=1)
+    clips = [samples for _, samples in read_clips(training, skipped)]
+    if len(clips) < FEWEST_CLIPS:
+        raise WakewordError(
+            f"{', '.join(map(str, phrase.positives))}: only {len(clips)} usable clip(s) of '{phrase.text}' left to "
+            f"train on beside {len(held_out)} held out, {FEWEST_CLIPS} are needed: record more"
+            + (f" ({skipped.summary()})" if skipped else "")
+        )
+    return clips, held_out
 
 
 def check(config: TrainConfig) -> None:
@@ -207,11 +239,20 @@ def check(config: TrainConfig) -> None:
     Raises:
         ConfigError: a missing or impossible setting.
     """
-    if not config.phrase.strip():
-        raise ConfigError("--phrase is empty: say what the clips say")
-    tokens.encode(config.phrase)
-    if not config.positives:
-        raise ConfigError("--positives names nothing: give folders, audio files or manifests of the phrase")
+    if not config.phrases:
+        raise ConfigError("no phrase: say what the clips say with --phrase")
+    spelled: list[str] = []
+    for phrase in config.phrases:
+        if not phrase.text.strip():
+            raise ConfigError("--phrase is empty: say what the clips say")
+        tokens.encode(phrase.text)
+        if not phrase.positives:
+            raise ConfigError(
+                f"--positives of '{phrase.text}' names nothing: give folders, audio files or manifests of the phrase"
+            )
+        if tokens.normalise(phrase.text) in spelled:
+            raise ConfigError(f"--phrase {phrase.text}: named twice: give all its clips to one --positives")
+        spelled.append(tokens.normalise(phrase.text))
     if not config.output:
         raise ConfigError("--output is empty: say where the model goes")
     for least, names in LEAST.items():
@@ -223,11 +264,11 @@ def check(config: TrainConfig) -> None:
     parse_budget(config.budget)
 
 
-def estimate(detector: Detector, clips: list[Clip], skipped: Skipped, progress) -> dict:
-    """Misses at the detector's threshold on clips that did not train, with a 95 % interval."""
+def estimate(detector: Detector, output: int, clips: list[Clip], skipped: Skipped, progress) -> dict:
+    """Misses of one phrase at the detector's threshold on clips that did not train, with a 95 % interval."""
     pieces = positive_stream(clips, skipped=skipped)
-    track, events = score_stream(detector, pieces, len(clips), progress, "estimate")
-    detected = int(np.isfinite(hits(track, detector.threshold, detector.refractory_s)).sum())
+    tracks, events = score_stream(detector, pieces, len(clips), progress, "estimate")
+    detected = int(np.isfinite(hits(tracks[output], detector.thresholds[output], detector.refractory_s)).sum())
     missed = len(events) - detected
     low, high = wilson_interval(missed, len(events)) if events else (0.0, 1.0)
     return {"clips": len(events), "missed": missed, "miss_rate_interval": [round(low, 4), round(high, 4)]}

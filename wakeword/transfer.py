@@ -116,7 +116,7 @@ def memory_frames(encoder: Encoder, boundary: int) -> int:
 
 
 def save_wakeword(path: str | Path, model: WakeModel, meta: dict) -> None:
-    """One file: weights, phrase, features, threshold, card."""
+    """One file: weights, phrases with their thresholds, features, card."""
     sizes = {"encoder": dataclasses.asdict(model.encoder.sizes), "head": dataclasses.asdict(model.head.sizes)}
     checkpoint.save(path, model.state_dict(), "wakeword", {**meta, "sizes": sizes})
 
@@ -133,6 +133,8 @@ def load_wakeword(path: str | Path) -> tuple[WakeModel, dict]:
         encoder = from_dict(EncoderSizes, sizes["encoder"], str(path))
         model = WakeModel(encoder, from_dict(HeadSizes, sizes["head"], str(path)))
         model.load_state_dict(tensors)
+        if len(meta["phrases"]) != model.head.sizes.outputs:
+            raise ValueError("as many outputs as phrases are wanted")
     except (RuntimeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise ModelError(f"{path}: its weights do not fit its sizes: damaged, or of another version") from error
     return model.eval(), meta

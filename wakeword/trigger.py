@@ -30,6 +30,10 @@ class Trigger:
         self._armed = True
         self._last_s = -np.inf
 
+    def rest(self) -> None:
+        """What `step` does of one or more frames that are all below the threshold: arm again."""
+        self._armed = True
+
     def step(self, time_s: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Indices int64 [k] of the frames that fire.
 

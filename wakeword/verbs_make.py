@@ -8,9 +8,11 @@ import importlib
 import json
 import os
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 
 from wakeword.cli import bar, json_flag, show, verb
+from wakeword.errors import WakewordError, require
 
 
 def _data_prep(module: str) -> tuple[Callable, Callable]:
@@ -51,8 +53,6 @@ def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     _pretrain_arguments,
 )
 def _pretrain(args) -> None:
-    from wakeword.errors import require
-
     require("torch")
     from wakeword.pretrain import pretrain
     from wakeword.pretrain_config import read_config
@@ -63,17 +63,29 @@ def _pretrain(args) -> None:
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--phrase", required=True, help="what the clips say")
     parser.add_argument(
-        "--positives", nargs="+", required=True, metavar="PATH", help="clips: folders, files, manifests"
+        "--phrase",
+        action="append",
+        required=True,
+        dest="phrases",
+        metavar="PHRASE",
+        help="what the clips say; again, with its own --positives, for each further phrase",
     )
-    parser.add_argument("--negatives", nargs="+", default=[], metavar="PATH", help="speech without the phrase")
+    parser.add_argument(
+        "--positives",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="clips of the phrase: folders, files, manifests; the first --positives are of the first --phrase",
+    )
+    parser.add_argument("--negatives", nargs="+", default=[], metavar="PATH", help="speech without the phrases")
     parser.add_argument("--noise", nargs="+", default=[], metavar="PATH", help="noise to mix in")
     parser.add_argument("--rir", nargs="+", default=[], metavar="PATH", help="room impulse responses")
     parser.add_argument("--acoustic", default="base", help="base, micro, or the file of an acoustic model (base)")
     parser.add_argument("--unfreeze", default="auto", help="auto, none, all, or how many top blocks (auto)")
-    parser.add_argument("--budget", default="0.5 per h", help="false alarms to calibrate for (0.5 per h)")
-    parser.add_argument("--depth", type=int, default=4, help="new layers before the output node; 0: none (4)")
+    parser.add_argument("--budget", default="0.5 per h", help="false alarms of each phrase to allow (0.5 per h)")
+    parser.add_argument("--depth", type=int, default=4, help="new layers before the output nodes; 0: none (4)")
     parser.add_argument("--steps", type=int, default=1000, help="training steps (1000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -83,40 +95,40 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 
 @verb(
     "train",
-    "Train a detector for a phrase from clips of it",
+    "Train a detector for a phrase, or several, from clips of it",
     "wakeword train --phrase computer --positives clips/ --negatives speech/ --noise noise/ --output computer.wakeword",
     _train_arguments,
 )
 def _train(args) -> None:
-    from wakeword.errors import require
-
     require("torch")
-    from wakeword.train import TrainConfig, train
+    from wakeword.train import Phrase, TrainConfig, train
 
+    if len(args.phrases) != len(args.positives):
+        raise WakewordError(
+            f"--phrase is given {len(args.phrases)} time(s) and --positives {len(args.positives)}: each phrase takes "
+            "one --positives with all its clips, in the same order"
+        )
     given = {key: value for key, value in vars(args).items() if key in TrainConfig.__dataclass_fields__}
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    given["phrases"] = tuple(map(Phrase, args.phrases, map(tuple, args.positives)))
     trained = train(TrainConfig(**given), bar())
-    estimate = trained.estimate
-    low, high = estimate["miss_rate_interval"]
-    lines = [
-        f"{trained.path}: '{args.phrase}' on {args.acoustic}; {trained.unfrozen}",
-        f"first estimate, clean: missed {estimate['missed']} of {estimate['clips']} held-out clips "
-        f"(95 % interval {low:.1%} to {high:.1%})",
-    ]
-    if trained.calibration:
-        calibration = trained.calibration
-        lines.append(
-            f"threshold {calibration.threshold:.4f}: {calibration.fa_per_hour_observed:.2f} false alarms per hour on "
-            f"{calibration.hours:.2f} h of held-out negatives. {calibration.note}"
-        )
-    else:
-        lines.append("threshold 0.5, not calibrated: give --negatives, or run 'wakeword calibrate'")
+    lines = [f"{trained.path}: {', '.join(map(repr, args.phrases))} on {args.acoustic}; {trained.unfrozen}"]
+    phrases = []
+    for phrase, estimate, calibration in zip_longest(args.phrases, trained.estimates, trained.calibrations):
+        low, high = estimate["miss_rate_interval"]
+        lines += [
+            f"'{phrase}', first estimate, clean: missed {estimate['missed']} of {estimate['clips']} held-out clips "
+            f"(95 % interval {low:.1%} to {high:.1%})",
+            f"'{phrase}': {calibration.summary()}" if calibration else f"'{phrase}': threshold 0.5, not calibrated",
+        ]
+        found = dataclasses.asdict(calibration) if calibration else None
+        phrases.append({"phrase": phrase, "estimate": estimate, "calibration": found})
+    lines += [] if trained.calibrations else ["to calibrate, give --negatives, or run 'wakeword calibrate'"]
     lines += [trained.skipped.summary()] if len(trained.skipped) else []
     report = {
         "model": str(trained.path),
         "unfrozen": trained.unfrozen,
-        "estimate": estimate,
-        "calibration": dataclasses.asdict(trained.calibration) if trained.calibration else None,
+        "phrases": phrases,
         "skipped": trained.skipped.reasons,
     }
     show(report, args.json, "\n".join(lines))

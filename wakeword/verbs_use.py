@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from wakeword.cli import bar, json_flag, say, say_warnings, show, verb
-from wakeword.errors import Skipped, WakewordError
+from wakeword.errors import Skipped, WakewordError, require
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,22 +39,30 @@ def _score(args) -> None:
     clips, progress = find_clips(args.audio), bar()
     for index, clip in enumerate(clips):
         try:
-            time_s, score = score_clip(detector, clip, partial(warnings.__setitem__, clip.name))
-            arrays[f"{clip.name}/time_s"], arrays[f"{clip.name}/score"] = time_s, score
+            scored = score_clip(detector, clip, partial(warnings.__setitem__, clip.name))
+            arrays[f"{clip.name}/time_s"], arrays[f"{clip.name}/score"] = scored
         except WakewordError as error:
             skipped.add(clip.path, error)
         progress("scoring", (index + 1) / len(clips))
     if not arrays:
         raise WakewordError(f"none of {len(clips)} file(s) could be scored. {skipped.summary()}")
+    files = len(arrays) // 2
     with replacing(args.output) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, phrases=np.array(detector.phrases), **arrays)
     say_warnings(warnings)
-    report = {"output": args.output, "files": len(arrays) // 2, "warnings": warnings, "skipped": skipped.reasons}
-    show(report, args.json, f"{args.output}: {len(arrays) // 2} file(s). {skipped.summary()}")
+    report = {
+        "output": args.output,
+        "phrases": detector.phrases,
+        "files": files,
+        "warnings": warnings,
+        "skipped": skipped.reasons,
+    }
+    show(report, args.json, f"{args.output}: {files} file(s). {skipped.summary()}")
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .wakeword or .onnx file")
+    parser.add_argument("--phrase", help="which phrase, where the model listens for several")
     parser.add_argument("--positives", nargs="+", required=True, metavar="PATH", help="clips of the phrase")
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
     parser.add_argument("--noise", nargs="+", default=[], metavar="PATH", help="noise for the noisy condition")
@@ -72,11 +80,13 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 )
 def _evaluate(args) -> None:
     from wakeword.clips import find_clips, for_development, for_testing, in_pieces
-    from wakeword.detector import Detector
+    from wakeword.detector import Detector, output_of
     from wakeword.evaluate import evaluate, format_report
 
+    detector = Detector.load(args.model)
+    output_of(args.phrase, detector.phrases)  # before folders are searched
     report = evaluate(
-        Detector.load(args.model),
+        detector,
         for_testing(find_clips(args.positives)),
         in_pieces(for_testing(find_clips(args.negatives))),
         noise=for_testing(find_clips(args.noise)) if args.noise else None,
@@ -84,41 +94,43 @@ def _evaluate(args) -> None:
         dev=in_pieces(for_development(find_clips(args.dev))) if args.dev else None,
         report_dir=args.report,
         progress=bar(),
+        phrase=args.phrase,
     )
     show(report, args.json, format_report(report))
 
 
 def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .wakeword or .onnx file; its threshold is replaced")
+    parser.add_argument("model", metavar="MODEL", help="a .wakeword or .onnx file; its thresholds are replaced")
+    parser.add_argument("--phrase", help="replace the threshold of this phrase alone")
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
-    parser.add_argument("--budget", required=True, help="'1 per 24 h', '0.5/h', '2 per day'")
+    parser.add_argument("--budget", required=True, help="of each phrase: '1 per 24 h', '0.5/h', '2 per day'")
     json_flag(parser)
 
 
 @verb(
     "calibrate",
-    "Choose the threshold for a false-alarm budget",
+    "Choose the thresholds for a false-alarm budget",
     'wakeword calibrate computer.wakeword --negatives hours-of-speech/ --budget "1 per 24 h"',
     _calibrate_arguments,
 )
 def _calibrate(args) -> None:
-    from wakeword.calibrate import calibrate
+    from wakeword.calibrate import calibrate, calibrated
     from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta
     from wakeword.clips import find_clips, for_development, in_pieces
-    from wakeword.detector import Detector, is_onnx
+    from wakeword.detector import Detector, is_onnx, output_of
 
+    detector = Detector.load(args.model)
+    every = range(len(detector.phrases))
+    chosen = every if args.phrase is None else [output_of(args.phrase, detector.phrases)]
     negatives = in_pieces(for_development(find_clips(args.negatives)))
-    calibration = calibrate(Detector.load(args.model), negatives, args.budget, bar())
-    changes = {"threshold": calibration.threshold, "calibration": dataclasses.asdict(calibration)}
-    if is_onnx(args.model):
-        rewrite_onnx_meta(args.model, changes)
-    else:
-        rewrite_meta(args.model, changes)
-    text = (
-        f"{args.model}: threshold {calibration.threshold:.4f}, {calibration.fa_per_hour_observed:.3f} false alarms per "
-        f"hour on {calibration.hours:.2f} h. {calibration.note}"
-    )
-    show(dataclasses.asdict(calibration), args.json, text)
+    calibrations = calibrate(detector, negatives, args.budget, bar())
+    entries = list(detector.info["phrases"])
+    for output in chosen:
+        entries[output] = calibrated(entries[output], calibrations[output])
+    rewrite = rewrite_onnx_meta if is_onnx(args.model) else rewrite_meta
+    rewrite(args.model, {"phrases": entries})
+    lines = [f"{args.model}: '{detector.phrases[output]}': {calibrations[output].summary()}" for output in chosen]
+    show({"model": args.model, "phrases": [entries[output] for output in chosen]}, args.json, "\n".join(lines))
 
 
 def _listen_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +138,7 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="the microphone: its number or a part of its name (the default one)")
     parser.add_argument("--list-devices", action="store_true", help="list the input devices and stop")
     parser.add_argument("--file", metavar="AUDIO", help="listen to a recording; '-' is raw 16 kHz 16-bit mono PCM")
-    parser.add_argument("--threshold", type=float, help="in place of the models' own")
+    parser.add_argument("--threshold", type=float, help="for all phrases, in place of the models' own")
     parser.add_argument("--json", action="store_true", help="one JSON object a hit")
 
 
@@ -189,8 +201,6 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     _export_arguments,
 )
 def _export(args) -> None:
-    from wakeword.errors import require
-
     require("torch")
     from wakeword.export import export_onnx
 

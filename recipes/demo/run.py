@@ -9,7 +9,6 @@ exported model; listening runs in a process that cannot import torch.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import re
 import sys
@@ -21,7 +20,7 @@ import page
 import recordings
 import stream
 
-from wakeword.calibrate import calibrate
+from wakeword.calibrate import calibrate, calibrated
 from wakeword.checkpoint import rewrite_meta
 from wakeword.cli import bar
 from wakeword.clips import find_clips
@@ -46,7 +45,7 @@ def main() -> int:
 
 def demo(args: argparse.Namespace) -> None:
     from wakeword.export import export_onnx
-    from wakeword.train import TrainConfig, train
+    from wakeword.train import Phrase, TrainConfig, train
 
     out, share, progress = args.out.resolve(), 0.3 if args.fast else 1.0, bar()
     model = out / (re.sub(r"\W+", "-", args.phrase.lower()).strip("-") + ".wakeword")
@@ -64,8 +63,7 @@ def demo(args: argparse.Namespace) -> None:
     with step("train", times):
         trained = train(
             TrainConfig(
-                phrase=args.phrase,
-                positives=(str(found.positives.manifest),),
+                phrases=(Phrase(args.phrase, (str(found.positives.manifest),)),),
                 negatives=(str(found.negatives.manifest),),
                 noise=(str(found.noise.manifest),),
                 rir=(str(found.rir.manifest),) if found.rir else (),
@@ -82,9 +80,10 @@ def demo(args: argparse.Namespace) -> None:
         print(f"{model.name}: {trained.unfrozen}")
 
     with step("calibrate", times):
-        calibration = calibrate(Detector.load(model), find_clips(found.dev.manifest), args.budget, progress)
-        rewrite_meta(model, {"threshold": calibration.threshold, "calibration": dataclasses.asdict(calibration)})
-        print(f"threshold {calibration.threshold:.4f}. {calibration.note}")
+        detector = Detector.load(model)
+        (calibration,) = calibrate(detector, find_clips(found.dev.manifest), args.budget, progress)
+        rewrite_meta(model, {"phrases": [calibrated(*detector.info["phrases"], calibration)]})
+        print(calibration.summary())
 
     with step("export", times):
         difference = export_onnx(model, exported)

@@ -65,14 +65,13 @@ def negatives_of(config: Config) -> tuple[str, str]:
 
 def one(config: Config, word: str, acoustic: str, negatives: str, test_negatives: str) -> dict:
     """Train a phrase if it is not trained yet, and test it; the report says how long training took."""
-    from wakeword.train import TrainConfig, split_negatives, train
+    from wakeword.train import Phrase, TrainConfig, split_negatives, train
 
     folder = Path(config.folder) / f"{word}-{Path(acoustic).stem}-{config.unfreeze}"
     model, timing = folder / f"{word}.wakeword", folder / "training.json"
     clips = manifest(config, f"wakewords-{word}")
     settings = TrainConfig(
-        phrase=word,
-        positives=(clips,),
+        phrases=(Phrase(word, (clips,)),),
         negatives=(negatives,),
         noise=(manifest(config, "noise-esc10"), manifest(config, "noise-speech-commands")),
         rir=(manifest(config, "rir"),),

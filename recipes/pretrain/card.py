@@ -74,7 +74,7 @@ def speed(path: Path) -> dict:
         # The benchmark times wake models: the encoder is the same under any head.
         model, meta = stacked(str(path), HeadSizes())
         file = Path(scratch) / "timed.wakeword"
-        own = {"phrase": "timed", "threshold": 0.9, "smoothing_frames": 3, "refractory_s": 1.0}
+        own = {"phrases": [{"phrase": "timed", "threshold": 0.9}], "smoothing_frames": 3, "refractory_s": 1.0}
         save_wakeword(file, model.eval(), {**own, "features": meta["features"]})
         command = [sys.executable, str(script), "--model", str(file), *settings]
         told = subprocess.run(command, capture_output=True, text=True)

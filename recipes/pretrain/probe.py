@@ -31,7 +31,7 @@ from wakeword.head import HeadSizes, WakeModel
 from wakeword.metrics import Track, hits
 from wakeword.settings import from_dict
 from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
-from wakeword.train import ROOMS, TrainConfig, without_phrase
+from wakeword.train import ROOMS, Phrase, TrainConfig, labels_elsewhere, without_phrases
 from wakeword.transfer import choose_unfreeze, stacked, unfreeze
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "one_hour"))
@@ -63,18 +63,16 @@ def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[st
         rooms=simulated_rooms(ROOMS),
     )
     common = augmentation, model.encoder, settings, boundary, config.seed
-    unsaid = in_pieces(for_training(find_clips([negatives])))
-    for word in config.words:
-        unsaid = without_phrase(unsaid, word)
+    unsaid = without_phrases(in_pieces(for_training(find_clips([negatives]))), config.words)
     stream, speech = examples.negatives(unsaid, config.negative_copies, config.negative_hours, *common, skipped, quiet)
     heads, test_clips = {}, {}
     for word in config.words:
         clips = find_clips([one_hour.manifest(config, f"wakewords-{word}")])
         test_clips[word] = for_testing(clips)
         said = [samples for _, samples in read_clips(for_training(clips), skipped)]
-        found = examples.positives(said, config.copies, speech, *common, quiet)
+        found = examples.positives([said], labels_elsewhere([word]), config.copies, speech, *common, quiet)
         own, _ = stacked(acoustic, HeadSizes())
-        run = TrainConfig(phrase=word, steps=config.steps, seed=config.seed, threads=config.threads)
+        run = TrainConfig((Phrase(word),), steps=config.steps, seed=config.seed, threads=config.threads)
         with tempfile.TemporaryDirectory() as scratch:
             fit(own, unfreeze(own, boundary), found, stream, boundary, run, quiet, Path(scratch) / "begun")
         heads[word] = own
@@ -144,7 +142,10 @@ def kept(folder: str, settings: FeatureSettings, made_of: list, make: Callable[[
 
 
 def tracks(models: list[WakeModel], settings: FeatureSettings, stream: Heard) -> list[Track]:
-    """The scores of several models that share their encoder over one stream, which it hears once."""
+    """The scores of several models of a phrase each that share their encoder over one stream, which it hears once.
+
+    Their heads were trained apart, and share no layer as the outputs of one head do.
+    """
     encoder = models[0].encoder
     state = encoder.initial_state()
     states = [torch.zeros(1, model.head.stack.state_size) for model in models]
@@ -157,7 +158,7 @@ def tracks(models: list[WakeModel], settings: FeatureSettings, stream: Heard) ->
             joined = torch.cat(taps, dim=-1)
             for index, model in enumerate(models):
                 logits, states[index] = model.head(joined, states[index])
-                posteriors[index].append(torch.sigmoid(logits[0]).numpy())
+                posteriors[index].append(torch.sigmoid(logits[0, :, 0]).numpy())
     window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
     scores = [np.convolve(np.concatenate(each), window)[: 1 - len(window)] for each in posteriors]
     hours = float((stream.ends_s - stream.starts_s).sum()) / 3600

@@ -29,7 +29,7 @@ from wakeword.files import replacing
 from wakeword.pretrain import pretrain
 from wakeword.pretrain_config import Config
 from wakeword.settings import from_dict, read_toml
-from wakeword.train import TrainConfig, train
+from wakeword.train import Phrase, TrainConfig, train
 
 HERE = Path(__file__).resolve().parent
 
@@ -74,23 +74,25 @@ def tiny(corpora: Path, out: Path) -> dict:
     """Run the recipe; return what result.json holds."""
     settings = read_toml(HERE / "config.toml")
     data = from_dict(Data, settings["data"], "config.toml: data")
-    phrase, progress = settings["train"]["phrase"], bar()
+    config = from_dict(TrainConfig, settings["train"], "config.toml: train")
+    phrase, progress = config.phrases[0].text, bar()
     real = (corpora / "wake-words" / phrase).is_dir()
     heard = recorded(corpora, phrase, data, out) if real else spoken(phrase, data, out)
 
-    config = from_dict(Config, settings["pretrain"], "config.toml: pretrain")
-    source = Source(str(heard.speech))
-    acoustic = pretrain(
-        dataclasses.replace(config, data=(source,), output=str(out / "tiny.safetensors"), folder=str(out / "pretrain"))
+    pretraining = dataclasses.replace(
+        from_dict(Config, settings["pretrain"], "config.toml: pretrain"),
+        data=(Source(str(heard.speech)),),
+        output=str(out / "tiny.safetensors"),
+        folder=str(out / "pretrain"),
     )
+    acoustic = pretrain(pretraining)
 
-    config = from_dict(TrainConfig, settings["train"], "config.toml: train")
     model = out / f"{phrase}.wakeword"
     trained = train(
         dataclasses.replace(
             config,
             acoustic=str(acoustic),
-            positives=heard.positives,
+            phrases=(Phrase(phrase, heard.positives),),
             negatives=(str(heard.negatives),),
             output=str(model),
         ),

@@ -1,0 +1,147 @@
+"""The loop that trains a head: its loss for one phrase and for several, its hard negatives, what it resumes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lhotse")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from wakeword import fit  # noqa: E402
+from wakeword.examples import Example, label  # noqa: E402
+from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.train import TrainConfig  # noqa: E402
+from wakeword.transfer import unfreeze  # noqa: E402
+
+BOUNDARY, DIMS = 2, 40  # below it lies a tap, so that what is frozen is two blocks' outputs
+
+
+def quiet(stage: str, fraction: float) -> None:
+    pass
+
+
+def made_examples(outputs: int, each: int = 12, seed: int = 0) -> list[list[Example]]:
+    """For each output, examples of random frames, with labels as `examples.positives` gives them."""
+    rng, found = np.random.default_rng(seed), []
+    for output in range(outputs):
+        found.append([])
+        for _ in range(each):
+            count = int(rng.integers(60, 100))
+            labels = np.zeros((count, outputs), np.int8)
+            labels[:, output] = label(count, 0.04, 1.0, 1.8)
+            found[-1].append(Example(rng.standard_normal((count, DIMS)).astype(np.float16), labels))
+    return found
+
+
+def made_stream(seed: int = 1, frames: int = 3000) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((frames, DIMS)).astype(np.float16)
+
+
+def phrase_loss_of_one(model, inputs, labels, boundary):
+    """The loss as it was written when a model had one phrase."""
+    logits, labels = fit.logits_of(model, inputs, boundary).squeeze(-1), labels.squeeze(-1)
+    error = functional.binary_cross_entropy_with_logits(logits, (labels == 1).float(), reduction="none")
+    said = (error * (labels == 1)).sum() / (labels == 1).sum().clamp(min=1)
+    return said + 0.3 * (error * (labels == 0)).sum() / len(labels)
+
+
+def other_loss_of_one(model, windows, warm, boundary):
+    return functional.softplus(fit.logits_of(model, windows, boundary).squeeze(-1)[:, warm:]).sum() / len(windows)
+
+
+def test_one_phrase_trains_bit_for_bit_as_when_there_was_but_one(small_model, tmp_path, monkeypatch):
+    """Over two looks for hard negatives, with blocks of the encoder in training."""
+    trained = []
+    for losses in ((fit.phrase_loss, fit.other_loss), (phrase_loss_of_one, other_loss_of_one)):
+        monkeypatch.setattr(fit, "phrase_loss", losses[0])
+        monkeypatch.setattr(fit, "other_loss", losses[1])
+        model = small_model(0)
+        config = TrainConfig(steps=110, batch=6)
+        fit.fit(
+            model, unfreeze(model, BOUNDARY), made_examples(1), made_stream(), BOUNDARY, config, quiet, tmp_path / "b"
+        )
+        (tmp_path / "b").unlink()
+        trained.append(model.state_dict())
+    before = small_model(0).state_dict()
+    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+    assert not torch.equal(trained[0]["head.output.weight"], before["head.output.weight"])
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 10])
+def test_the_balance_of_an_output_is_that_of_one_alone(monkeypatch, outputs):
+    """By the derivatives of the loss: at a logit of 0 that is half of the frame's weight, but for the sign.
+
+    The frames of the output's phrase weigh 1 together, each frame of the windows and around the phrase 1 and 0.3 over
+    the number of windows and of clips; so do those of the other phrases' clips, however many these are, weigh 0.3.
+    """
+    monkeypatch.setattr(fit, "logits_of", lambda logits, inputs, boundary: logits)
+    clips, windows = 4, torch.zeros(6, 80, outputs, requires_grad=True)
+    inputs, labels = fit.padded([example for said in made_examples(outputs) for example in said[:clips]])
+    logits = torch.zeros(*inputs.shape[:2], outputs, requires_grad=True)
+    loss = fit.phrase_loss(logits, inputs, labels, BOUNDARY) + fit.other_loss(windows, windows, 5, BOUNDARY)
+    loss.backward()
+    # Times `outputs`: the loss is the mean over them.
+    weights, heard = 2 * outputs * logits.grad.abs(), 2 * outputs * windows.grad
+    for output in range(outputs):
+        weight, labelled = weights[..., output], labels[..., output]
+        own = torch.arange(len(labels)) // clips == output
+        assert float(weight[labelled == 1].sum()) == pytest.approx(1)
+        assert not weight[labelled == -1].any()
+        around, other = weight[own][labelled[own] == 0], weight[~own][labelled[~own] == 0]
+        np.testing.assert_allclose(clips * around, 0.3, rtol=1e-5)
+        np.testing.assert_allclose(clips * (outputs - 1) * other, 0.3, rtol=1e-5)
+        np.testing.assert_allclose(6 * heard[:, 5:, output], 1, rtol=1e-5)
+        assert not heard[:, :5].any() and len(around) > 0 and (len(other) > 0) == (outputs > 1)
+
+
+def test_frames_that_do_not_matter_to_an_output_have_no_loss(monkeypatch):
+    """As those of "hey computer" do not to the output of "computer"."""
+    monkeypatch.setattr(fit, "logits_of", lambda logits, inputs, boundary: logits)
+    inputs, labels = fit.padded([each for said in made_examples(2) for each in said[:3]])
+    labels[3:, :, 0] = -1
+    logits = torch.randn(*inputs.shape[:2], 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    fit.phrase_loss(logits, inputs, labels, BOUNDARY).backward()
+    assert not logits.grad[labels == -1].any() and (logits.grad[labels != -1] != 0).all()
+
+
+@given(outputs=st.integers(1, 4), seed=st.integers(0, 3))
+def test_hard_negatives_are_where_any_output_is_highest(small_model, outputs, seed):
+    model = small_model(seed, HeadSizes(depth=3, channels=8, outputs=outputs))
+    stream = made_stream(seed, 2600)
+    with torch.no_grad():
+        whole = fit.logits_of(model, torch.from_numpy(stream).float()[None], BOUNDARY)[0].numpy()
+    found = fit.hardest(model, stream, BOUNDARY)
+    model.eval()
+    assert len(found) == 200 and (np.diff(found) > 0).all()
+    lowest = np.sort(whole.max(axis=1))[-200]
+    assert (whole.max(axis=1)[found] >= lowest - 1e-4).all()
+
+
+class Killed(Exception):
+    pass
+
+
+def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(small_model, tmp_path):
+    def run(begun, progress, config):
+        model = small_model(0, HeadSizes(depth=3, channels=8, outputs=3))
+        fit.fit(model, unfreeze(model, BOUNDARY), made_examples(3), made_stream(), BOUNDARY, config, progress, begun)
+        return model.state_dict()
+
+    def kill(stage, fraction):
+        if fraction > 0.7:
+            raise Killed
+
+    config = TrainConfig(steps=120, batch=4)
+    whole = run(tmp_path / "whole", quiet, config)
+    with pytest.raises(Killed):
+        run(tmp_path / "begun", kill, config)
+    assert (tmp_path / "begun").exists()
+    fractions = []
+    again = run(tmp_path / "begun", lambda stage, fraction: fractions.append(fraction), config)
+    assert len(fractions) == 70 - 50 + 50
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())

@@ -1,0 +1,177 @@
+"""Training end to end on sounds that a small encoder learns in seconds: sweeps, up for one phrase, down for another."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lhotse")
+
+from wakeword import checkpoint  # noqa: E402
+from wakeword.acoustic import AcousticModel, EncoderSizes  # noqa: E402
+from wakeword.audio import write_wav  # noqa: E402
+from wakeword.cli import main  # noqa: E402
+from wakeword.clips import Clip, find_clips  # noqa: E402
+from wakeword.detector import Detector  # noqa: E402
+from wakeword.errors import ConfigError, WakewordError  # noqa: E402
+from wakeword.export import export_onnx  # noqa: E402
+from wakeword.features import FeatureSettings  # noqa: E402
+from wakeword.metrics import alarms, hits  # noqa: E402
+from wakeword.streams import positive_stream, score_stream  # noqa: E402
+from wakeword.train import Phrase, TrainConfig, check, labels_elsewhere, split_negatives, train  # noqa: E402
+
+
+def sweep(up: bool, seed: int) -> np.ndarray:
+    """A tone that rises or falls by two octaves in about half a second, float32 `[samples]`."""
+    rng = np.random.default_rng([seed, up])
+    count = int(rng.uniform(0.4, 0.6) * 16000)
+    octave = 2 * np.arange(count) / count if up else 2 - 2 * np.arange(count) / count
+    phase = 2 * np.pi * np.cumsum(rng.uniform(350, 450) * 2**octave) / 16000
+    tone = np.sin(phase) * np.sin(np.pi * np.arange(count) / count) ** 0.5 * rng.uniform(0.1, 0.3)
+    pause = np.zeros(3200)
+    samples = np.concatenate([pause, tone, pause])
+    return (samples + 1e-3 * rng.standard_normal(len(samples))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory, lively, speech_like, write_corpus):
+    """Folders `up` and `down` of clips to train on, `test-up` and `test-down`, `other`; an acoustic model's file."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    for index in range(18):
+        for name, up in (("up", True), ("down", False)):
+            write_wav(folder / name / f"{index}.wav", sweep(up, index))
+            write_wav(folder / f"test-{name}" / f"{index}.wav", sweep(up, 100 + index))
+    # Named speakers, so that the same ones are held out wherever the files lie.
+    other = {f"speaker{index}": speech_like(25, index) for index in range(12)}
+    write_corpus(folder / "other", other, speakers={name: name for name in other})
+    sizes = EncoderSizes(mels=16, stem=16, channels=24, dilations=(1, 2, 4), taps=(1, 3))
+    meta = {
+        "sizes": dataclasses.asdict(sizes),
+        "features": dataclasses.asdict(FeatureSettings(mels=16)),
+        "tokens": list("x" * 29),
+        "card": {"name": "small"},
+    }
+    checkpoint.save(folder / "small.safetensors", lively(AcousticModel(sizes, 29), 3).state_dict(), "acoustic", meta)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(material):
+    output = str(material / "sweeps.wakeword")
+    return train(
+        TrainConfig(
+            phrases=(Phrase("going up", (str(material / "up"),)), Phrase("going down", (str(material / "down"),))),
+            negatives=(str(material / "other" / "cuts.jsonl.gz"),),
+            acoustic=str(material / "small.safetensors"),
+            unfreeze="all",
+            budget="30 per h",
+            output=output,
+            depth=3,
+            channels=16,
+            copies=2,
+            steps=200,
+            batch=8,
+            negative_hours=0.1,
+            encoder_learning_rate=2e-3,
+            threads=1,
+        )
+    )
+
+
+def test_two_phrases_are_detected_and_not_taken_for_each_other(material, trained, tmp_path):
+    export_onnx(trained.path, tmp_path / "sweeps.onnx")
+    detector = Detector.load(tmp_path / "sweeps.onnx")
+    assert detector.phrases == ("going up", "going down")
+    # Nothing in these negatives is like a sweep, so that a threshold for false alarms on them is near 0.
+    detector.thresholds = [0.5, 0.5]
+    for said, name in enumerate(("up", "down")):
+        tracks, events = score_stream(detector, positive_stream(find_clips(material / f"test-{name}")))
+        found = int(np.isfinite(hits(tracks[said], detector.thresholds[said])).sum())
+        other = tracks[1 - said]
+        confused = len(alarms(other.time_s, other.score, detector.thresholds[1 - said]))
+        assert len(events) == 18 and found >= 16 and confused <= 1, (name, found, confused)
+
+
+def test_the_file_says_of_each_phrase_what_is_known(material, trained):
+    _, meta = checkpoint.load(trained.path, "wakeword")
+    assert [entry["phrase"] for entry in meta["phrases"]] == ["going up", "going down"]
+    assert [entry["calibration"] for entry in meta["phrases"]] == json.loads(
+        json.dumps([dataclasses.asdict(each) for each in trained.calibrations])
+    )
+    assert [entry["threshold"] for entry in meta["phrases"]] == [each.threshold for each in trained.calibrations]
+    assert len(trained.calibrations) == 2 and Detector.load(trained.path).thresholds == tuple(
+        each.threshold for each in trained.calibrations
+    )
+    card = meta["card"]["phrases"]
+    assert [card[phrase]["estimate"] for phrase in ("going up", "going down")] == trained.estimates
+    for phrase in card.values():
+        assert phrase["clips"] + phrase["held_out_clips"] == 18 and phrase["held_out_clips"] >= 1
+        assert phrase["estimate"]["clips"] == phrase["held_out_clips"]
+    assert not (material / "sweeps.wakeword.begun").exists()
+
+
+def test_the_command_line_pairs_phrases_and_clips_by_their_order(material, tmp_path, capsys):
+    given = ["--phrase", "going up", "--phrase", "going down"]
+    given += [
+        "--positives",
+        *[str(material / "up" / f"{i}.wav") for i in range(5)],
+        "--positives",
+        str(material / "down"),
+    ]
+    given += ["--acoustic", str(material / "small.safetensors"), "--steps", "1", "--threads", "1", "--json"]
+    assert main(["train", *given, "--output", str(tmp_path / "two.wakeword")]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [each["phrase"] for each in report["phrases"]] == ["going up", "going down"]
+    assert all(each["calibration"] is None and each["estimate"]["clips"] >= 1 for each in report["phrases"])
+    card = checkpoint.read_meta(tmp_path / "two.wakeword")["card"]["phrases"]
+    assert [card[name]["clips"] + card[name]["held_out_clips"] for name in ("going up", "going down")] == [5, 18]
+
+
+def test_too_few_clips_of_one_of_the_phrases_are_named(material, tmp_path):
+    few = tuple(str(material / "down" / f"{index}.wav") for index in range(3))
+    config = TrainConfig(
+        phrases=(Phrase("going up", (str(material / "up"),)), Phrase("going down", few)),
+        acoustic=str(material / "small.safetensors"),
+        output=str(tmp_path / "o.wakeword"),
+        threads=1,
+    )
+    with pytest.raises(WakewordError, match="usable clip.* of 'going down' left"):
+        train(config)
+
+
+@pytest.mark.parametrize(
+    ("phrases", "named"),
+    [
+        ((), "no phrase"),
+        ((Phrase("", ("a",)),), "--phrase is empty"),
+        ((Phrase("one", ("a",)), Phrase("two")), "--positives of 'two' names nothing"),
+        ((Phrase("one", ("a",)), Phrase("two", ("b",)), Phrase("One!", ("c",))), "--phrase One!: named twice"),
+        ((Phrase("one", ("a",)), Phrase("2", ("b",))), "outside the alphabet"),
+    ],
+)
+def test_phrases_that_cannot_be_trained_are_refused_in_a_line(phrases, named):
+    with pytest.raises(WakewordError, match=named) as caught:
+        check(TrainConfig(phrases=phrases, output="o"))
+    assert "\n" not in str(caught.value)
+    check(TrainConfig(phrases=(Phrase("one", ("a",)), Phrase("one two", ("b",))), output="o"))
+    with pytest.raises(ConfigError, match="--output"):
+        check(TrainConfig(phrases=(Phrase("one", ("a",)),)))
+
+
+def test_a_phrase_within_another_is_no_negative_of_it():
+    found = labels_elsewhere(["computer", "hey computer", "jarvis", "commuter"])
+    assert found.dtype == np.int8
+    assert found.tolist() == [[-1, 0, 0, 0], [-1, -1, 0, 0], [0, 0, -1, 0], [0, 0, 0, -1]]
+
+
+def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):
+    said = ["Hey, computer!", "a commuter", None, "jarvis and computers", "x 12", "ask Jarvis"]
+    clips = [Clip(f"{index}.wav", text=text, duration_s=1.0) for index, text in enumerate(said)]
+    monkeypatch.setattr("wakeword.train.find_clips", lambda paths: clips)
+    config = TrainConfig(phrases=(Phrase("computer"), Phrase("jarvis")), negatives=("somewhere",))
+    kept = [clip.text for part in split_negatives(config) for clip in part]
+    assert sorted(map(str, kept)) == sorted(map(str, ["a commuter", None, "x 12"]))
