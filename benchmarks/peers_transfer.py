@@ -23,7 +23,7 @@ from wakeword.augment import Augmentation, augment, read_recordings, simulated_r
 from wakeword.clips import find_clips, for_training, in_pieces, read_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
-from wakeword.train import ROOMS, TrainConfig, split_clips, without_phrase
+from wakeword.train import ROOMS, TrainConfig, split_clips, without_phrases
 
 HOP_S = BLOCK / SAMPLE_RATE
 STEPS_EACH = 3
@@ -74,10 +74,7 @@ def augmentation(noise: list[str], rir: list[str]) -> Augmentation:
 
 def training_negatives(manifest: str, words: Iterable[str], seed: int) -> list:
     """The negatives that training hears: no clips that hold one of the words, and no held-out speakers."""
-    unsaid = in_pieces(for_training(find_clips([manifest])))
-    for word in words:
-        unsaid = without_phrase(unsaid, word)
-    return split_clips(unsaid, 0.25, seed)[0]
+    return split_clips(without_phrases(in_pieces(for_training(find_clips([manifest]))), words), 0.25, seed)[0]
 
 
 def negative_pieces(
