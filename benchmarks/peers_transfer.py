@@ -19,11 +19,11 @@ from torch.nn import functional
 
 from wakeword import examples
 from wakeword.audio import SAMPLE_RATE
-from wakeword.augment import Augmentation, augment, read_recordings, simulated_rooms
+from wakeword.augment import Augmentation
 from wakeword.clips import find_clips, for_training, in_pieces, read_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
-from wakeword.train import ROOMS, TrainConfig, split_clips, without_phrases
+from wakeword.train import TrainConfig, augmentation_of, split_clips, without_phrases
 
 HOP_S = BLOCK / SAMPLE_RATE
 STEPS_EACH = 3
@@ -60,42 +60,13 @@ class Network(nn.Module):
         return self.output(x)[:, 0]
 
 
-def augmentation(noise: list[str], rir: list[str]) -> Augmentation:
-    """What `wakeword.train.train` augments by."""
-    return Augmentation(
-        noise_probability=0.6,
-        snr_db=(0.0, 25.0),
-        rir_probability=0.3,
-        noise=read_recordings(noise),
-        rirs=read_recordings(rir),
-        rooms=simulated_rooms(ROOMS),
-    )
-
-
 def training_negatives(manifest: str, words: Iterable[str], seed: int) -> list:
     """The negatives that training hears: no clips that hold one of the words, and no held-out speakers."""
     return split_clips(without_phrases(in_pieces(for_training(find_clips([manifest]))), words), 0.25, seed)[0]
 
 
-def negative_pieces(
-    clips: list, copies: int, most_hours: float, settings: Augmentation, seed: int, skipped: Skipped
-) -> Iterator[np.ndarray]:
-    """Pieces of at most 20 s, float32 [samples], drawn as `examples.negatives` does: as they are, then augmented."""
-    rng = np.random.default_rng([seed, 2])
-    seconds, longest = 0.0, 20 * SAMPLE_RATE
-    for index in rng.permutation(len(clips)):
-        for _, samples in read_clips([clips[index]], skipped, check=False):
-            seconds += len(samples) / SAMPLE_RATE
-            for copy in range(copies):
-                for start in range(0, len(samples), longest):
-                    piece = samples[start : start + longest]
-                    yield augment(piece, settings, rng) if copy and len(piece) else piece
-        if seconds > most_hours * 3600:
-            break
-
-
 def speech_of(clips: list, seed: int, skipped: Skipped, most: int = 500) -> list[np.ndarray]:
-    """Recordings that clips are put amid, float32 [samples], the first `most` of those in `negative_pieces`."""
+    """Recordings that clips are put amid, float32 [samples], the first `most` that `examples.negative_pieces` keeps."""
     order = np.random.default_rng([seed, 2]).permutation(len(clips))[: 2 * most]
     read = (samples for _, samples in read_clips([clips[index] for index in order], skipped, check=False))
     long = (samples[: 20 * SAMPLE_RATE] for samples in read if len(samples) > SAMPLE_RATE)
@@ -222,8 +193,9 @@ def trained(
     if path.exists():
         return path
     noise = [manifest(f"noise-{name}") for name in ("esc10", "speech-commands")]
-    common = augmentation(noise, [manifest("rir")]), config.seed, skipped
-    unsaid = negative_pieces(clips, config.negative_copies, config.negative_hours, *common)
+    common = augmentation_of(noise, [manifest("rir")]), config.seed, skipped
+    quiet = lambda stage, fraction: None  # noqa: E731
+    unsaid = examples.negative_pieces(clips, config.negative_copies, config.negative_hours, *common, quiet, [])
     said = positive_pieces(wakewords, config.copies, speech_of(clips, config.seed, skipped), *common)
     # Generators: what is embedded already is not made again.
     others = embedded(((piece, 0.0, 0.0) for piece in unsaid), folder / f"negatives-{digest(drawn)}.npz", embed)

@@ -139,7 +139,7 @@ def training(
     else:
         dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
-    objective = fabric.setup_module(Objective(model, compiled or config.compile))
+    objective = fabric.setup_module(Objective(model, compiled))
     optimizer = optimizer_of(model, config)
     augmentation = pretrain.augmentation_of(config)
     progress = Progress()
@@ -197,7 +197,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="instead of the configuration's")
     parser.add_argument("--workers", type=int, help="instead of the configuration's")
     parser.add_argument("--precision", choices=["32", "bf16"], help="instead of the configuration's")
-    parser.add_argument("--compile", action="store_true", help="also the step by torch.compile (needs a C++ compiler)")
+    parser.add_argument(
+        "--compile", action="store_true", help="also the step by torch.compile; no other row is compiled"
+    )
     add_outputs(parser)
     options = parser.parse_args()
     if options.steps < 1:

@@ -133,28 +133,36 @@ def negatives(
     Raises:
         WakewordError: no room for it.
     """
-    rng = np.random.default_rng([seed, 2])
-    order = rng.permutation(len(clips))
     kept: list[np.ndarray] = []
+    pieces = negative_pieces(clips, copies, most_hours, augmentation, seed, skipped, progress, kept)
+    return on_disk(frozen(encoder, piece, settings, boundary) for piece in pieces), kept
 
-    def heard() -> Iterator[np.ndarray]:
-        seconds = 0.0
-        for place, index in enumerate(order):
-            for _, samples in read_clips([clips[index]], skipped, check=False):
-                seconds += len(samples) / SAMPLE_RATE
-                if len(kept) < 500 and len(samples) > SAMPLE_RATE:
-                    kept.append(samples[: 20 * SAMPLE_RATE])
-                for copy in range(copies):
-                    for start in range(0, len(samples), 20 * SAMPLE_RATE):
-                        piece = samples[start : start + 20 * SAMPLE_RATE]
-                        if copy and len(piece):
-                            piece = augment(piece, augmentation, rng)
-                        yield frozen(encoder, piece, settings, boundary)
-            progress("negatives", max((place + 1) / len(clips), min(1.0, seconds / 3600 / most_hours)))
-            if seconds > most_hours * 3600:
-                break
 
-    return on_disk(heard()), kept
+def negative_pieces(
+    clips: list[Clip],
+    copies: int,
+    most_hours: float,
+    augmentation: Augmentation,
+    seed: int,
+    skipped: Skipped,
+    progress: Progress,
+    kept: list[np.ndarray],
+) -> Iterator[np.ndarray]:
+    """The audio of `negatives`, float32 `[samples]`, at most 20 s a piece; `kept` gets recordings as they are."""
+    rng = np.random.default_rng([seed, 2])
+    seconds, longest = 0.0, 20 * SAMPLE_RATE
+    for place, index in enumerate(rng.permutation(len(clips))):
+        for _, samples in read_clips([clips[index]], skipped, check=False):
+            seconds += len(samples) / SAMPLE_RATE
+            if len(kept) < 500 and len(samples) > SAMPLE_RATE:
+                kept.append(samples[:longest])
+            for copy in range(copies):
+                for start in range(0, len(samples), longest):
+                    piece = samples[start : start + longest]
+                    yield augment(piece, augmentation, rng) if copy and len(piece) else piece
+        progress("negatives", max((place + 1) / len(clips), min(1.0, seconds / 3600 / most_hours)))
+        if seconds > most_hours * 3600:
+            break
 
 
 def on_disk(pieces: Iterable[np.ndarray]) -> np.ndarray:

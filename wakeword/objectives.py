@@ -84,7 +84,7 @@ def losses(model: AcousticModel, batch: dict, stage: Stage, delay: int) -> dict[
     }
 
 
-def optimizer_of(model: torch.nn.Module, config: Config) -> torch.optim.AdamW:
+def optimizer_of(model: nn.Module, config: Config) -> torch.optim.AdamW:
     """AdamW; fused, since parameter by parameter it takes a tenth of a step of `micro` on a CPU."""
     return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 

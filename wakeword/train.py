@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,14 +163,7 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     training_negatives, dev_negatives = split_negatives(config)
     chosen = choose_unfreeze(config.unfreeze, sum(map(len, clips)), len(model.encoder.sizes.dilations))
 
-    augmentation = Augmentation(
-        noise_probability=0.6,
-        snr_db=(0.0, 25.0),
-        rir_probability=0.3,
-        noise=read_recordings(config.noise),
-        rirs=read_recordings(config.rir),
-        rooms=simulated_rooms(ROOMS),
-    )
+    augmentation = augmentation_of(config.noise, config.rir)
     encoder_parameters = unfreeze(model, chosen.boundary)
     common = augmentation, model.encoder, settings, chosen.boundary, config.seed
     stream, speech = examples.negatives(
@@ -214,6 +207,18 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     save_wakeword(config.output, model, meta)
     begun.unlink(missing_ok=True)
     return Trained(Path(config.output), chosen.reason, calibrations, estimates, skipped)
+
+
+def augmentation_of(noise: Sequence[str], rir: Sequence[str]) -> Augmentation:
+    """How training changes what it hears: noise and impulse responses from these paths, and simulated rooms."""
+    return Augmentation(
+        noise_probability=0.6,
+        snr_db=(0.0, 25.0),
+        rir_probability=0.3,
+        noise=read_recordings(noise),
+        rirs=read_recordings(rir),
+        rooms=simulated_rooms(ROOMS),
+    )
 
 
 def usable_clips(phrase: Phrase, config: TrainConfig, skipped: Skipped) -> tuple[list[np.ndarray], list[Clip]]:

@@ -10,7 +10,7 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -78,9 +78,9 @@ def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[st
         heads[word] = own
     noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
     bed = noise_bed(for_testing(noise), skipped)
-    unheard = in_pieces(find_clips([test_negatives]))
-    stream = kept(config.folder, settings, unheard, lambda: negative_stream(unheard, skipped=skipped))
-    alarms = dict(zip(heads, tracks(list(heads.values()), settings, stream), strict=True))
+    others = in_pieces(find_clips([test_negatives]))
+    unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
+    alarms = dict(zip(heads, tracks(list(heads.values()), settings, unheard), strict=True))
     thresholds = {
         word: {rate: lowest_within([track], track.hours, rate) for rate in config.fa_rates}
         for word, track in alarms.items()
@@ -90,8 +90,8 @@ def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[st
         said = test_clips[word]
         for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
             make = partial(positive_stream, said, noise=bed, snr_db=snr_db, skipped=skipped)
-            heard = tracks([model], settings, kept(config.folder, settings, [*said, *noise, snr_db], make))[0]
-            found = {rate: np.isnan(hits(heard, threshold)).mean() for rate, threshold in thresholds[word].items()}
+            track = tracks([model], settings, kept(config.folder, settings, [*said, *noise, snr_db], make))[0]
+            found = {rate: np.isnan(hits(track, threshold)).mean() for rate, threshold in thresholds[word].items()}
             missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
     return missed
 
@@ -136,7 +136,7 @@ def kept(folder: str, settings: FeatureSettings, made_of: list, make: Callable[[
     if not path.exists():
         found = heard(make(), settings)
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **{field.name: getattr(found, field.name) for field in fields(Heard)})
+            np.savez(file, **vars(found))
     with np.load(path) as file:
         return Heard(**file)
 
