@@ -30,8 +30,8 @@ from listening import listening_memory, sound  # noqa: E402
 from machine import about, add_outputs, machine, markdown, publish  # noqa: E402
 
 from wakeword import Detector, WakewordError, features  # noqa: E402
-from wakeword.detector import open_onnx  # noqa: E402
 from wakeword.features import SAMPLE_RATE, FeatureSettings  # noqa: E402
+from wakeword.runtimes import open_onnx  # noqa: E402
 from wakeword.settings import from_dict  # noqa: E402
 
 PARTS = ("features", "encoder", "head", "whole")

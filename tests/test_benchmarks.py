@@ -83,7 +83,7 @@ def test_speed_reports_each_part_and_the_listening_process(model_files, tmp_path
 
 def test_the_halves_of_a_graph_make_the_whole(module, model_files, tmp_path):
     """Encoder and head are timed as graphs cut from the exported one: together they are that graph."""
-    from wakeword.detector import load_onnx, open_onnx
+    from wakeword.runtimes import load_onnx, open_onnx
 
     frames = np.random.default_rng(0).standard_normal((1, 40, 16)).astype(np.float32)
     halves = module("speed").onnx_halves(model_files[1], tmp_path, [frames])

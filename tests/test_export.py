@@ -11,10 +11,10 @@ onnx = pytest.importorskip("onnx")
 
 from wakeword import Detector, export  # noqa: E402
 from wakeword.checkpoint import read_meta, rewrite_onnx_meta  # noqa: E402
-from wakeword.detector import load_onnx  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
 from wakeword.export import compare, export_onnx  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.runtimes import load_onnx  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
 

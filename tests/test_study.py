@@ -14,10 +14,11 @@ pytest.importorskip("lhotse")
 
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.clips import find_clips  # noqa: E402
-from wakeword.detector import Detector, running  # noqa: E402
+from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import ConfigError  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.runtimes import running  # noqa: E402
 from wakeword.streams import negative_stream, positive_stream, score_stream  # noqa: E402
 
 ROOT = Path(__file__).parents[1]

@@ -145,7 +145,7 @@ def rewrite_onnx_meta(path: str | Path, changes: dict) -> None:
     Raises:
         ModelError: not an exported model.
     """
-    from wakeword.detector import load_onnx  # which imports this module
+    from wakeword.runtimes import load_onnx  # which imports this module
 
     meta = json.dumps({**load_onnx(path)[2], **changes})
     kept = []

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import numbers
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from wakeword import features
-from wakeword.checkpoint import checked, read_meta, verify_onnx
-from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError, require
+from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.runtimes import Step, is_onnx, load_onnx, load_torch
 from wakeword.settings import from_dict
 from wakeword.trigger import Trigger
 
 _MOST_SAMPLES = 16000 * 10
-
-Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""features float32 [1, frames, mels], state [1, size] -> posteriors float32 [frames / 4, phrases], the next state"""
 
 
 @dataclass(frozen=True)
@@ -244,82 +239,3 @@ def _unfit(samples: np.ndarray) -> AudioError:
     return AudioError(
         f"samples of type {samples.dtype}: give float32 in [-1, 1]; 16-bit integers are divided by 32768 for that"
     )
-
-
-def is_onnx(path: str | Path) -> bool:
-    """Whether a model file is an exported one, by its name."""
-    return str(path).lower().endswith(".onnx")
-
-
-def open_onnx(path: str | Path):
-    """The `onnxruntime.InferenceSession` of a graph, on one thread.
-
-    Raises:
-        ModelError: no such file, or not a whole ONNX model.
-    """
-    onnxruntime = require("onnxruntime", "")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # The arena keeps the memory of the largest block ever seen; a listener wants it small.
-    options.enable_cpu_mem_arena = False
-    if not os.path.isfile(path):
-        raise ModelError(f"{path}: no model file there: check the path")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has its own exception types for each way a file can be broken.
-        reason = str(error).splitlines()[0][:120]
-        raise ModelError(f"{path}: not an ONNX model, or a truncated one ({reason}): export it again") from error
-
-
-def load_onnx(path: str | Path) -> tuple[Step, np.ndarray, dict]:
-    """The step function, zero state and meta of an exported model, run by ONNX Runtime on one thread.
-
-    Raises:
-        ModelError: no such file, or not one that `wakeword export` wrote.
-    """
-    session = open_onnx(path)
-    text = session.get_modelmeta().custom_metadata_map.get("wakeword")
-    if text is None:
-        raise ModelError(f"{path}: an ONNX model that 'wakeword export' did not write")
-    try:
-        meta = checked(path, json.loads(text), "wakeword")
-        verify_onnx(path, session.get_modelmeta().custom_metadata_map.get("sha256"))
-        size = {entry.name: entry.shape for entry in session.get_inputs()}["state"][1]
-        outputs = {entry.name: entry.shape for entry in session.get_outputs()}["posterior"][-1]
-        if len(meta["phrases"]) != outputs:
-            raise ValueError("as many outputs as phrases are wanted")
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: a damaged export, or not one of 'wakeword export': export it again") from error
-
-    def step(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        posterior, state = session.run(["posterior", "next_state"], {"features": frames, "state": state})
-        return posterior[0], state
-
-    return step, np.zeros((1, size), np.float32), meta
-
-
-def load_torch(path: str | Path) -> tuple[Step, np.ndarray, dict]:
-    """The step function, zero state and meta of a trained model, run by torch.
-
-    Raises:
-        ModelError: no such file, or a foreign, truncated or older one.
-        WakewordError: torch is not installed.
-    """
-    read_meta(path, "wakeword")
-    require("torch")
-    from wakeword.transfer import load_wakeword
-
-    return running(*load_wakeword(path))
-
-
-def running(model, meta: dict) -> tuple[Step, np.ndarray, dict]:
-    """The step function and zero state of a `head.WakeModel` in eval mode, with its meta."""
-    torch = require("torch")
-
-    def step(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with torch.inference_mode():
-            logits, after = model.step(torch.from_numpy(frames), torch.from_numpy(state))
-            return torch.sigmoid(logits)[0].numpy(), after.numpy()
-
-    return step, model.initial_state().numpy(), meta

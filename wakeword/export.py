@@ -190,7 +190,7 @@ def export_onnx(source: str | Path, output: str | Path) -> float:
 
 def compare(model: WakeModel, path: Path, blocks: int = 40) -> float:
     """The largest difference of posteriors, model against exported graph, over a stream in blocks of random size."""
-    from wakeword.detector import load_onnx
+    from wakeword.runtimes import load_onnx
 
     step, state, _ = load_onnx(path)
     rng = np.random.default_rng(0)

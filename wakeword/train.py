@@ -13,12 +13,13 @@ from wakeword import __version__, examples, tokens
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.calibrate import Calibration, calibrate, calibrated, parse_budget
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
-from wakeword.detector import Detector, running
+from wakeword.detector import Detector
 from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.features import FeatureSettings
 from wakeword.fit import fit
 from wakeword.head import HeadSizes
 from wakeword.metrics import hits, wilson_interval
+from wakeword.runtimes import running
 from wakeword.settings import from_dict
 from wakeword.streams import positive_stream, score_stream
 from wakeword.transfer import choose_unfreeze, save_wakeword, stacked, unfreeze

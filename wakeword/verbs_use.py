@@ -117,7 +117,8 @@ def _calibrate(args) -> None:
     from wakeword.calibrate import calibrate, calibrated
     from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta
     from wakeword.clips import find_clips, for_development, in_pieces
-    from wakeword.detector import Detector, is_onnx, output_of
+    from wakeword.detector import Detector, output_of
+    from wakeword.runtimes import is_onnx
 
     detector = Detector.load(args.model)
     every = range(len(detector.phrases))
@@ -218,7 +219,7 @@ def _info_arguments(parser: argparse.ArgumentParser) -> None:
 @verb("info", "What a model file says of itself", "wakeword info computer.wakeword", _info_arguments)
 def _info(args) -> None:
     from wakeword.checkpoint import read_meta, shipped
-    from wakeword.detector import is_onnx, load_onnx
+    from wakeword.runtimes import is_onnx, load_onnx
 
     meta = load_onnx(args.model)[2] if is_onnx(args.model) else read_meta(shipped(args.model))
     show(meta, args.json, json.dumps(meta, indent=2, ensure_ascii=False))
