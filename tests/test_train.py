@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from wakeword.export import export_onnx  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
 from wakeword.streams import positive_stream, score_stream  # noqa: E402
-from wakeword.train import Phrase, TrainConfig, check, labels_elsewhere, split_negatives, train  # noqa: E402
+from wakeword.train import Phrase, TrainConfig, check, labels_elsewhere, split_clips, split_negatives, train  # noqa: E402
 
 
 def sweep(up: bool, seed: int) -> np.ndarray:
@@ -131,6 +132,20 @@ def test_the_command_line_pairs_phrases_and_clips_by_their_order(material, tmp_p
     assert [card[name]["clips"] + card[name]["held_out_clips"] for name in ("going up", "going down")] == [5, 18]
 
 
+@pytest.mark.parametrize("speakers", [False, True])
+def test_what_is_held_out_is_the_share_asked_for_and_does_not_hang_on_where_the_clips_lie(speakers):
+    def of(folder):
+        return [
+            Clip(Path(folder) / f"{n % 3}" / f"{n}.wav", speaker=f"s{n % 10}" if speakers else None) for n in range(40)
+        ]
+
+    train, out = split_clips(of("/home/one"), 0.2, seed=0)
+    assert len(out) == 8 and len(train) == 32
+    assert not {clip.speaker for clip in out} & {clip.speaker for clip in train} - {None}
+    assert [clip.path.name for clip in split_clips(of("elsewhere"), 0.2, seed=0)[1]] == [clip.path.name for clip in out]
+    assert split_clips(of("/home/one"), 0.2, seed=1)[1] != out
+
+
 def test_too_few_clips_of_one_of_the_phrases_are_named(material, tmp_path):
     few = tuple(str(material / "down" / f"{index}.wav") for index in range(3))
     config = TrainConfig(
@@ -170,7 +185,7 @@ def test_a_phrase_within_another_is_no_negative_of_it():
 
 def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):
     said = ["Hey, computer!", "a commuter", None, "jarvis and computers", "x 12", "ask Jarvis"]
-    clips = [Clip(f"{index}.wav", text=text, duration_s=1.0) for index, text in enumerate(said)]
+    clips = [Clip(Path(f"{index}.wav"), text=text, duration_s=1.0) for index, text in enumerate(said)]
     monkeypatch.setattr("wakeword.train.find_clips", lambda paths: clips)
     config = TrainConfig(phrases=(Phrase("computer"), Phrase("jarvis")), negatives=("somewhere",))
     kept = [clip.text for part in split_negatives(config) for clip in part]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,15 +93,18 @@ class Trained:
 def split_clips(clips: list[Clip], fraction: float, seed: int, fewest: int = 0) -> tuple[list[Clip], list[Clip]]:
     """Clips to train on and clips held out: whole speakers where several are named, else files or parts of them.
 
-    At least `fewest` clips are held out, and never all of them.
+    `fraction` of the names is held out, but at least `fewest` and never all. They are chosen by a hash of the name, a
+    file's below the folder that holds all files: so where the clips lie does not change the choice.
     """
     # Copies of one recording, where the manifest tells them, stay on one side.
-    names = [clip.speaker or str(clip.attributes.get("group", clip.path)) for clip in clips]
+    above = os.path.commonpath([clip.path.absolute().parent for clip in clips]) if clips else ""
+    files = [os.path.relpath(clip.path.absolute(), above) for clip in clips]
+    names = [clip.speaker or str(clip.attributes.get("group", file)) for clip, file in zip(clips, files, strict=True)]
     if len(set(names)) < 4:
-        names = [f"{clip.path} {clip.start_s}" for clip in clips]
+        names = [f"{file} {clip.start_s}" for clip, file in zip(clips, files, strict=True)]
     ranked = sorted(set(names), key=lambda name: share_of(f"{seed}/{name}"))
-    count = sum(share_of(f"{seed}/{name}") < fraction for name in ranked)
-    out = set(ranked[: min(max(count, fewest), len(ranked) - 1)])
+    count = max(round(fraction * len(ranked)), fewest)
+    out = set(ranked[: min(count, len(ranked) - 1)])
     return (
         [clip for clip, name in zip(clips, names, strict=True) if name not in out],
         [clip for clip, name in zip(clips, names, strict=True) if name in out],
