@@ -65,14 +65,6 @@ def training_negatives(manifest: str, words: Iterable[str], seed: int) -> list:
     return split_clips(without_phrases(in_pieces(for_training(find_clips([manifest]))), words), 0.25, seed)[0]
 
 
-def speech_of(clips: list, seed: int, skipped: Skipped, most: int = 500) -> list[np.ndarray]:
-    """Recordings that clips are put amid, float32 [samples], the first `most` that `examples.negative_pieces` keeps."""
-    order = np.random.default_rng([seed, 2]).permutation(len(clips))[: 2 * most]
-    read = (samples for _, samples in read_clips([clips[index] for index in order], skipped, check=False))
-    long = (samples[: 20 * SAMPLE_RATE] for samples in read if len(samples) > SAMPLE_RATE)
-    return [samples for samples, _ in zip(long, range(most), strict=False)]
-
-
 def positive_pieces(
     manifest: str, copies: int, speech: list[np.ndarray], settings: Augmentation, seed: int, skipped: Skipped
 ) -> Iterator[tuple[np.ndarray, float, float]]:
@@ -193,10 +185,12 @@ def trained(
     if path.exists():
         return path
     noise = [manifest(f"noise-{name}") for name in ("esc10", "speech-commands")]
-    common = augmentation_of(noise, [manifest("rir")]), config.seed, skipped
+    speech = examples.speech_of(clips, config.seed, skipped)
+    heard = TrainConfig(noise=tuple(noise), rir=(manifest("rir"),), seed=config.seed)
+    common = augmentation_of(heard, speech), config.seed, skipped
     quiet = lambda stage, fraction: None  # noqa: E731
-    unsaid = examples.negative_pieces(clips, config.negative_copies, config.negative_hours, *common, quiet, [])
-    said = positive_pieces(wakewords, config.copies, speech_of(clips, config.seed, skipped), *common)
+    unsaid = examples.negative_pieces(clips, config.negative_copies, config.negative_hours, *common, quiet)
+    said = positive_pieces(wakewords, config.copies, speech, *common)
     # Generators: what is embedded already is not made again.
     others = embedded(((piece, 0.0, 0.0) for piece in unsaid), folder / f"negatives-{digest(drawn)}.npz", embed)
     own = embedded(said, folder / f"{word}-clips-{digest(positive)}.npz", embed)

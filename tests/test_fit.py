@@ -12,7 +12,7 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from wakeword import fit  # noqa: E402
+from wakeword import fit, losses  # noqa: E402
 from wakeword.examples import Example, label  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.train import TrainConfig  # noqa: E402
@@ -42,70 +42,89 @@ def made_stream(seed: int = 1, frames: int = 3000) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((frames, DIMS)).astype(np.float16)
 
 
-def phrase_loss_of_one(model, inputs, labels, boundary):
+def labelled(outputs: int, clips: int) -> torch.Tensor:
+    """Labels `[outputs * clips, frames, outputs]` of as many clips of each output's phrase."""
+    return fit.padded([example for said in made_examples(outputs) for example in said[:clips]])[1]
+
+
+def phrase_loss_of_one(logits, labels):
     """The loss as it was written when a model had one phrase."""
-    logits, labels = fit.logits_of(model, inputs, boundary).squeeze(-1), labels.squeeze(-1)
+    logits, labels = logits.squeeze(-1), labels.squeeze(-1)
     error = functional.binary_cross_entropy_with_logits(logits, (labels == 1).float(), reduction="none")
     said = (error * (labels == 1)).sum() / (labels == 1).sum().clamp(min=1)
     return said + 0.3 * (error * (labels == 0)).sum() / len(labels)
 
 
-def other_loss_of_one(model, windows, warm, boundary):
-    return functional.softplus(fit.logits_of(model, windows, boundary).squeeze(-1)[:, warm:]).sum() / len(windows)
+def test_of_one_phrase_the_loss_is_what_it_was_when_there_was_but_one():
+    labels = labelled(1, 6)
+    logits = torch.randn(*labels.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(losses.phrase_loss(logits, labels), phrase_loss_of_one(logits, labels))
+    windows = logits[..., 0]
+    alone = functional.softplus(windows).sum() / len(windows)
+    torch.testing.assert_close(losses.other_loss(logits), alone)
 
 
-def test_one_phrase_trains_bit_for_bit_as_when_there_was_but_one(small_model, tmp_path, monkeypatch):
-    """Over two looks for hard negatives, with blocks of the encoder in training."""
-    trained = []
-    for losses in ((fit.phrase_loss, fit.other_loss), (phrase_loss_of_one, other_loss_of_one)):
-        monkeypatch.setattr(fit, "phrase_loss", losses[0])
-        monkeypatch.setattr(fit, "other_loss", losses[1])
-        model = small_model(0)
-        config = TrainConfig(steps=110, batch=6)
-        fit.fit(
-            model, unfreeze(model, BOUNDARY), made_examples(1), made_stream(), BOUNDARY, config, quiet, tmp_path / "b"
-        )
-        (tmp_path / "b").unlink()
-        trained.append(model.state_dict())
-    before = small_model(0).state_dict()
-    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
-    assert not torch.equal(trained[0]["head.output.weight"], before["head.output.weight"])
+@pytest.mark.parametrize("kind", losses.LOSSES)
+@given(seed=st.integers(0, 50), outputs=st.integers(1, 3))
+def test_every_loss_falls_with_the_right_scores_and_leaves_out_what_does_not_matter(kind, seed, outputs):
+    labels = labelled(outputs, 2)
+    logits = torch.randn(*labels.shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+    right = torch.where(labels == 1, 20.0, -20.0)
+    assert losses.phrase_loss(right, labels, kind) < 1e-3 and losses.other_loss(-right.abs(), kind) < 1e-3
+    assert losses.other_loss(right.abs(), kind) > 1
+    own = losses.phrase_loss(logits, labels, kind)
+    torch.testing.assert_close(own, losses.phrase_loss(torch.where(labels == -1, 9.0, logits), labels, kind))
+    gradient = torch.autograd.grad(own, logits)[0]
+    assert (
+        (gradient[labels == 1] <= 0).all() and (gradient[labels == 0] >= 0).all() and not gradient[labels == -1].any()
+    )
+
+
+def test_focal_loss_cares_for_what_is_wrong_and_max_pooling_for_what_is_highest():
+    labels = labelled(1, 3)
+    logits = torch.zeros(*labels.shape)
+    logits[:, 10] = 4.0  # a false peak
+    gradient = {}
+    for kind in losses.LOSSES:
+        given_ = logits.clone().requires_grad_()
+        losses.phrase_loss(given_, labels, kind).backward()
+        gradient[kind] = given_.grad
+    share = {kind: float(each[:, 10].sum() / each[labels == 0].sum()) for kind, each in gradient.items()}
+    assert share["focal"] > 1.5 * share["frames"] and share["max-pool"] == pytest.approx(1)
+    assert (gradient["max-pool"][labels == 1] < 0).sum() <= labels.shape[0] * 7  # ties of equal logits share it
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 10])
-def test_the_balance_of_an_output_is_that_of_one_alone(monkeypatch, outputs):
+def test_the_balance_of_an_output_is_that_of_one_alone(outputs):
     """By the derivatives of the loss: at a logit of 0 that is half of the frame's weight, but for the sign.
 
     The frames of the output's phrase weigh 1 together, each frame of the windows and around the phrase 1 and 0.3 over
     the number of windows and of clips; so do those of the other phrases' clips, however many these are, weigh 0.3.
     """
-    monkeypatch.setattr(fit, "logits_of", lambda logits, inputs, boundary: logits)
     clips, windows = 4, torch.zeros(6, 80, outputs, requires_grad=True)
-    inputs, labels = fit.padded([example for said in made_examples(outputs) for example in said[:clips]])
-    logits = torch.zeros(*inputs.shape[:2], outputs, requires_grad=True)
-    loss = fit.phrase_loss(logits, inputs, labels, BOUNDARY) + fit.other_loss(windows, windows, 5, BOUNDARY)
-    loss.backward()
+    labels = labelled(outputs, clips)
+    logits = torch.zeros(*labels.shape, requires_grad=True)
+    (losses.phrase_loss(logits, labels) + losses.other_loss(windows)).backward()
     # Times `outputs`: the loss is the mean over them.
     weights, heard = 2 * outputs * logits.grad.abs(), 2 * outputs * windows.grad
     for output in range(outputs):
-        weight, labelled = weights[..., output], labels[..., output]
+        weight, marked = weights[..., output], labels[..., output]
         own = torch.arange(len(labels)) // clips == output
-        assert float(weight[labelled == 1].sum()) == pytest.approx(1)
-        assert not weight[labelled == -1].any()
-        around, other = weight[own][labelled[own] == 0], weight[~own][labelled[~own] == 0]
+        assert float(weight[marked == 1].sum()) == pytest.approx(1)
+        assert not weight[marked == -1].any()
+        around, other = weight[own][marked[own] == 0], weight[~own][marked[~own] == 0]
         np.testing.assert_allclose(clips * around, 0.3, rtol=1e-5)
         np.testing.assert_allclose(clips * (outputs - 1) * other, 0.3, rtol=1e-5)
-        np.testing.assert_allclose(6 * heard[:, 5:, output], 1, rtol=1e-5)
-        assert not heard[:, :5].any() and len(around) > 0 and (len(other) > 0) == (outputs > 1)
+        np.testing.assert_allclose(6 * heard[..., output], 1, rtol=1e-5)
+        assert len(around) > 0 and (len(other) > 0) == (outputs > 1)
 
 
-def test_frames_that_do_not_matter_to_an_output_have_no_loss(monkeypatch):
+def test_frames_that_do_not_matter_to_an_output_have_no_loss():
     """As those of "hey computer" do not to the output of "computer"."""
-    monkeypatch.setattr(fit, "logits_of", lambda logits, inputs, boundary: logits)
-    inputs, labels = fit.padded([each for said in made_examples(2) for each in said[:3]])
+    labels = labelled(2, 3)
     labels[3:, :, 0] = -1
-    logits = torch.randn(*inputs.shape[:2], 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    fit.phrase_loss(logits, inputs, labels, BOUNDARY).backward()
+    logits = torch.randn(*labels.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    losses.phrase_loss(logits, labels).backward()
     assert not logits.grad[labels == -1].any() and (logits.grad[labels != -1] != 0).all()
 
 
@@ -129,7 +148,17 @@ class Killed(Exception):
 def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(small_model, tmp_path):
     def run(begun, progress, config):
         model = small_model(0, HeadSizes(depth=3, channels=8, outputs=3))
-        fit.fit(model, unfreeze(model, BOUNDARY), made_examples(3), made_stream(), BOUNDARY, config, progress, begun)
+        fit.fit(
+            model,
+            unfreeze(model, BOUNDARY),
+            made_examples(3),
+            made_examples(3, each=4),
+            made_stream(),
+            BOUNDARY,
+            config,
+            progress,
+            begun,
+        )
         return model.state_dict()
 
     def kill(stage, fraction):

@@ -1,4 +1,4 @@
-"""The study of pretraining: its variants are runs that differ, its lines and its table, what its probe hears."""
+"""The studies: their variants are runs that differ, their lines and tables, what their probe hears."""
 
 import copy
 import dataclasses
@@ -22,7 +22,7 @@ from wakeword.runtimes import running  # noqa: E402
 from wakeword.streams import negative_stream, positive_stream, score_stream  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("run", "probe", "study", "synthetic")
+MODULES = ("run", "probe", "study", "studies", "synthetic")
 
 
 @pytest.fixture
@@ -45,7 +45,16 @@ def study(recipes):
 
 
 @pytest.fixture
+def head_study(recipes):
+    sys.path.insert(0, str(ROOT / "recipes" / "one_hour"))
+    import study
+
+    return study
+
+
+@pytest.fixture
 def probe(recipes):
+    sys.path.insert(0, str(ROOT / "recipes" / "one_hour"))
     import probe
 
     return probe
@@ -102,22 +111,39 @@ def test_a_variant_that_cannot_work_is_named(study, tmp_path, changes, named):
 def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
     lines = tmp_path / "study.jsonl"
     for made in (line("distil", 1, 0.1), line("distil", 2, 0.3), line("ctc", 1, 0.5)):
-        study.add_line(made, lines)
+        study.studies.add_line(made, lines)
     assert [json.loads(row)["seed"] for row in lines.read_text().splitlines()] == [1, 2, 1]
     read = study.read_study(ROOT / "recipes" / "pretrain" / "study.toml")
-    head, _, distil, ctc = study.table(read, study.read_lines(lines))
+    head, _, distil, ctc = study.table(read, study.studies.read_lines(lines))
     assert "missed, clean, 0.5 FA/h" in head
-    assert "| 2 | 13.0 | 25.0% (15.0%–35.0%) | 50% |" in distil and "| 1 | 13.0 | 55.0% | 50% |" in ctc
-    study.add_line({**line("phones", 1, 0.4), "held_out": {"per": 0.3}}, lines)
-    assert "| 1 | 13.0 | 45.0% | – |" in study.table(read, study.read_lines(lines))[-1], (
+    assert "| 2 | 25.0% (15.0%–35.0%) | 13.0 | 50% |" in distil and "| 1 | 55.0% | 13.0 | 50% |" in ctc
+    study.studies.add_line({**line("phones", 1, 0.4), "held_out": {"per": 0.3}}, lines)
+    assert "| 1 | 45.0% | 13.0 | – |" in study.table(read, study.studies.read_lines(lines))[-1], (
         "errors in phones are no characters"
     )
 
     results = tmp_path / "RESULTS.md"
     results.write_text("# Before\n\nkept\n")
     for _ in range(2):
-        study.write_section(read, study.read_lines(lines), results)
+        study.write_section(read, study.studies.read_lines(lines), results)
     assert results.read_text().count(study.HEADING) == 1 and results.read_text().startswith("# Before\n\nkept\n")
+
+
+def test_each_variant_of_the_heads_is_a_training_of_its_own(head_study):
+    read = head_study.read_study(ROOT / "recipes" / "one_hour" / "study.toml")
+    words = head_study.words_of(read, seed=2)
+    runs = [head_study.training_of(words, "alexa", {**read.common, **each.changes}) for each in read.variants]
+    assert len(set(runs)) == len(runs) >= 15 and all(run.seed == 2 and run.steps == words.steps for run in runs)
+
+
+def test_a_variant_of_the_heads_that_cannot_work_is_named(head_study, tmp_path):
+    path = tmp_path / "study.toml"
+    for changes, named in (('loss = "least"', "loss = 'least'"), ("lose = 1", "unknown key 'lose'")):
+        path.write_text(
+            f'words_config = "recipes/one_hour/config.toml"\n[[variants]]\nname = "odd"\nchanges = {{ {changes} }}\n'
+        )
+        with pytest.raises(ConfigError, match=f"variant 'odd'.*{named}"):
+            head_study.read_study(path)
 
 
 @pytest.fixture

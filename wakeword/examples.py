@@ -22,6 +22,11 @@ LATEST_S = 0.28
 UNSURE_S = 0.4
 """Frames that neither count as the phrase nor against it: this long after `LATEST_S`, and the phrase itself."""
 
+LONGEST = 20 * SAMPLE_RATE
+"""Samples of negatives that are heard at a time."""
+FADE = 160
+"""Samples over which a part of a clip comes and goes, so that its edge is no click."""
+
 Progress = Callable[[str, float], None]
 
 
@@ -83,6 +88,19 @@ def positive(samples: np.ndarray, speech: list[np.ndarray], settings: Augmentati
     return augment(whole, settings, rng, spoken), start_s, end_s
 
 
+def partly(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The beginning of a clip or its end, with a quarter to two thirds of its phrase: float32 `[samples]`."""
+    start_s, end_s = active_span(samples)
+    kept = rng.uniform(0.25, 0.65)
+    first = rng.random() < 0.5
+    cut = int((start_s + (kept if first else 1 - kept) * (end_s - start_s)) * SAMPLE_RATE)
+    part = (samples[:cut] if first else samples[cut:]).copy()
+    fade = np.linspace(0, 1, min(FADE, len(part)), dtype=np.float32)
+    part[len(part) - len(fade) :] *= fade[::-1]
+    part[: len(fade)] *= fade
+    return part
+
+
 def positives(
     clips: Sequence[list[np.ndarray]],
     elsewhere: np.ndarray,
@@ -94,23 +112,41 @@ def positives(
     boundary: int,
     seed: int,
     progress: Progress,
+    cut: bool = False,
 ) -> list[list[Example]]:
     """For each phrase, `copies` examples of each of its clips, every one in other surroundings.
 
     Args:
         clips: for each phrase its clips, float32 `[samples]`.
         elsewhere: int8 `[phrases, outputs]`, the label of a phrase's clips for the outputs of the others: 0 or -1.
+        cut: of a part of each clip (`partly`), in which no phrase of its own ends: negatives that begin or end as
+            the phrase does.
     """
     found: list[list[Example]] = [[] for _ in clips]
     order = [(output, clip) for output, said in enumerate(clips) for _ in range(copies) for clip in said]
     for index, (output, clip) in enumerate(order):
-        rng = np.random.default_rng([seed, 1, index])
-        samples, start_s, end_s = positive(clip, speech, augmentation, rng)
+        rng = np.random.default_rng([seed, 4 if cut else 1, index])
+        samples, start_s, end_s = positive(partly(clip, rng) if cut else clip, speech, augmentation, rng)
         frames = frozen(encoder, samples, settings, boundary)
         labels = np.repeat(elsewhere[output : output + 1], len(frames), axis=0)
-        labels[:, output] = label(len(frames), settings.frame_s, start_s, end_s)
+        labels[:, output] = 0 if cut else label(len(frames), settings.frame_s, start_s, end_s)
         found[output].append(Example(frames, labels))
-        progress("clips", (index + 1) / len(order))
+        progress("parts" if cut else "clips", (index + 1) / len(order))
+    return found
+
+
+def speech_of(clips: list[Clip], seed: int, skipped: Skipped, most: int = 500) -> list[np.ndarray]:
+    """A random choice of `most` recordings of a second or more, what clips of the phrase are put amid.
+
+    Each float32 `[samples]`, at most 20 s of it.
+    """
+    found: list[np.ndarray] = []
+    for index in np.random.default_rng([seed, 2]).permutation(len(clips)):
+        if len(found) == most:
+            break
+        for _, samples in read_clips([clips[index]], skipped, check=False):
+            if len(samples) > SAMPLE_RATE:
+                found.append(samples[:LONGEST])
     return found
 
 
@@ -125,17 +161,16 @@ def negatives(
     seed: int,
     skipped: Skipped,
     progress: Progress,
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Running audio without the phrases: one long stream, float16 `[frames, dims]`, and some recordings as they are.
+) -> np.ndarray:
+    """Running audio without the phrases: one long stream, float16 `[frames, dims]`.
 
     Each recording is heard `copies` times, the first time as it is, then augmented; a random choice of `most_hours`.
 
     Raises:
         WakewordError: no room for it.
     """
-    kept: list[np.ndarray] = []
-    pieces = negative_pieces(clips, copies, most_hours, augmentation, seed, skipped, progress, kept)
-    return on_disk(frozen(encoder, piece, settings, boundary) for piece in pieces), kept
+    pieces = negative_pieces(clips, copies, most_hours, augmentation, seed, skipped, progress)
+    return on_disk(frozen(encoder, piece, settings, boundary) for piece in pieces)
 
 
 def negative_pieces(
@@ -146,19 +181,16 @@ def negative_pieces(
     seed: int,
     skipped: Skipped,
     progress: Progress,
-    kept: list[np.ndarray],
 ) -> Iterator[np.ndarray]:
-    """The audio of `negatives`, float32 `[samples]`, at most 20 s a piece; `kept` gets recordings as they are."""
+    """The audio of `negatives`, float32 `[samples]`, at most 20 s a piece."""
     rng = np.random.default_rng([seed, 2])
-    seconds, longest = 0.0, 20 * SAMPLE_RATE
+    seconds = 0.0
     for place, index in enumerate(rng.permutation(len(clips))):
         for _, samples in read_clips([clips[index]], skipped, check=False):
             seconds += len(samples) / SAMPLE_RATE
-            if len(kept) < 500 and len(samples) > SAMPLE_RATE:
-                kept.append(samples[:longest])
             for copy in range(copies):
-                for start in range(0, len(samples), longest):
-                    piece = samples[start : start + longest]
+                for start in range(0, len(samples), LONGEST):
+                    piece = samples[start : start + LONGEST]
                     yield augment(piece, augmentation, rng) if copy and len(piece) else piece
         progress("negatives", max((place + 1) / len(clips), min(1.0, seconds / 3600 / most_hours)))
         if seconds > most_hours * 3600:

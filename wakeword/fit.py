@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from wakeword import checkpoint
 from wakeword.errors import ModelError
 from wakeword.examples import Example
 from wakeword.head import WakeModel
+from wakeword.losses import other_loss, phrase_loss
 from wakeword.transfer import memory_frames, upper
 
 WINDOW = 75
@@ -27,6 +27,7 @@ def fit(
     model: WakeModel,
     encoder_parameters: list[Tensor],
     positives: list[list[Example]],
+    parts: list[list[Example]],
     stream: np.ndarray,
     boundary: int,
     config,
@@ -35,11 +36,10 @@ def fit(
 ) -> None:
     """Train the head, and after a third of the steps the unfrozen part of the encoder.
 
-    Each batch: `config.batch` examples of each phrase, and as many windows of the negative stream, half of them from
-    where the highest of the model's own scores was highest at its last look (hard negatives). Loss: binary
-    cross-entropy a frame, averaged over the frames of the phrase, and summed over each window's other frames, so that
-    one false peak weighs as much as a phrase. The weights that stay are a moving average over the steps (Polyak and
-    Juditsky 1992).
+    Each batch: `config.batch` examples of each phrase, and as many windows of the negative stream, the share
+    `config.hard` of them from where the highest of the model's own scores was highest at its last look (hard
+    negatives). The loss is `config.loss` (losses.py), that of the windows times `config.negative_weight`. The weights
+    that stay are a moving average over the steps (Polyak and Juditsky 1992), unless `config.average` is off.
 
     Of several phrases each output hears in each batch what it would hear alone: as many of its own examples and of
     the windows, at the same weights. Only the other phrases' examples are added, which together weigh as much as the
@@ -48,6 +48,7 @@ def fit(
 
     Args:
         positives: for each phrase its examples, from `examples.positives`.
+        parts: for each phrase examples of parts of it; may be empty. A third as many as of the phrase are heard.
         stream: negatives, float16 `[frames, dims]`, from `examples.negatives`; may be empty.
         config: a `train.TrainConfig`.
         begun: where an interrupted run leaves its state, and finds it.
@@ -62,7 +63,7 @@ def fit(
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
     most = len(stream) - WINDOW - warm
     look_every = max(50, config.steps // 6)
-    identity = _identity(config, positives, stream)
+    identity = _identity(config, [*positives, *parts], stream)
     first, hard = _resume(begun, identity, model, optimizer, average)
     thaw = config.steps // 3
     model.head.train()
@@ -80,15 +81,20 @@ def fit(
 
         rng = np.random.default_rng([config.seed, 3, step])
         batch = [said[index] for said in positives for index in rng.integers(len(said), size=config.batch)]
-        loss = phrase_loss(model, *padded(batch), boundary)
+        if parts:
+            batch += [said[index] for said in parts for index in rng.integers(len(said), size=config.batch // 3)]
+        inputs, labels = padded(batch)
+        loss = phrase_loss(logits_of(model, inputs, boundary), labels, config.loss)
         if most > 0:
             starts = rng.integers(most, size=config.batch)
             if len(hard):
-                half = config.batch // 2
-                near = rng.choice(hard, size=half) - warm - rng.integers(10, WINDOW - 10, size=half)
-                starts[:half] = np.clip(near, 0, most - 1)
+                count = round(config.hard * config.batch)
+                near = rng.choice(hard, size=count) - warm - rng.integers(10, WINDOW - 10, size=count)
+                starts[:count] = np.clip(near, 0, most - 1)
             windows = torch.from_numpy(np.stack([stream[s : s + warm + WINDOW] for s in starts])).float()
-            loss = loss + other_loss(model, windows, warm, boundary)
+            # The first frames lack their past.
+            logits = logits_of(model, windows, boundary)[:, warm:]
+            loss = loss + config.negative_weight * other_loss(logits, config.loss)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
@@ -99,9 +105,10 @@ def fit(
             for mean, parameter in zip(average, parameters, strict=True):
                 mean.lerp_(parameter, 1 - keep)
         progress("training", (step + 1) / config.steps)
-    with torch.no_grad():
-        for mean, parameter in zip(average, parameters, strict=True):
-            parameter.copy_(mean)
+    if config.average:
+        with torch.no_grad():
+            for mean, parameter in zip(average, parameters, strict=True):
+                parameter.copy_(mean)
     model.eval()
 
 
@@ -122,28 +129,6 @@ def logits_of(model: WakeModel, inputs: Tensor, boundary: int) -> Tensor:
     """Logits `[batch, frames, outputs]` from what `transfer.lower` gave, `[batch, frames, dims]`."""
     taps = upper(model.encoder, inputs, boundary)
     return model.head(taps, taps.new_zeros(len(taps), model.head.stack.state_size))[0]
-
-
-def phrase_loss(model: WakeModel, inputs: Tensor, labels: Tensor, boundary: int) -> Tensor:
-    """Mean over the frames of the phrases, and a share of the sum over each clip's other frames.
-
-    That sum is taken apart over the pairs of a clip with the output of its phrase, and over the pairs with the other
-    outputs; each is divided by its own number of pairs. So each of the three terms is the mean over the outputs.
-    """
-    logits = logits_of(model, inputs, boundary)
-    error = functional.binary_cross_entropy_with_logits(logits, (labels == 1).float(), reduction="none")
-    own = (labels == 1).any(dim=1, keepdim=True)
-    other = (labels == 0).any(dim=1, keepdim=True) & ~own
-    said = (error * (labels == 1)).sum() / (labels == 1).sum().clamp(min=1)
-    for pairs in (own, other):
-        said = said + 0.3 * (error * ((labels == 0) & pairs)).sum() / pairs.sum().clamp(min=1)
-    return said
-
-
-def other_loss(model: WakeModel, windows: Tensor, warm: int, boundary: int) -> Tensor:
-    """Sum over each window's frames after the first `warm`, which lack their past; the mean over the outputs."""
-    logits = logits_of(model, windows, boundary)[:, warm:]
-    return functional.softplus(logits).sum() / (len(windows) * logits.shape[-1])
 
 
 @torch.no_grad()

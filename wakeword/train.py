@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.features import FeatureSettings
 from wakeword.fit import fit
 from wakeword.head import HeadSizes
+from wakeword.losses import LOSSES
 from wakeword.metrics import hits, wilson_interval
+from wakeword.noises import babble, made_noise
 from wakeword.runtimes import running
 from wakeword.settings import from_dict
 from wakeword.streams import positive_stream, score_stream
@@ -32,7 +34,8 @@ ROOMS = 100
 
 LEAST = {
     1: ("steps", "batch", "copies", "negative_copies", "smoothing_frames", "threads", "channels"),
-    0: ("depth", "seed", "negative_hours", "learning_rate", "encoder_learning_rate", "refractory_s"),
+    0: ("depth", "seed", "negative_hours", "learning_rate", "encoder_learning_rate", "refractory_s")
+    + ("negative_weight", "parts", "made_noise", "babble"),
 }
 """The least that settings may be."""
 
@@ -49,7 +52,13 @@ class Phrase:
 class TrainConfig:
     """A training run. Paths are folders, audio files or manifests; `output` is the one file that it makes.
 
-    `batch` counts the examples of each phrase in a step, and the windows of negatives; `budget` is each phrase's own.
+    `budget` is each phrase's own. `copies` of each clip are heard, each in other surroundings, and `parts` copies of a
+    part of it, as negatives. `made_noise` and `babble` count noises made beside the recorded ones, babble of the
+    negatives' voices; `channel_probability` is that of a telephone, codec or microphone.
+
+    `batch` counts the examples of each phrase in a step, and the windows of negatives, the share `hard` of which is
+    mined. `loss` is one of `losses.LOSSES`, `negative_weight` weighs the windows in it; with `average` the weights of
+    the steps are averaged.
     """
 
     phrases: tuple[Phrase, ...] = ()
@@ -70,6 +79,17 @@ class TrainConfig:
     batch: int = 24
     learning_rate: float = 2e-3
     encoder_learning_rate: float = 3e-4
+    loss: str = "frames"
+    negative_weight: float = 1.0
+    hard: float = 0.5
+    average: bool = True
+    parts: int = 0
+    noise_probability: float = 0.6
+    snr_db: tuple[float, ...] = (0.0, 25.0)
+    made_noise: int = 0
+    babble: int = 0
+    rir_probability: float = 0.3
+    channel_probability: float = 0.0
     smoothing_frames: int = 3
     refractory_s: float = 1.0
     seed: int = 0
@@ -168,15 +188,20 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     training_negatives, dev_negatives = split_negatives(config)
     chosen = choose_unfreeze(config.unfreeze, sum(map(len, clips)), len(model.encoder.sizes.dilations))
 
-    augmentation = augmentation_of(config.noise, config.rir)
+    speech = examples.speech_of(training_negatives, config.seed, skipped)
+    augmentation = augmentation_of(config, speech)
     encoder_parameters = unfreeze(model, chosen.boundary)
     common = augmentation, model.encoder, settings, chosen.boundary, config.seed
-    stream, speech = examples.negatives(
+    stream = examples.negatives(
         training_negatives, config.negative_copies, config.negative_hours, *common, skipped, progress
     )
-    found = examples.positives(clips, labels_elsewhere(phrases), config.copies, speech, *common, progress)
+    elsewhere = labels_elsewhere(phrases)
+    found = examples.positives(clips, elsewhere, config.copies, speech, *common, progress)
+    cut = (
+        examples.positives(clips, elsewhere, config.parts, speech, *common, progress, cut=True) if config.parts else []
+    )
     begun = Path(f"{config.output}.begun")
-    fit(model, encoder_parameters, found, stream, chosen.boundary, config, progress, begun)
+    fit(model, encoder_parameters, found, cut, stream, chosen.boundary, config, progress, begun)
 
     card = {
         "acoustic": acoustic["card"],
@@ -214,14 +239,23 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     return Trained(Path(config.output), chosen.reason, calibrations, estimates, skipped)
 
 
-def augmentation_of(noise: Sequence[str], rir: Sequence[str]) -> Augmentation:
-    """How training changes what it hears: noise and impulse responses from these paths, and simulated rooms."""
+def augmentation_of(config: TrainConfig, speech: list[np.ndarray]) -> Augmentation:
+    """How training changes what it hears: noise and impulse responses from the configuration's paths, and made ones.
+
+    Args:
+        speech: what babble is made of, float32 `[samples]` each.
+    """
     return Augmentation(
-        noise_probability=0.6,
-        snr_db=(0.0, 25.0),
-        rir_probability=0.3,
-        noise=read_recordings(noise),
-        rirs=read_recordings(rir),
+        noise_probability=config.noise_probability,
+        snr_db=config.snr_db,
+        rir_probability=config.rir_probability,
+        channel_probability=config.channel_probability,
+        noise=(
+            *read_recordings(config.noise),
+            *made_noise(config.made_noise, config.seed),
+            *babble(speech, config.babble, config.seed),
+        ),
+        rirs=read_recordings(config.rir),
         rooms=simulated_rooms(ROOMS),
     )
 
@@ -271,6 +305,13 @@ def check(config: TrainConfig) -> None:
                 raise ConfigError(f"{name} = {getattr(config, name)}: must be {least} or more")
     if not 0 <= config.held_out < 1:
         raise ConfigError(f"held_out = {config.held_out}: must be from 0 to below 1")
+    for name in ("hard", "noise_probability", "rir_probability", "channel_probability"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise ConfigError(f"{name} = {getattr(config, name)}: must be from 0 to 1")
+    if len(config.snr_db) != 2 or not config.snr_db[0] <= config.snr_db[1]:
+        raise ConfigError(f"snr_db = {list(config.snr_db)}: must be the least and the most, in dB")
+    if config.loss not in LOSSES:
+        raise ConfigError(f"loss = {config.loss!r}: must be one of {', '.join(LOSSES)}")
     parse_budget(config.budget)
 
 

@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import studies
 import study
 
 from wakeword import checkpoint
@@ -120,7 +121,7 @@ def main() -> int:
         ]
         with replacing(study.RESULTS) as temporary:
             temporary.write_text("\n".join(text), encoding="utf-8")
-        study.write_section(study.read_study(HERE / "study.toml"), study.read_lines())
+        study.write_section(study.read_study(HERE / "study.toml"), studies.read_lines(study.LINES))
     except (WakewordError, OSError) as error:
         print(f"results: {error}", file=sys.stderr)
         return 2

@@ -9,16 +9,12 @@ not run again, and an interrupted trial goes on where it was. The table goes to 
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import statistics
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wakeword.errors import ConfigError, WakewordError
-from wakeword.files import replacing
 from wakeword.pretrain_config import Config, config_of
 from wakeword.settings import from_dict, read_toml
 
@@ -26,17 +22,10 @@ HERE = Path(__file__).parent
 LINES = HERE / "study.jsonl"
 RESULTS = HERE / "RESULTS.md"
 HEADING = "## What helps: the study"
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "one_hour")]
+import studies  # noqa: E402
 from probe import one_hour, probe  # noqa: E402
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A name, the question that it answers, and the settings of pretraining that it changes."""
-
-    name: str = ""
-    asks: str = ""
-    changes: dict = field(default_factory=dict)
+from studies import Variant, cpu_seconds  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -59,9 +48,7 @@ def read_study(path: Path) -> Study:
         ConfigError: an unknown key, a variant whose settings cannot work, or two of one name.
     """
     study = from_dict(Study, read_toml(path), str(path))
-    names = [variant.name for variant in study.variants]
-    if not names or not all(names) or len(set(names)) < len(names):
-        raise ConfigError(f"{path}: give [[variants]], each with a name of its own")
+    studies.check_names(study.variants, path)
     for variant in study.variants:
         pretraining_of(study, variant, seed=1)
     return study
@@ -100,53 +87,22 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
     }
 
 
-def cpu_seconds() -> float:
-    """Of this process, and of its workers that have ended."""
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in usage)
-
-
-def read_lines(path: Path = LINES) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def add_line(line: dict, path: Path = LINES) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in [*read_lines(path), line]))
-
-
 def table(study: Study, lines: list[dict]) -> list[str]:
-    """The study as Markdown: for each variant the mean over words and seeds, and the seeds' spread.
+    """The study as Markdown; empty where no trial is done."""
 
-    Empty where no trial is done.
-    """
-    columns = sorted({(c, r) for row in lines for word in row["missed"].values() for c in word for r in word[c]})
-    columns.sort(key=lambda column: (column[0] != "clean", -float(column[1])))
-    if not columns:
-        return []
-    rows = []
-    for variant in study.variants:
-        done = [row for row in lines if row["variant"] == variant.name]
-        if not done:
-            continue
-        cells = [variant.name, variant.asks, str(len(done)), f"{statistics.mean(r['hours_heard'] for r in done):.1f}"]
-        for condition, rate in columns:
-            each = [statistics.mean(word[condition][rate] for word in row["missed"].values()) for row in done]
-            spread = f" ({min(each):.1%}–{max(each):.1%})" if len(each) > 1 else ""
-            cells.append(f"{statistics.mean(each):.1%}{spread}")
-        errors = [row["held_out"]["cer"] for row in done if "cer" in row["held_out"]]
-        cells.append(f"{statistics.mean(errors):.0%}" if errors else "–")
-        rows.append("| " + " | ".join(cells) + " |")
-    names = [f"missed, {condition}, {rate} FA/h" for condition, rate in columns]
-    heads = ["variant", "what it asks", "seeds", "hours heard", *names, "character errors"]
-    return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *rows]
+    def hours(done: list[dict]) -> str:
+        return f"{statistics.mean(row['hours_heard'] for row in done):.1f}"
+
+    def errors(done: list[dict]) -> str:
+        found = [row["held_out"]["cer"] for row in done if "cer" in row["held_out"]]
+        return f"{statistics.mean(found):.0%}" if found else "–"
+
+    return studies.table(study.variants, lines, {"hours heard": hours, "character errors": errors})
 
 
 def section(study: Study, lines: list[dict]) -> list[str]:
-    """The study's part of RESULTS.md."""
+    """The study's part of RESULTS.md, without its heading."""
     return [
-        HEADING,
-        "",
         "Written by `python recipes/pretrain/study.py` (study.toml beside it, a line a trial in study.jsonl): each",
         "variant changes what its row says in the pretraining of a small encoder; a head is then trained on it,",
         "frozen, for each word of ../one_hour. Miss rates are means over the words, with the range of the seeds, at",
@@ -155,43 +111,14 @@ def section(study: Study, lines: list[dict]) -> list[str]:
         "held-out speakers of the variant's own data.",
         "",
         *(table(study, lines) or ["No trial is done yet."]),
-        "",
     ]
 
 
-def write_section(study: Study, lines: list[dict], path: Path = RESULTS) -> None:
-    """Replace the study's part, the last one, of RESULTS.md; the rest stays."""
-    before = path.read_text(encoding="utf-8").partition(HEADING)[0].rstrip() if path.exists() else ""
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join([before, "", *section(study, lines)]), encoding="utf-8")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=HERE / "study.toml")
-    parser.add_argument("--only", nargs="+", help="these variants")
-    parser.add_argument("--seeds", nargs="+", type=int, help="instead of the configuration's")
-    parser.add_argument("--limit", type=int, default=10**6, help="stop after so many trials")
-    args = parser.parse_args()
-    try:
-        study = read_study(args.config)
-        unknown = set(args.only or ()) - {variant.name for variant in study.variants}
-        if unknown:
-            raise ConfigError(f"{args.config}: no variant named {', '.join(sorted(unknown))}")
-        done = {(row["variant"], row["seed"]) for row in read_lines()}
-        variants = [variant for variant in study.variants if variant.name in (args.only or [variant.name])]
-        wanted = [(variant, seed) for seed in args.seeds or study.seeds for variant in variants]
-        left = [(variant, seed) for variant, seed in wanted if (variant.name, seed) not in done]
-        for variant, seed in left[: args.limit]:
-            print(f"== {variant.name}, seed {seed}", flush=True)
-            add_line(trial(study, variant, seed))
-            write_section(study, read_lines())
-    except WakewordError as error:
-        print(f"study: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(table(study, read_lines())))
-    return 0
+def write_section(study: Study, lines: list[dict], path: Path = RESULTS) -> list[str]:
+    """Replace the study's part, the last one, of RESULTS.md; the table."""
+    studies.write_section(HEADING, section(study, lines), path)
+    return table(study, lines)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(studies.run(__doc__, HERE / "study.toml", LINES, read_study, trial, write_section))

@@ -1,7 +1,7 @@
-"""How much an acoustic model is worth to a wake head: heads on its frozen encoder, trained and tested in minutes.
+"""How much an acoustic model, or a way to train, is worth to a wake head: heads trained and tested in minutes.
 
-Less is done than by recipes/one_hour (fewer copies and negatives, nothing unfrozen, thresholds in hindsight alone),
-and what the frozen encoder gives is computed once for all words, so that many acoustic models can be compared.
+Less is done than by run.py beside this (fewer copies and negatives, thresholds in hindsight alone, no test of single
+models as they ship), and what the encoder gives is computed once for all words, so that many can be compared.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from wakeword import examples, features
-from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.calibrate import lowest_within
 from wakeword.clips import find_clips, for_testing, for_training, in_pieces, read_clips
 from wakeword.data import read_manifest
@@ -31,10 +30,10 @@ from wakeword.head import HeadSizes, WakeModel
 from wakeword.metrics import Track, hits
 from wakeword.settings import from_dict
 from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
-from wakeword.train import ROOMS, Phrase, TrainConfig, labels_elsewhere, without_phrases
+from wakeword.train import Phrase, TrainConfig, augmentation_of, check, labels_elsewhere, without_phrases
 from wakeword.transfer import choose_unfreeze, stacked, unfreeze
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "one_hour"))
+sys.path.insert(0, str(Path(__file__).parent))
 import run as one_hour  # noqa: E402
 
 SMOOTHING_S = 0.12
@@ -42,45 +41,74 @@ AT_A_TIME = 500 * FRAMES_PER_STEP
 """Log-mel frames that an encoder hears at a time: more do not fit a CPU's cache."""
 
 
-def probe(acoustic: str, config: one_hour.Config) -> dict[str, dict[str, dict[str, float]]]:
+def training_of(config: one_hour.Config, word: str, changes: dict) -> TrainConfig:
+    """The training of a word's head; `changes` are settings of `TrainConfig`.
+
+    Raises:
+        ConfigError: one of them is unknown, or cannot work.
+    """
+    clips = one_hour.manifest(config, f"wakewords-{word}")
+    values = {
+        "noise": [one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "speech-commands")],
+        "rir": [one_hour.manifest(config, "rir")],
+        "unfreeze": config.unfreeze,
+        "output": "none",
+        **{name: getattr(config, name) for name in ("steps", "copies", "seed", "threads")},
+        **{name: getattr(config, name) for name in ("negative_hours", "negative_copies")},
+        **changes,
+    }
+    training = replace(from_dict(TrainConfig, values, "changes"), phrases=(Phrase(word, (clips,)),))
+    check(training)
+    return training
+
+
+def probe(
+    acoustic: str, config: one_hour.Config, changes: dict | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
     """Miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight.
 
     Args:
         acoustic: an acoustic model's name or file.
         config: the words, their negatives, and how long to train.
+        changes: as in `training_of`.
+
+    Raises:
+        ConfigError: as there.
     """
-    torch.manual_seed(config.seed)
-    torch.set_num_threads(config.threads)
     skipped, quiet = Skipped(), lambda stage, fraction: None
     negatives, test_negatives = (decoded(path) for path in one_hour.negatives_of(config))
-    model, meta = stacked(acoustic, HeadSizes())
+    training = {word: training_of(config, word, changes or {}) for word in config.words}
+    shared = training[config.words[0]]
+    torch.manual_seed(config.seed)
+    torch.set_num_threads(config.threads)
+    model, meta = stacked(acoustic, HeadSizes(shared.depth, shared.channels))
     settings = from_dict(FeatureSettings, meta["features"], acoustic)
-    boundary = choose_unfreeze("none", 0, len(model.encoder.sizes.dilations)).boundary
+    clips = {word: find_clips(each.phrases[0].positives) for word, each in training.items()}
+    said = {word: [samples for _, samples in read_clips(for_training(clips[word]), skipped)] for word in training}
+    fewest = min(map(len, said.values()))
+    boundary = choose_unfreeze(shared.unfreeze, fewest, len(model.encoder.sizes.dilations)).boundary
     unfreeze(model, boundary)
-    augmentation = Augmentation(
-        noise=read_recordings([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "speech-commands")]),
-        rirs=read_recordings([one_hour.manifest(config, "rir")]),
-        rooms=simulated_rooms(ROOMS),
-    )
-    common = augmentation, model.encoder, settings, boundary, config.seed
     unsaid = without_phrases(in_pieces(for_training(find_clips([negatives]))), config.words)
-    stream, speech = examples.negatives(unsaid, config.negative_copies, config.negative_hours, *common, skipped, quiet)
-    heads, test_clips = {}, {}
-    for word in config.words:
-        clips = find_clips([one_hour.manifest(config, f"wakewords-{word}")])
-        test_clips[word] = for_testing(clips)
-        said = [samples for _, samples in read_clips(for_training(clips), skipped)]
-        found = examples.positives([said], labels_elsewhere([word]), config.copies, speech, *common, quiet)
-        own, _ = stacked(acoustic, HeadSizes())
-        run = TrainConfig((Phrase(word),), steps=config.steps, seed=config.seed, threads=config.threads)
+    speech = examples.speech_of(unsaid, config.seed, skipped)
+    common = augmentation_of(shared, speech), model.encoder, settings, boundary, config.seed
+    stream = examples.negatives(unsaid, shared.negative_copies, shared.negative_hours, *common, skipped, quiet)
+    heads, test_clips = {}, {word: for_testing(each) for word, each in clips.items()}
+    for word, run in training.items():
+        heard = [said[word]], labels_elsewhere([word])
+        found = examples.positives(*heard, run.copies, speech, *common, quiet)
+        cut = examples.positives(*heard, run.parts, speech, *common, quiet, cut=True) if run.parts else []
+        own, _ = stacked(acoustic, HeadSizes(run.depth, run.channels))
         with tempfile.TemporaryDirectory() as scratch:
-            fit(own, unfreeze(own, boundary), found, stream, boundary, run, quiet, Path(scratch) / "begun")
+            fit(own, unfreeze(own, boundary), found, cut, stream, boundary, run, quiet, Path(scratch) / "begun")
         heads[word] = own
     noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
     bed = noise_bed(for_testing(noise), skipped)
     others = in_pieces(find_clips([test_negatives]))
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
-    alarms = dict(zip(heads, tracks(list(heads.values()), settings, unheard), strict=True))
+    if boundary < len(model.encoder.sizes.dilations):  # each has an encoder of its own
+        alarms = {word: tracks([own], settings, unheard)[0] for word, own in heads.items()}
+    else:
+        alarms = dict(zip(heads, tracks(list(heads.values()), settings, unheard), strict=True))
     thresholds = {
         word: {rate: lowest_within([track], track.hours, rate) for rate in config.fa_rates}
         for word, track in alarms.items()

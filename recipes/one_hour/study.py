@@ -1,0 +1,89 @@
+"""What of a phrase's training helps: each variant of study.toml, with several seeds, on the same acoustic model.
+
+    python recipes/one_hour/study.py [--only NAME ...] [--seeds 1 2] [--limit N]     from the repository's root
+
+First: python recipes/pretrain/prepare.py --shared ../shared/corpora --out exp/manifests
+A trial trains and tests all words (probe.py beside this), and adds a line to study.jsonl, which is kept in the
+repository: what stands there is not run again. The table goes to STUDY.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from wakeword.errors import ConfigError
+from wakeword.settings import from_dict, read_toml
+
+HERE = Path(__file__).parent
+LINES = HERE / "study.jsonl"
+PAGE = HERE / "STUDY.md"
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+import studies  # noqa: E402
+from probe import one_hour, probe, training_of  # noqa: E402
+from studies import Variant, cpu_seconds  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Study:
+    """`words` changes the configuration of the words, `common` the settings of training in all variants."""
+
+    words_config: str = ""
+    acoustic: str = "micro"
+    folder: str = "exp/head_study"
+    seeds: tuple[int, ...] = (1, 2, 3)
+    words: dict = field(default_factory=dict)
+    common: dict = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
+
+
+def read_study(path: Path) -> Study:
+    """The study of a TOML file.
+
+    Raises:
+        ConfigError: an unknown key, a variant whose settings cannot work, or two of one name.
+    """
+    study = from_dict(Study, read_toml(path), str(path))
+    studies.check_names(study.variants, path)
+    words = words_of(study, seed=1)
+    for variant in study.variants:
+        try:
+            training_of(words, words.words[0], {**study.common, **variant.changes})
+        except ConfigError as error:
+            raise ConfigError(f"{path}: variant '{variant.name}': {error}") from error
+    return study
+
+
+def words_of(study: Study, seed: int) -> one_hour.Config:
+    """The words, and how long they train."""
+    words = from_dict(one_hour.Config, {**read_toml(study.words_config), **study.words}, study.words_config)
+    return replace(words, folder=study.folder, seed=seed)
+
+
+def trial(study: Study, variant: Variant, seed: int) -> dict:
+    """Train and test one variant with one seed: a line of study.jsonl."""
+    began = cpu_seconds()
+    missed = probe(study.acoustic, words_of(study, seed), {**study.common, **variant.changes})
+    return {"variant": variant.name, "seed": seed, "cpu_seconds": round(cpu_seconds() - began), "missed": missed}
+
+
+def write(study: Study, lines: list[dict]) -> list[str]:
+    """Write STUDY.md; the table."""
+    table = studies.table(study.variants, lines)
+    text = [
+        "",
+        "Written by `python recipes/one_hour/study.py` (study.toml beside it, a line a trial in study.jsonl): each",
+        f"variant changes what its row says in the training of heads on the frozen encoder of `{study.acoustic}`, for",
+        "each word of config.toml. Miss rates are means over the words, with the range of the seeds, at the",
+        "thresholds that give so many false alarms per hour on the test negatives, in hindsight: to compare variants",
+        "with each other, since all train for less than `wakeword train` does.",
+        "",
+        *(table or ["No trial is done yet."]),
+    ]
+    studies.write_section("# What helps in training a phrase: the study", text[1:], PAGE)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(studies.run(__doc__, HERE / "study.toml", LINES, read_study, trial, write))

@@ -1,0 +1,130 @@
+"""What the studies of the recipes share: variants with several seeds, a line a trial, and a table of their means."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wakeword.errors import ConfigError, WakewordError
+from wakeword.files import replacing
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A name, the question that it answers, and the settings that it changes."""
+
+    name: str = ""
+    asks: str = ""
+    changes: dict = field(default_factory=dict)
+
+
+def check_names(variants: Sequence[Variant], path: Path) -> None:
+    """Refuse variants without a name of their own.
+
+    Raises:
+        ConfigError: there are such, or none at all.
+    """
+    names = [variant.name for variant in variants]
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise ConfigError(f"{path}: give [[variants]], each with a name of its own")
+
+
+def cpu_seconds() -> float:
+    """Of this process, and of its workers that have ended."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in usage)
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The trials that are done."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def add_line(line: dict, path: Path) -> None:
+    """One more of them."""
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in [*read_lines(path), line]))
+
+
+def table(
+    variants: Iterable[Variant], lines: list[dict], more: dict[str, Callable[[list[dict]], str]] | None = None
+) -> list[str]:
+    """A study as Markdown: for each variant the mean over words and seeds, and the seeds' spread.
+
+    Empty where no trial is done. A line's `missed` holds miss rates by word, condition and false alarms per hour.
+
+    Args:
+        more: further columns: their heads, and what gives a cell for the lines of a variant.
+    """
+    columns = sorted({(c, r) for row in lines for word in row["missed"].values() for c in word for r in word[c]})
+    columns.sort(key=lambda column: (column[0] != "clean", -float(column[1])))
+    if not columns:
+        return []
+    rows = []
+    for variant in variants:
+        done = [row for row in lines if row["variant"] == variant.name]
+        if not done:
+            continue
+        cells = [variant.name, variant.asks, str(len(done))]
+        for condition, rate in columns:
+            each = [statistics.mean(word[condition][rate] for word in row["missed"].values()) for row in done]
+            spread = f" ({min(each):.1%}–{max(each):.1%})" if len(each) > 1 else ""
+            cells.append(f"{statistics.mean(each):.1%}{spread}")
+        cells += [cell(done) for cell in (more or {}).values()]
+        rows.append("| " + " | ".join(cells) + " |")
+    names = [f"missed, {condition}, {rate} FA/h" for condition, rate in columns]
+    heads = ["variant", "what it asks", "seeds", *names, *(more or {})]
+    return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *rows]
+
+
+def write_section(heading: str, text: Sequence[str], path: Path) -> None:
+    """Replace a page's last part, which begins with `heading`; what lies before stays."""
+    before = path.read_text(encoding="utf-8").partition(heading)[0].rstrip() if path.exists() else ""
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join([before, "", heading, "", *text, ""]).lstrip("\n"), encoding="utf-8")
+
+
+def run(doc: str, config: Path, lines: Path, read: Callable, trial: Callable, write: Callable) -> int:
+    """A study's command line: run the trials that are not done, each adding its line; then print the table.
+
+    Args:
+        doc: what --help says.
+        config: the study's TOML file, unless --config names another.
+        lines: where the trials that are done stand.
+        read: the configuration of a file, with its `variants` and `seeds`.
+        trial: runs a variant of a study with a seed, and gives its line.
+        write: the table's lines, from a study and its lines, having written them to its page.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=config)
+    parser.add_argument("--only", nargs="+", help="these variants")
+    parser.add_argument("--seeds", nargs="+", type=int, help="instead of the configuration's")
+    parser.add_argument("--limit", type=int, default=10**6, help="stop after so many trials")
+    args = parser.parse_args()
+    try:
+        study = read(args.config)
+        unknown = set(args.only or ()) - {variant.name for variant in study.variants}
+        if unknown:
+            raise ConfigError(f"{args.config}: no variant named {', '.join(sorted(unknown))}")
+        done = {(row["variant"], row["seed"]) for row in read_lines(lines)}
+        variants = [variant for variant in study.variants if variant.name in (args.only or [variant.name])]
+        wanted = [(variant, seed) for seed in args.seeds or study.seeds for variant in variants]
+        left = [(variant, seed) for variant, seed in wanted if (variant.name, seed) not in done]
+        for variant, seed in left[: args.limit]:
+            print(f"== {variant.name}, seed {seed}", flush=True)
+            add_line(trial(study, variant, seed), lines)
+            write(study, read_lines(lines))
+        print("\n".join(write(study, read_lines(lines))))
+    except WakewordError as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        return 2
+    return 0
