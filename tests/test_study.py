@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 
 from wakeword.audio import write_wav  # noqa: E402
-from wakeword.clips import find_clips  # noqa: E402
+from wakeword.clips import Clip, find_clips  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import ConfigError  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
@@ -132,7 +132,7 @@ def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
 def test_each_variant_of_the_heads_is_a_training_of_its_own(head_study):
     read = head_study.read_study(ROOT / "recipes" / "one_hour" / "study.toml")
     words = head_study.words_of(read, seed=2)
-    runs = [head_study.training_of(words, "alexa", {**read.common, **each.changes}) for each in read.variants]
+    runs = [head_study.training_of(words, words.words, {**read.common, **each.changes}) for each in read.variants]
     assert len(set(runs)) == len(runs) >= 15 and all(run.seed == 2 and run.steps == words.steps for run in runs)
 
 
@@ -165,7 +165,7 @@ def test_the_probe_gives_the_scores_of_the_detector(probe, small_model, wake_met
     for pieces in (lambda: negative_stream(clips), lambda: positive_stream(clips, noise=noise, snr_db=5.0)):
         found = probe.tracks(models, settings, probe.heard(pieces(), settings))
         assert len(found) == 3
-        for model, track in zip(models, found, strict=True):
+        for model, (track,) in zip(models, found, strict=True):
             meta = wake_meta(features=dataclasses.asdict(settings), smoothing_frames=round(0.12 / settings.frame_s))
             (expected,), _ = score_stream(Detector(*running(model, meta)), pieces())
             assert expected.score.std() > 0.02
@@ -174,7 +174,26 @@ def test_the_probe_gives_the_scores_of_the_detector(probe, small_model, wake_met
             np.testing.assert_array_equal(track.starts_s, expected.starts_s)
             np.testing.assert_array_equal(track.ends_s, expected.ends_s)
             assert track.hours == pytest.approx(expected.hours) and track.frame_s == pytest.approx(4 * hop / 16000)
-        assert np.abs(found[0].score - found[1].score).max() > 0.05, "another head, and the same scores"
+        assert np.abs(found[0][0].score - found[1][0].score).max() > 0.05, "another head, and the same scores"
+
+
+def test_the_probe_hears_each_output_and_each_encoder_of_its_own(probe, small_model, clips):
+    settings = FeatureSettings(mels=16)
+    models = [small_model(0, HeadSizes(depth=2, channels=8, outputs=3)), small_model(1)]
+    stream = probe.heard(negative_stream(clips), settings)
+    found = probe.tracks(models, settings, stream)
+    assert [len(each) for each in found] == [3, 1]
+    for model, each in zip(models, found, strict=True):
+        (alone,) = probe.tracks([model], settings, stream)
+        assert all(np.array_equal(one.score, other.score) for one, other in zip(alone, each, strict=True))
+    assert np.abs(found[0][0].score - found[0][2].score).max() > 0.01
+
+
+def test_fewer_clips_are_the_first_of_more_and_none_of_the_test(probe):
+    clips = [Clip(Path(f"{n}.wav"), split="train" if n % 2 else "test") for n in range(60)]
+    few, more = (probe.chosen_clips(clips, most, 3) for most in (5, 20))
+    assert more[:5] == few and len({clip.path for clip in more}) == 20 and not {clip.split for clip in more} - {"train"}
+    assert probe.chosen_clips(clips, 5, 4) != few and len(probe.chosen_clips(clips, 0, 3)) == 30
 
 
 def test_the_probe_keeps_a_stream_apart_from_others(probe, clips, tmp_path):

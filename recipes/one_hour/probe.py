@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 
 from wakeword import examples, features
 from wakeword.calibrate import lowest_within
-from wakeword.clips import find_clips, for_testing, for_training, in_pieces, read_clips
+from wakeword.clips import Clip, find_clips, for_testing, for_training, in_pieces, read_clips
 from wakeword.data import read_manifest
 from wakeword.errors import Skipped
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
@@ -41,13 +41,12 @@ AT_A_TIME = 500 * FRAMES_PER_STEP
 """Log-mel frames that an encoder hears at a time: more do not fit a CPU's cache."""
 
 
-def training_of(config: one_hour.Config, word: str, changes: dict) -> TrainConfig:
-    """The training of a word's head; `changes` are settings of `TrainConfig`.
+def training_of(config: one_hour.Config, words: Sequence[str], changes: dict) -> TrainConfig:
+    """The training of a head for `words`; `changes` are settings of `TrainConfig`.
 
     Raises:
         ConfigError: one of them is unknown, or cannot work.
     """
-    clips = one_hour.manifest(config, f"wakewords-{word}")
     values = {
         "noise": [one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "speech-commands")],
         "rir": [one_hour.manifest(config, "rir")],
@@ -57,13 +56,14 @@ def training_of(config: one_hour.Config, word: str, changes: dict) -> TrainConfi
         **{name: getattr(config, name) for name in ("negative_hours", "negative_copies")},
         **changes,
     }
-    training = replace(from_dict(TrainConfig, values, "changes"), phrases=(Phrase(word, (clips,)),))
+    phrases = tuple(Phrase(word, (one_hour.manifest(config, f"wakewords-{word}"),)) for word in words)
+    training = replace(from_dict(TrainConfig, values, "changes"), phrases=phrases)
     check(training)
     return training
 
 
 def probe(
-    acoustic: str, config: one_hour.Config, changes: dict | None = None
+    acoustic: str, config: one_hour.Config, changes: dict | None = None, together: bool = False, most_clips: int = 0
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight.
 
@@ -71,57 +71,81 @@ def probe(
         acoustic: an acoustic model's name or file.
         config: the words, their negatives, and how long to train.
         changes: as in `training_of`.
+        together: one model for all words, which takes a third of the time, in place of a model each.
+        most_clips: so many of each word's clips train, chosen by the seed; 0: all.
 
     Raises:
         ConfigError: as there.
     """
-    skipped, quiet = Skipped(), lambda stage, fraction: None
+    skipped = Skipped()
     negatives, test_negatives = (decoded(path) for path in one_hour.negatives_of(config))
-    training = {word: training_of(config, word, changes or {}) for word in config.words}
-    shared = training[config.words[0]]
-    torch.manual_seed(config.seed)
-    torch.set_num_threads(config.threads)
-    model, meta = stacked(acoustic, HeadSizes(shared.depth, shared.channels))
-    settings = from_dict(FeatureSettings, meta["features"], acoustic)
-    clips = {word: find_clips(each.phrases[0].positives) for word, each in training.items()}
-    said = {word: [samples for _, samples in read_clips(for_training(clips[word]), skipped)] for word in training}
-    fewest = min(map(len, said.values()))
-    boundary = choose_unfreeze(shared.unfreeze, fewest, len(model.encoder.sizes.dilations)).boundary
-    unfreeze(model, boundary)
-    unsaid = without_phrases(in_pieces(for_training(find_clips([negatives]))), config.words)
-    speech = examples.speech_of(unsaid, config.seed, skipped)
-    common = augmentation_of(shared, speech), model.encoder, settings, boundary, config.seed
-    stream = examples.negatives(unsaid, shared.negative_copies, shared.negative_hours, *common, skipped, quiet)
-    heads, test_clips = {}, {word: for_testing(each) for word, each in clips.items()}
-    for word, run in training.items():
-        heard = [said[word]], labels_elsewhere([word])
-        found = examples.positives(*heard, run.copies, speech, *common, quiet)
-        cut = examples.positives(*heard, run.parts, speech, *common, quiet, cut=True) if run.parts else []
-        own, _ = stacked(acoustic, HeadSizes(run.depth, run.channels))
-        with tempfile.TemporaryDirectory() as scratch:
-            fit(own, unfreeze(own, boundary), found, cut, stream, boundary, run, quiet, Path(scratch) / "begun")
-        heads[word] = own
+    groups = [config.words] if together else [(word,) for word in config.words]
+    runs = [training_of(config, words, changes or {}) for words in groups]
+    clips = {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
+    said = {
+        word: [samples for _, samples in read_clips(chosen_clips(each, most_clips, config.seed), skipped)]
+        for word, each in clips.items()
+    }
+    models, settings = trained(acoustic, runs, said, negatives, skipped)
+
     noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
     bed = noise_bed(for_testing(noise), skipped)
     others = in_pieces(find_clips([test_negatives]))
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
-    if boundary < len(model.encoder.sizes.dilations):  # each has an encoder of its own
-        alarms = {word: tracks([own], settings, unheard)[0] for word, own in heads.items()}
-    else:
-        alarms = dict(zip(heads, tracks(list(heads.values()), settings, unheard), strict=True))
-    thresholds = {
-        word: {rate: lowest_within([track], track.hours, rate) for rate in config.fa_rates}
-        for word, track in alarms.items()
-    }
     missed: dict[str, dict] = {}
-    for word, model in heads.items():
-        said = test_clips[word]
-        for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
-            make = partial(positive_stream, said, noise=bed, snr_db=snr_db, skipped=skipped)
-            track = tracks([model], settings, kept(config.folder, settings, [*said, *noise, snr_db], make))[0]
-            found = {rate: np.isnan(hits(track, threshold)).mean() for rate, threshold in thresholds[word].items()}
-            missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
+    for model, words, alarms in zip(models, groups, tracks(models, settings, unheard), strict=True):
+        for output, word in enumerate(words):
+            rates = {rate: lowest_within([alarms[output]], alarms[output].hours, rate) for rate in config.fa_rates}
+            test = for_testing(clips[word])
+            for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
+                make = partial(positive_stream, test, noise=bed, snr_db=snr_db, skipped=skipped)
+                heard = kept(config.folder, settings, [*test, *noise, snr_db], make)
+                track = tracks([model], settings, heard)[0][output]
+                found = {rate: np.isnan(hits(track, threshold)).mean() for rate, threshold in rates.items()}
+                missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
     return missed
+
+
+def chosen_clips(clips: list[Clip], most: int, seed: int) -> list[Clip]:
+    """The clips that train, or a choice of `most` of them; of fewer clips the first of those of more."""
+    training = for_training(clips)
+    if not most:
+        return training
+    return [training[index] for index in np.random.default_rng([seed, 6]).permutation(len(training))[:most]]
+
+
+def trained(
+    acoustic: str, runs: Sequence[TrainConfig], said: dict[str, list[np.ndarray]], negatives: str, skipped: Skipped
+) -> tuple[list[WakeModel], FeatureSettings]:
+    """A model for each of `runs`, which differ in their phrases alone, and the features that they hear.
+
+    Args:
+        said: the clips of each phrase, float32 `[samples]` each.
+        negatives: their manifest.
+    """
+    shared, quiet = runs[0], lambda stage, fraction: None
+    torch.manual_seed(shared.seed)
+    torch.set_num_threads(shared.threads)
+    model, meta = stacked(acoustic, HeadSizes(shared.depth, shared.channels))
+    settings = from_dict(FeatureSettings, meta["features"], acoustic)
+    blocks = len(model.encoder.sizes.dilations)
+    boundary = choose_unfreeze(shared.unfreeze, min(map(len, said.values())), blocks).boundary
+    unfreeze(model, boundary)
+    unsaid = without_phrases(in_pieces(for_training(find_clips([negatives]))), said)
+    speech = examples.speech_of(unsaid, shared.seed, skipped)
+    common = augmentation_of(shared, speech), model.encoder, settings, boundary, shared.seed
+    stream = examples.negatives(unsaid, shared.negative_copies, shared.negative_hours, *common, skipped, quiet)
+    models = []
+    for run in runs:
+        words = [phrase.text for phrase in run.phrases]
+        heard = [said[word] for word in words], labels_elsewhere(words)
+        found = examples.positives(*heard, run.copies, speech, *common, quiet)
+        cut = examples.positives(*heard, run.parts, speech, *common, quiet, cut=True) if run.parts else []
+        own, _ = stacked(acoustic, HeadSizes(run.depth, run.channels, outputs=len(words)))
+        with tempfile.TemporaryDirectory() as scratch:
+            fit(own, unfreeze(own, boundary), found, cut, stream, boundary, run, quiet, Path(scratch) / "begun")
+        models.append(own)
+    return models, settings
 
 
 def decoded(manifest: str) -> str:
@@ -169,11 +193,14 @@ def kept(folder: str, settings: FeatureSettings, made_of: list, make: Callable[[
         return Heard(**file)
 
 
-def tracks(models: list[WakeModel], settings: FeatureSettings, stream: Heard) -> list[Track]:
-    """The scores of several models of a phrase each that share their encoder over one stream, which it hears once.
+def tracks(models: list[WakeModel], settings: FeatureSettings, stream: Heard) -> list[list[Track]]:
+    """The scores of several models over one stream, a track for each of their outputs.
 
-    Their heads were trained apart, and share no layer as the outputs of one head do.
+    What their encoders have in common, if their heads alone were trained, is computed once.
     """
+    same = [model for model in models if _equal(model.encoder, models[0].encoder)]
+    if len(same) < len(models):
+        return [found for model in models for found in tracks([model], settings, stream)]
     encoder = models[0].encoder
     state = encoder.initial_state()
     states = [torch.zeros(1, model.head.stack.state_size) for model in models]
@@ -186,10 +213,19 @@ def tracks(models: list[WakeModel], settings: FeatureSettings, stream: Heard) ->
             joined = torch.cat(taps, dim=-1)
             for index, model in enumerate(models):
                 logits, states[index] = model.head(joined, states[index])
-                posteriors[index].append(torch.sigmoid(logits[0, :, 0]).numpy())
+                posteriors[index].append(torch.sigmoid(logits[0]).numpy())
     window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
-    scores = [np.convolve(np.concatenate(each), window)[: 1 - len(window)] for each in posteriors]
+    time_s = settings.frame_s * np.arange(1, whole // FRAMES_PER_STEP + 1)
     hours = float((stream.ends_s - stream.starts_s).sum()) / 3600
     return [
-        Track(settings.frame_s * np.arange(1, len(s) + 1), s, hours, stream.starts_s, stream.ends_s) for s in scores
+        [
+            Track(time_s, np.convolve(output, window)[: 1 - len(window)], hours, stream.starts_s, stream.ends_s)
+            for output in np.concatenate(each).T
+        ]
+        for each in posteriors
     ]
+
+
+def _equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)

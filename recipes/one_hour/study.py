@@ -49,7 +49,7 @@ def read_study(path: Path) -> Study:
     words = words_of(study, seed=1)
     for variant in study.variants:
         try:
-            training_of(words, words.words[0], {**study.common, **variant.changes})
+            training_of(words, words.words, {**study.common, **variant.changes})
         except ConfigError as error:
             raise ConfigError(f"{path}: variant '{variant.name}': {error}") from error
     return study
@@ -64,7 +64,7 @@ def words_of(study: Study, seed: int) -> one_hour.Config:
 def trial(study: Study, variant: Variant, seed: int) -> dict:
     """Train and test one variant with one seed: a line of study.jsonl."""
     began = cpu_seconds()
-    missed = probe(study.acoustic, words_of(study, seed), {**study.common, **variant.changes})
+    missed = probe(study.acoustic, words_of(study, seed), {**study.common, **variant.changes}, together=True)
     return {"variant": variant.name, "seed": seed, "cpu_seconds": round(cpu_seconds() - began), "missed": missed}
 
 
@@ -74,8 +74,8 @@ def write(study: Study, lines: list[dict]) -> list[str]:
     text = [
         "",
         "Written by `python recipes/one_hour/study.py` (study.toml beside it, a line a trial in study.jsonl): each",
-        f"variant changes what its row says in the training of heads on the frozen encoder of `{study.acoustic}`, for",
-        "each word of config.toml. Miss rates are means over the words, with the range of the seeds, at the",
+        f"variant changes what its row says in the training of a head on the frozen encoder of `{study.acoustic}`, for",
+        "all words of config.toml together. Miss rates are means over the words, with the range of the seeds, at the",
         "thresholds that give so many false alarms per hour on the test negatives, in hindsight: to compare variants",
         "with each other, since all train for less than `wakeword train` does.",
         "",
