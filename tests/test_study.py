@@ -22,7 +22,7 @@ from wakeword.runtimes import running  # noqa: E402
 from wakeword.streams import negative_stream, positive_stream, score_stream  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("run", "probe", "study", "synthetic")
+MODULES = ("run", "probe", "study", "results", "synthetic")
 
 
 @pytest.fixture
@@ -58,6 +58,21 @@ def synthetic(recipes):
     import synthetic
 
     return synthetic
+
+
+def test_the_course_of_a_model_is_that_of_its_own_runs(recipes):
+    import results
+
+    def rows(size, run, *steps):
+        return [{"size": size, "run": run, "step": step} for step in steps]
+
+    old = [*rows("base", 1, 1, 2), *rows("base", 2, 1, 2), *rows("micro", 1, 1)]
+    third, again, anew = rows("base", 3, 1), rows("base", 2, 1), rows("base", 1, 5)
+    assert results.merged(old, third) == [*old[:4], *third, *old[4:]]
+    assert results.merged(old, again) == [*old[:2], *again, *old[4:]]
+    assert results.merged(old, anew) == [*anew, *old[4:]], "the runs of the model that was there before are not its own"
+    assert results.merged(old, []) == old
+    assert results.commits({"commit": "a", "resumed": [{"commit": "b"}, {"commit": "b"}]}) == ["a", "b"]
 
 
 def line(variant: str, seed: int, miss: float) -> dict:
