@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -71,7 +72,9 @@ def take_of(
         if 1 / MOST_WARP <= formants / 2 ** (semitones / 12) <= MOST_WARP:
             break
     before, after = (int(SAMPLE_RATE * s) for s in rng.uniform(*SILENCE_S, size=2))
-    name = f"{index:05d}_{voice.engine}_{re.sub(r'[^A-Za-z0-9-]+', '-', voice.name)}_{seed}"
+    # What is kept of a clip elsewhere goes by its name: another text is another clip.
+    said = hashlib.sha256(spoken.encode()).hexdigest()[:6]
+    name = f"{index:05d}_{voice.engine}_{re.sub(r'[^A-Za-z0-9-]+', '-', voice.name)}_{seed}_{said}"
     levels = float(rng.uniform(*PEAK_DBFS)), float(rng.uniform(*NOISE_DBFS))
     return Take(name, voice, text, spoken, speed, tempo, semitones, formants, before, after, *levels, (seed, index))
 

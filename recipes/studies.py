@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -33,12 +32,6 @@ def check_names(variants: Sequence[Variant], path: Path) -> None:
     names = [variant.name for variant in variants]
     if not names or not all(names) or len(set(names)) < len(names):
         raise ConfigError(f"{path}: give [[variants]], each with a name of its own")
-
-
-def cpu_seconds() -> float:
-    """Of this process, and of its workers that have ended."""
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in usage)
 
 
 def read_lines(path: Path) -> list[dict]:

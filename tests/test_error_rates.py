@@ -15,6 +15,7 @@ from wakeword.audio import write_wav  # noqa: E402
 from wakeword.clips import Clip, find_clips  # noqa: E402
 from wakeword.error_rates import error_rates  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
+from wakeword.pretrain_config import read_config  # noqa: E402
 from wakeword.transcribe import Hearing, Transcript, Word  # noqa: E402
 
 
@@ -95,6 +96,14 @@ def test_a_card_is_written_into_the_model_and_beside_it(tmp_path, monkeypatch):
     assert "MIT" in meta["card"]["teacher"]
     with pytest.raises(WakewordError, match="names nobody for the corpus 'foreign'"):
         card.attributed({**about, "data": {"foreign": {"hours": 1.0, "licence": "?"}}})
+    config = read_config(Path(card.__file__).with_name("data.toml"))
+    card.check({**about, "held_out": config.held_out, "commit": "0123"}, config, ship=True)
+    with pytest.raises(WakewordError, match="held out 0.005.*0.06"):
+        card.check({**about, "held_out": 0.005}, config, ship=False)
+    with pytest.raises(WakewordError, match="0123-dirty"):
+        card.check({**about, "commit": "0123-dirty"}, config, ship=True)
+    with pytest.raises(WakewordError, match="shards.*--config"):
+        card.sets(read_config(Path(card.__file__).with_name("base.toml")), "exp/manifests")
     assert card.table({"micro": rates, "base": rates})[2:] == [
         "| VoxForge, clean | all | 30 | 3 | 25.0% | 25.0% |",
         "| VoxForge, clean | gender: female | 30 | 3 | 50.0% | 50.0% |",

@@ -353,6 +353,34 @@ def test_a_card_says_how_and_from_what_the_model_was_made(config, monkeypatch):
     assert json.loads(Path(config.output).with_suffix(".json").read_text())["units"] == "characters"
 
 
+@pytest.mark.parametrize(
+    ("program", "torchrun", "command"),
+    [
+        ("/usr/bin/wakeword", "", "wakeword pretrain a.toml"),
+        ("/site/wakeword/__main__.py", "", "python -m wakeword pretrain a.toml"),
+        ("/site/wakeword/cli.py", "2", "torchrun --nproc-per-node 2 -m wakeword.cli pretrain a.toml"),
+    ],
+)
+def test_a_card_names_a_command_that_can_be_typed(monkeypatch, program, torchrun, command):
+    monkeypatch.setattr(sys, "argv", [program, "pretrain", "a.toml"])
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    if torchrun:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", torchrun)
+    assert pretrain_card.made_by()["command"] == command
+
+
+def test_a_resumed_run_says_since_when_another_commit_or_command_made_it(config, monkeypatch):
+    first, second = (dataclasses.replace(config, stages=(Stage(steps=4, distil=0.0, ctc=1.0),)) for _ in range(2))
+    for commit, steps in (("one", 1), ("one", 2), ("two", 3), ("two", 4)):
+        monkeypatch.setattr(pretrain_card, "commit", lambda commit=commit: commit)
+        monkeypatch.setattr(sys, "argv", ["wakeword", "pretrain"])
+        pretrain.pretrain(first, steps)
+    card = json.loads(Path(second.output).with_suffix(".json").read_text())
+    assert card["commit"] == "one" and card["held_out"] == config.held_out
+    assert card["resumed"] == [{"step": 2, "command": "wakeword pretrain", "commit": "two"}]
+
+
 def test_a_card_adds_up_what_the_runs_before_it_heard(config, tmp_path, monkeypatch):
     cards, init = [], ""
     for index, hours in enumerate((10.0, 5.5, 2.25)):

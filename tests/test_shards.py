@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -211,6 +212,26 @@ def test_a_folder_that_is_no_shards_or_has_another_teacher_is_refused(config, co
         (tmp_path / "run.toml").write_text(text + more)
         with pytest.raises(ConfigError, match=f"run.toml.*{named}"):
             read_config(tmp_path / "run.toml")
+
+
+@pytest.mark.parametrize("damage", ["tar cut short", "tar empty", "cuts cut short", "tars swapped", "tar missing"])
+def test_damaged_shards_are_one_line_that_names_the_folder(folder, tmp_path, damage):
+    place = tmp_path / "copy"
+    shutil.copytree(folder, place)
+    tars, cuts = sorted(place.glob("recording.*.tar")), sorted(place.glob("cuts.*.jsonl.gz"))
+    if damage == "tars swapped":
+        first, second = tars[0].read_bytes(), tars[1].read_bytes()
+        tars[0].write_bytes(second)
+        tars[1].write_bytes(first)
+    elif damage == "tar missing":
+        tars[0].unlink()
+    else:
+        file = cuts[0] if damage == "cuts cut short" else tars[0]
+        whole = file.read_bytes()
+        file.write_bytes(b"" if damage == "tar empty" else whole[: len(whole) // 2])
+    with pytest.raises(ManifestError, match="copy.*damaged.*data_prep.shard") as caught:
+        list(Shards((Source(shar=str(place)),), 0.1, "fake").opened(0, 0))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_the_command_skips_what_it_cannot_read_and_overwrites_nothing(tmp_path, write_corpus, speech_like, capsys):

@@ -134,6 +134,18 @@ def test_a_finished_cache_needs_no_teacher(fake, corpus, tmp_path, monkeypatch):
     assert len(cuts) == 8 and all(cut.has_custom("teacher") for cut in cuts)
 
 
+def test_the_frames_of_another_utterance_of_the_same_name_are_not_taken(fake, corpus, tmp_path):
+    cuts, _ = cache_teacher(read_manifest(corpus), "fake", tmp_path)
+    lengths = {cut.id: cut.teacher.shape[0] for cut in cuts}
+    other = read_manifest(corpus).to_eager()
+    first = next(iter(other))
+    shorter = first.truncate(duration=first.duration / 2)
+    shorter.id = first.id
+    fake.calls = 0
+    again, _ = cache_teacher(type(other).from_cuts([shorter]), "fake", tmp_path)
+    assert fake.calls == 1 and next(iter(again)).teacher.shape[0] == pytest.approx(lengths[first.id] / 2, abs=1)
+
+
 def test_another_teachers_folder_is_refused(fake, corpus, tmp_path):
     cache_teacher(read_manifest(corpus), "fake", tmp_path)
     before = files_of(tmp_path)

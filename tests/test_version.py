@@ -53,6 +53,11 @@ def test_in_a_checkout_it_is_its_commit_and_whether_it_was_changed_since(elsewhe
         file.write("# changed\n")
     assert elsewhere.commit() == f"{first}-dirty"
     git(tmp_path, "commit", "-q", "-a", "-m", "second")
+    (tmp_path / "RESULTS.md").write_text("1\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "third")
+    (tmp_path / "RESULTS.md").write_text("2\n")
+    assert elsewhere.commit() == git(tmp_path, "rev-parse", "--short=12", "HEAD").strip(), "a result is no code"
     assert elsewhere.commit() not in ("", first)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert elsewhere.commit() == "", "without git"

@@ -30,7 +30,7 @@ from wakeword.errors import Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
 from wakeword.noises import babble, made_noise
 from wakeword.objectives import Objective, learning_rate, losses, optimizer_of, stage_at, weights_of
-from wakeword.pretrain_card import card_of, origin
+from wakeword.pretrain_card import card_of, origin, resumed
 from wakeword.pretrain_config import Config, Stage
 from wakeword.pretrain_state import UNBINDING, Progress, load_weights, resume, save_training
 from wakeword.shards import Shards
@@ -216,7 +216,11 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     optimizer = optimizer_of(model, config)
     frozen_config = dataclasses.asdict(dataclasses.replace(config, **UNBINDING))
     latest = folder / "training.safetensors"
-    progress = resume(latest, model, optimizer, frozen_config) if latest.exists() else Progress(origin=origin(config))
+    if latest.exists():
+        progress = resume(latest, model, optimizer, frozen_config)
+        progress.origin = resumed(progress.origin, progress.step)
+    else:
+        progress = Progress(origin=origin(config))
 
     augmentation = augmentation_of(config)
     total = sum(stage.steps for stage in config.stages)

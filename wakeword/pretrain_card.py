@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from wakeword.clips import find_clips
 from wakeword.pretrain_config import Config
 from wakeword.pretrain_state import Progress
 
-LINEAGE = ("hours_heard", "steps", "data", "mixed_in", "teacher", "held_out_speakers", "command", "commit", "note")
+LINEAGE = ("hours_heard", "steps", "data", "mixed_in", "teacher", "held_out_speakers", "note")
+LINEAGE += ("command", "commit", "resumed")
 """What a card tells of each run before."""
 
 
@@ -27,6 +29,7 @@ def card_of(config: Config, training, validation, progress: Progress, result: di
         "name": config.size,
         "data": hours,
         "mixed_in": licences([*config.noise, *config.rirs, *[source.manifest for source in config.babble]]),
+        "held_out": config.held_out,
         "held_out_hours": round(sum(cut.duration for cut in validation) / 3600, 3),
         "held_out_utterances": len(validation),
         "held_out_speakers": {name: round(value, 4) for name, value in result.items()},
@@ -46,8 +49,25 @@ def origin(config: Config) -> dict:
     if config.init:
         card = checkpoint.read_meta(checkpoint.shipped(config.init), "acoustic")["card"]
         before = [*card.get("begun_from", []), {key: card[key] for key in LINEAGE if key in card}]
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return {"command": command, "commit": commit(), "begun_from": before}
+    return {**made_by(), "resumed": [], "begun_from": before}
+
+
+def resumed(told: dict, step: int) -> dict:
+    """What `origin` told, and since which step another command or commit has gone on."""
+    last, now = (told.get("resumed") or [told])[-1], made_by()
+    if all(last.get(key) == now[key] for key in now):
+        return told
+    return {**told, "resumed": [*told.get("resumed", []), {"step": step, **now}]}
+
+
+def made_by() -> dict[str, str]:
+    """The command that runs, as it would be typed, and the commit of its code."""
+    program = Path(sys.argv[0])
+    command = program.name if program.suffix != ".py" else f"python -m {program.parent.name}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # how torchrun starts its processes
+        module = program.parent.name if program.stem == "__main__" else f"{program.parent.name}.{program.stem}"
+        command = f"torchrun --nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', '1')} -m {module}"
+    return {"command": " ".join([command, *sys.argv[1:]]), "commit": commit()}
 
 
 def licences(paths: list[str]) -> dict[str, str]:

@@ -48,6 +48,30 @@ def read_shards(place: str, index: dict, seed: int, fields: tuple[str, ...]) -> 
     return lhotse.CutSet.from_shar(files, shuffle_shards=True, stateful_shuffle=False, seed=seed)
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The utterances of a folder, lazily, as often as they are gone through.
+
+    Raises:
+        ManifestError: on the way, where a shard is damaged or cannot be reached.
+    """
+
+    place: str
+    cuts: lhotse.CutSet
+
+    is_lazy = True
+
+    def __iter__(self) -> Iterator:
+        try:
+            yield from self.cuts
+        except Exception as error:  # whatever tar, gzip, a codec or a store raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise ManifestError(
+                f"{self.place}: its shards are damaged, or do not belong together ({reason}): make them again with "
+                "'python -m data_prep.shard', or copy them again"
+            ) from error
+
+
 def untaught(cut, units: str):
     """`data.fitted`, and without the teacher's frames, which are not read: the utterance would only point at them."""
     cut.drop_custom("teacher")
@@ -114,7 +138,9 @@ class Shards:
         wanted = partial(self._wanted, held=held)
         marked = partial(fitted if self.teacher else untaught, units=self.units)
         read = [
-            read_shards(source.shar, index, seed, fields).filter(partial(wanted, source)).map(marked)
+            lhotse.CutSet(Whole(source.shar, read_shards(source.shar, index, seed, fields)))
+            .filter(partial(wanted, source))
+            .map(marked)
             for source, index in zip(self.sources, self.indexes, strict=True)
         ]
         if len(read) == 1:

@@ -150,7 +150,8 @@ def _read_statistics(file: Path, source: str) -> tuple[np.ndarray, np.ndarray]:
 def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progress=None) -> tuple[object, Skipped]:
     """Give each cut a custom array `teacher`: float16 `[frames of 40 ms, dims]`, standardised, kept under `folder`.
 
-    An utterance whose array is there already is not computed again, so an interrupted run goes on where it was.
+    An utterance whose array is there already is not computed again, so an interrupted run goes on where it was; one
+    whose array is not as long as it, and so another's of the same name, is.
 
     Args:
         cuts: lhotse CutSet (eager).
@@ -169,7 +170,7 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
     folder = Path(folder)
     statistics_file = folder / "statistics.json"
     path_of = lambda cut: folder / cut.id[-2:].replace("/", "_") / f"{cut.id.replace('/', '_')}.npy"  # noqa: E731
-    missing = [cut for cut in cuts if not path_of(cut).exists()]
+    missing = [cut for cut in cuts if not _is_of(path_of(cut), cut)]
     skipped = Skipped()
     if missing or not statistics_file.exists():
         teacher = load_teacher(source, threads)
@@ -194,9 +195,19 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
     kept = []
     for cut in cuts:
         path = path_of(cut)
-        if path.exists():
+        if _is_of(path, cut):
             shape = list(np.load(path, mmap_mode="r").shape)
             array = Array("numpy_files", str(path.parent), path.name, shape)
             cut.teacher = TemporalArray(array, temporal_dim=0, frame_shift=FRAME_S, start=cut.start)
             kept.append(cut)
     return lhotse.CutSet.from_cuts(kept), skipped
+
+
+def _is_of(path: Path, cut) -> bool:
+    """Whether the array there is whole and as long as the utterance."""
+    try:
+        frames = len(np.load(path, mmap_mode="r"))
+    except (OSError, ValueError):
+        return False
+    # A frame that is begun counts, once in each window of a long one; a resampled recording may be a little shorter.
+    return int(cut.duration / FRAME_S) - 1 <= frames <= cut.duration / FRAME_S + 1 + cut.duration / WINDOW_S

@@ -1,7 +1,9 @@
 """How much an acoustic model, or a way to train, is worth to a wake head: heads trained and tested in minutes.
 
-Less is done than by run.py beside this (fewer copies and negatives, thresholds in hindsight alone, no test of single
-models as they ship), and what the encoder gives is computed once for all words, so that many can be compared.
+Less is done than by run.py beside this (fewer copies and negatives, thresholds in hindsight alone), and what the
+encoder gives is computed once for all words, so that many can be compared. They are compared on development data, for
+what is chosen by the test clips could no longer be tested on them: `HELD_OUT` of the clips that train, and half of the
+speakers of the negatives, whom the encoder may have heard but the heads do not. The noise is that of the tests.
 """
 
 from __future__ import annotations
@@ -30,13 +32,15 @@ from wakeword.head import HeadSizes, WakeModel
 from wakeword.metrics import Track, hits
 from wakeword.settings import from_dict
 from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
-from wakeword.train import Phrase, TrainConfig, augmentation_of, check, labels_elsewhere, without_phrases
+from wakeword.train import Phrase, TrainConfig, augmentation_of, check, labels_elsewhere, split_clips, without_phrases
 from wakeword.transfer import choose_unfreeze, stacked, unfreeze
 
 sys.path.insert(0, str(Path(__file__).parent))
 import run as one_hour  # noqa: E402
 
 SMOOTHING_S = 0.12
+HELD_OUT = 0.4
+"""Of the clips of a word that train elsewhere."""
 AT_A_TIME = 500 * FRAMES_PER_STEP
 """Log-mel frames that an encoder hears at a time: more do not fit a CPU's cache."""
 
@@ -78,25 +82,27 @@ def probe(
         ConfigError: as there.
     """
     skipped = Skipped()
-    negatives, test_negatives = (decoded(path) for path in one_hour.negatives_of(config))
+    heard = one_hour.chosen(config, config.negatives, Path(config.folder) / "negatives.jsonl.gz")
+    unsaid = without_phrases(in_pieces(for_training(find_clips([decoded(heard)]))), config.words)
+    negatives, others = split_clips(unsaid, 0.5, seed=0)
     groups = [config.words] if together else [(word,) for word in config.words]
     runs = [training_of(config, words, changes or {}) for words in groups]
     clips = {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
+    divided = {word: split_clips(for_training(each), HELD_OUT, seed=0) for word, each in clips.items()}
     said = {
-        word: [samples for _, samples in read_clips(chosen_clips(each, most_clips, config.seed), skipped)]
-        for word, each in clips.items()
+        word: [samples for _, samples in read_clips(chosen_clips(training, most_clips, config.seed), skipped)]
+        for word, (training, _) in divided.items()
     }
     models, settings = trained(acoustic, runs, said, negatives, skipped)
 
     noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
     bed = noise_bed(for_testing(noise), skipped)
-    others = in_pieces(find_clips([test_negatives]))
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
     missed: dict[str, dict] = {}
     for model, words, alarms in zip(models, groups, tracks(models, settings, unheard), strict=True):
         for output, word in enumerate(words):
             rates = {rate: lowest_within([alarms[output]], alarms[output].hours, rate) for rate in config.fa_rates}
-            test = for_testing(clips[word])
+            test = divided[word][1]
             for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
                 make = partial(positive_stream, test, noise=bed, snr_db=snr_db, skipped=skipped)
                 heard = kept(config.folder, settings, [*test, *noise, snr_db], make)
@@ -107,21 +113,24 @@ def probe(
 
 
 def chosen_clips(clips: list[Clip], most: int, seed: int) -> list[Clip]:
-    """The clips that train, or a choice of `most` of them; of fewer clips the first of those of more."""
-    training = for_training(clips)
+    """All clips (`most` is 0), or a choice of `most` of them; of fewer clips the first of those of more."""
     if not most:
-        return training
-    return [training[index] for index in np.random.default_rng([seed, 6]).permutation(len(training))[:most]]
+        return clips
+    return [clips[index] for index in np.random.default_rng([seed, 6]).permutation(len(clips))[:most]]
 
 
 def trained(
-    acoustic: str, runs: Sequence[TrainConfig], said: dict[str, list[np.ndarray]], negatives: str, skipped: Skipped
+    acoustic: str,
+    runs: Sequence[TrainConfig],
+    said: dict[str, list[np.ndarray]],
+    negatives: list[Clip],
+    skipped: Skipped,
 ) -> tuple[list[WakeModel], FeatureSettings]:
     """A model for each of `runs`, which differ in their phrases alone, and the features that they hear.
 
     Args:
         said: the clips of each phrase, float32 `[samples]` each.
-        negatives: their manifest.
+        negatives: speech without the phrases.
     """
     shared, quiet = runs[0], lambda stage, fraction: None
     torch.manual_seed(shared.seed)
@@ -131,10 +140,9 @@ def trained(
     blocks = len(model.encoder.sizes.dilations)
     boundary = choose_unfreeze(shared.unfreeze, min(map(len, said.values())), blocks).boundary
     unfreeze(model, boundary)
-    unsaid = without_phrases(in_pieces(for_training(find_clips([negatives]))), said)
-    speech = examples.speech_of(unsaid, shared.seed, skipped)
+    speech = examples.speech_of(negatives, shared.seed, skipped)
     common = augmentation_of(shared, speech), model.encoder, settings, boundary, shared.seed
-    stream = examples.negatives(unsaid, shared.negative_copies, shared.negative_hours, *common, skipped, quiet)
+    stream = examples.negatives(negatives, shared.negative_copies, shared.negative_hours, *common, skipped, quiet)
     models = []
     for run in runs:
         words = [phrase.text for phrase in run.phrases]

@@ -39,7 +39,15 @@ SNR_DB = 10.0
 
 
 def sets(config: Config, manifests: str) -> dict[str, list]:
-    """The clips to measure on, by name, all of speakers that the model has not heard."""
+    """The clips to measure on, by name, all of speakers that the model has not heard.
+
+    Raises:
+        WakewordError: the configuration is one of shards, which hold no clips to be found.
+    """
+    if any(source.shar for source in config.data):
+        raise WakewordError(
+            "the configuration trains on shards: name that of their manifests (data.toml) with --config"
+        )
     trained = [clip for source in config.data for clip in for_training(find_clips([source.manifest]))]
     people = [clip for clip in trained if not clip.attributes.get("synthetic")]
     english = [clip for clip in people if clip.attributes.get("language", "en") == "en" and clip.text]
@@ -150,6 +158,21 @@ def table(rates: dict[str, dict[str, dict]]) -> list[str]:
     return lines
 
 
+def check(card: dict, config: Config, ship: bool) -> None:
+    """Refuse a model whose figures would be wrong, or whose making nobody could repeat.
+
+    Raises:
+        WakewordError: it held out other speakers than the configuration says, or code that is in no commit made it.
+    """
+    if card.get("held_out", config.held_out) != config.held_out:
+        raise WakewordError(
+            f"the model held out {card['held_out']:g} of the speakers, the configuration says {config.held_out:g}: the "
+            "error rates would be of speakers that it has heard: set held_out in a copy of it"
+        )
+    if ship and card.get("commit", "").endswith("-dirty"):
+        raise WakewordError(f"commit {card['commit']}: trained by code that is in no commit: nobody could repeat it")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="base, micro, or files of acoustic models")
@@ -163,6 +186,7 @@ def main() -> int:
         for model in args.models:
             path = checkpoint.shipped(model)
             card = attributed(checkpoint.read_meta(path, "acoustic")["card"])
+            check(card, config, args.ship)
             rates = measured(str(path), config, args.manifests, bar())
             write_card(path, {**card, "error_rates": rates, "cpu_seconds_an_hour": speed(path)})
             if args.ship or path.parent == checkpoint.WEIGHTS:

@@ -10,7 +10,6 @@ import json
 import sys
 from pathlib import Path
 
-import studies
 import study
 
 from wakeword import checkpoint
@@ -44,9 +43,9 @@ def checks(size: str) -> list[dict]:
 
 
 def merged(old: list[dict], new: list[dict]) -> list[dict]:
-    """All rows, the new ones instead of those of the same run."""
-    runs = {(row["size"], row["run"]) for row in new}
-    rows = [row for row in old if (row["size"], row["run"]) not in runs] + new
+    """All rows, the new ones instead of those of the same run, and of runs that this one did not go on from."""
+    last = {row["size"]: row["run"] for row in new}
+    rows = [row for row in old if row["run"] < last.get(row["size"], row["run"] + 1)] + new
     return sorted(rows, key=lambda row: (row["size"], row["run"], row["step"]))
 
 
@@ -70,13 +69,18 @@ def section(size: str, rows: list[dict]) -> list[str]:
         "|" + "---|" * (4 + len(LOSSES)),
     ]
     for number, run in enumerate([*card.get("begun_from", []), card], start=1):
-        row = [str(number), run.get("commit", "–"), f"{run['hours_heard']:.0f}", *cells(run["held_out_speakers"])]
+        row = [str(number), ", then ".join(commits(run)), f"{run['hours_heard']:.0f}", *cells(run["held_out_speakers"])]
         lines.append(f"| {' | '.join(row)} | {run['note']} |")
     lines += ["", f"| run | step | hours heard in all | {heads} |", "|" + "---|" * (3 + len(LOSSES))]
     for row in rows:
         shown = [str(row["run"]), str(row["step"]), f"{row['hours']:.0f}", *cells(row["held_out"])]
         lines.append("| " + " | ".join(shown) + " |")
     return [*lines, ""]
+
+
+def commits(run: dict) -> list[str]:
+    """Those of the code that a run went through, the first one first."""
+    return list(dict.fromkeys([run.get("commit", "–"), *(each["commit"] for each in run.get("resumed", []))]))
 
 
 def plot(rows: list[dict], path: Path) -> None:
@@ -121,7 +125,7 @@ def main() -> int:
         ]
         with replacing(study.RESULTS) as temporary:
             temporary.write_text("\n".join(text), encoding="utf-8")
-        study.write_section(study.read_study(HERE / "study.toml"), studies.read_lines(study.LINES))
+        study.write_section(study.read_study(HERE / "study.toml"), study.studies.read_lines(study.LINES))
     except (WakewordError, OSError) as error:
         print(f"results: {error}", file=sys.stderr)
         return 2
