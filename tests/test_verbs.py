@@ -208,7 +208,7 @@ def test_calibrate_states_what_the_hours_can_show_and_writes_a_curve(model, tmp_
         f"'hello': threshold {threshold:.4f} for 1 per 24 h: expected 1 per 24 h by a fitted tail, seen 0 in" in first
     )
     assert "0.03 h of negatives are too few to show 0.0417" in first and "so the rate is below" in first
-    assert "misses not known (--positives)" in first
+    assert "misses not known (no --positives)" in first
     assert curve.budget == 1 / 24 and curve.threshold_at(1 / 24) == threshold and len(curve.points) == 11
     shown = [line for line in lines if f"{threshold:.4f}" in line]
     assert shown and "1 per 24 h" in shown[0] and "not known" in shown[0]

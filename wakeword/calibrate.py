@@ -11,7 +11,7 @@ import numpy as np
 
 from wakeword.budget import in_words, parse_budget, three_digits
 from wakeword.clips import Clip
-from wakeword.curve import LOGIT_EDGE, Point, budgets_around
+from wakeword.curve import Point, budgets_around, logit
 from wakeword.errors import Skipped, WakewordError
 from wakeword.features import FRAME_S
 from wakeword.metrics import Track, candidate_thresholds, count_alarms, poisson_interval, too_wide
@@ -48,7 +48,7 @@ class Calibration(Point):
         """The threshold, its false alarms and its misses in a line."""
         low, high = self.interval
         by_tail = " by a fitted tail" if self.fa_per_hour_expected != self.fa_per_hour_observed else ""
-        missed = f"missed {self.misses} clips {self.positives}" if self.clips else "misses not known (--positives)"
+        missed = f"missed {self.misses} clips {self.positives}" if self.clips else "misses not known (no --positives)"
         return (
             f"threshold {self.threshold:.4f} for {in_words(self.fa_per_hour_budget)}: expected "
             f"{in_words(self.fa_per_hour_expected)}{by_tail}, seen {round(self.fa_per_hour_observed * self.hours)} in "
@@ -72,7 +72,7 @@ class _Tail:
 
     def rate(self, score: float) -> float:
         """How often an hour peaks exceed a score, one above `base`."""
-        above = max(0.0, float(_logit(score)) - self.base)
+        above = max(0.0, float(logit(score)) - self.base)
         return self.count / self.hours * math.exp(-above / max(self.excess, 1e-9))
 
 
@@ -153,7 +153,7 @@ def _chosen(
     elif few:
         level = tail.level(fa_per_hour)
         if level > threshold:
-            margin = _logit(level) - _logit(threshold)
+            margin = logit(level) - logit(threshold)
             notes.append(f"raised from {threshold:.4f} to {level:.4f} ({margin:.2f} in the logit) by a fitted tail")
             threshold, extrapolated = level, True
         else:
@@ -255,9 +255,4 @@ def _separate_peaks(score: np.ndarray, apart: int) -> np.ndarray:
     # A slope cut by the border between two stretches is no peak of the second.
     padded = np.concatenate([[-np.inf], score, [-np.inf]])
     peak = np.where((score >= padded[:-2]) & (score >= padded[2:]), score, -np.inf)
-    return _logit(top[np.maximum.reduceat(peak, starts) == top])
-
-
-def _logit(score: np.ndarray | float) -> np.ndarray:
-    score = np.clip(score, LOGIT_EDGE, 1 - LOGIT_EDGE)
-    return np.log(score / (1 - score))
+    return logit(top[np.maximum.reduceat(peak, starts) == top])

@@ -8,6 +8,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from wakeword.budget import in_words, three_digits
 from wakeword.errors import ConfigError
 from wakeword.settings import known
@@ -128,7 +130,8 @@ class Curve:
         before, after = self.points[index - 1 : index + 1]
         share = math.log(fa_per_hour / before.fa_per_hour_budget)
         share /= math.log(after.fa_per_hour_budget / before.fa_per_hour_budget)
-        level = _logit(before.threshold) + share * (_logit(after.threshold) - _logit(before.threshold))
+        high, low = logit(before.threshold), logit(after.threshold)
+        level = float(high + share * (low - high))
         return min(max(1 / (1 + math.exp(-level)), after.threshold), before.threshold)
 
 
@@ -210,6 +213,7 @@ def _is_number(value) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _logit(threshold: float) -> float:
-    threshold = min(max(threshold, LOGIT_EDGE), 1 - LOGIT_EDGE)
-    return math.log(threshold / (1 - threshold))
+def logit(score: np.ndarray | float) -> np.ndarray:
+    """log(s / (1 - s)) of scores, float64, finite also for 0 and 1."""
+    score = np.clip(score, LOGIT_EDGE, 1 - LOGIT_EDGE)
+    return np.log(score / (1 - score))

@@ -131,19 +131,17 @@ def _calibrate(args) -> None:
 
     parse_budget(args.budget)  # before hours are heard
     detector, skipped = Detector.load(args.model), Skipped()
-    every = range(len(detector.phrases))
-    # Clips are of one phrase, so that with them one must be named.
-    one = args.phrase is not None or args.positives is not None
-    chosen = [output_of(args.phrase, detector.phrases)] if one else every
+    chosen = range(len(detector.phrases))
+    if args.phrase is not None or args.positives:  # the clips are of one phrase
+        chosen = [output_of(args.phrase, detector.phrases)]
     negatives = in_pieces(for_development(find_clips(args.negatives)))
     if args.positives:
-        (output,) = chosen
         # Nothing is chosen on them, and those that a manifest does not keep for testing may have trained the model.
         clips = for_testing(find_clips(args.positives))
-        heard = count_misses(detector, output, clips, skipped, bar())
+        heard = count_misses(detector, chosen[0], clips, skipped, bar())
         if not heard.clips:
             raise WakewordError(f"no positives to measure misses on: {skipped.summary() or 'none given'}")
-        known = {"misses": {detector.phrases[output]: heard}, "positives": "given to calibrate"}
+        known = {"misses": {detector.phrases[chosen[0]]: heard}, "positives": "given to calibrate"}
     else:
         known = {"misses": held_out_misses(args.model, detector.info)}
     calibrations = calibrate(detector, negatives, args.budget, bar(), **known)
