@@ -145,6 +145,47 @@ def several_files(tmp_path_factory, small_model, wake_meta):
 
 
 @pytest.fixture(scope="session")
+def calibrated_entry():
+    """`calibrated_entry(phrase, budget, thresholds)`: a phrase's entry of a meta, with a curve.
+
+    Its points lie a factor of ten apart, the budget's in the middle of them.
+    """
+    from wakeword.calibrate import Calibration, calibrated
+    from wakeword.curve import Point
+
+    def make(phrase: str, budget: float, thresholds: tuple[float, ...]) -> dict:
+        middle = len(thresholds) // 2
+        budgets = [budget * 10.0 ** (index - middle) for index in range(len(thresholds))]
+        curve = [
+            Point(each, threshold, each, each, (0.0, 2 * each), each < 1, 20, 3, (0.05, 0.36))
+            for each, threshold in zip(budgets, thresholds, strict=True)
+        ]
+        chosen = Calibration(
+            budget, thresholds[middle], budget, budget, (0.0, 2 * budget), hours=5.0, curve=tuple(curve)
+        )
+        return calibrated({"phrase": phrase, "threshold": 0.5, "calibration": None}, chosen)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def curved_files(tmp_path_factory, several_files, calibrated_entry):
+    """As `several_files`, calibrated: "one" for 0.5 false alarms an hour, "two" for 0.05, "three" for 2."""
+    from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta
+
+    folder = tmp_path_factory.mktemp("curved")
+    phrases = [
+        calibrated_entry("one", 0.5, (0.95, 0.9, 0.5)),
+        calibrated_entry("two", 0.05, (0.99, 0.8, 0.6)),
+        calibrated_entry("three", 2.0, (0.7, 0.6, 0.1)),
+    ]
+    for source, rewrite in zip(several_files, (rewrite_meta, rewrite_onnx_meta), strict=True):
+        (folder / source.name).write_bytes(source.read_bytes())
+        rewrite(folder / source.name, {"phrases": phrases})
+    return tuple(folder / source.name for source in several_files)
+
+
+@pytest.fixture(scope="session")
 def write_corpus():
     """`write_corpus(folder, recordings, ...)`: WAV files and their lhotse manifest; returns the manifest's path."""
     import lhotse

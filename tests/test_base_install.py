@@ -15,7 +15,7 @@ from wakeword.audio import write_wav
 HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
 HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
-BASE += " runtimes streams trigger calibrate checkpoint cli phones lexicon chance phrase"
+BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon chance phrase"
 
 
 def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:
@@ -96,6 +96,15 @@ def test_an_exported_model_is_calibrated(tmp_path, model_files, speech_like):
     detector = Detector.load(tmp_path / "m.onnx")
     (threshold,) = detector.thresholds
     assert f"threshold {threshold:.4f}" in done.stdout and threshold != 0.5
+    done = without_extras(
+        """
+        from wakeword import Detector
+        print(*(Detector.load(sys.argv[1], sensitivity=x).thresholds[0] for x in (0, 0.5, 1)))
+        """,
+        tmp_path / "m.onnx",
+    )
+    strict, middle, keen = map(float, done.stdout.split())
+    assert strict > middle == threshold > keen
 
 
 def test_a_model_that_needs_torch_says_so_in_one_line(model_files):

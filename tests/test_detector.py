@@ -369,6 +369,63 @@ def test_each_phrase_has_its_threshold(several_files):
             assert "\n" not in str(caught.value) and detector.thresholds == (0.25, 0.5, 1.0)
 
 
+def test_sensitivity_moves_each_phrase_along_its_own_curve(curved_files):
+    for path in curved_files:
+        calibrated = Detector.load(path)
+        assert calibrated.thresholds == (0.9, 0.8, 0.6) == Detector.load(path, sensitivity=0.5).thresholds
+        assert Detector.load(path, sensitivity=0).thresholds == (0.95, 0.99, 0.7)
+        assert Detector.load(path, sensitivity=np.float32(1)).thresholds == (0.5, 0.6, 0.1)
+        # A quarter above the middle is half of a decade, and so half way between the logits.
+        assert Detector.load(path, sensitivity=0.75).thresholds[0] == pytest.approx(0.75)
+        before = calibrated.thresholds
+        found = np.array([calibrated.thresholds_at(sensitivity=s) for s in np.linspace(0, 1, 21)])
+        assert np.all(np.diff(found, axis=0) < 0) and calibrated.thresholds == before
+        calibrated.thresholds = [*calibrated.thresholds_at(1.0)[:1], *before[1:]]
+        assert calibrated.thresholds == (0.5, 0.8, 0.6)
+
+
+def test_a_budget_is_asked_for_directly(curved_files):
+    for path in curved_files:
+        assert Detector.load(path, budget="1 per 2 h").thresholds == pytest.approx((0.9, 0.6, 0.6618), abs=1e-4)
+        assert Detector.load(path, budget=0.5).thresholds == Detector.load(path, budget="0.5/h").thresholds
+        with pytest.raises(ConfigError, match="curve goes from 1 per 20 h to 5 per h.*'wakeword calibrate'"):
+            Detector.load(path, budget="1 per week")
+        with pytest.raises(WakewordError, match="'often' is not understood"):
+            Detector.load(path, budget="often")
+
+
+@pytest.mark.parametrize("sensitivity", [-0.1, 1.1, 50, float("nan"), "0.5", True, [0.5] * 3])
+def test_a_sensitivity_is_a_number_from_0_to_1(curved_files, sensitivity):
+    for path in curved_files:
+        with pytest.raises(ConfigError, match="must be a number from 0 to 1"):
+            Detector.load(path, sensitivity=sensitivity)
+
+
+def test_a_threshold_a_sensitivity_and_a_budget_exclude_each_other(curved_files):
+    for two in (dict(threshold=0.5, sensitivity=0.5), dict(sensitivity=0.5, budget=1), dict(threshold=0.5, budget=1)):
+        with pytest.raises(ConfigError, match="not several of them"):
+            Detector.load(curved_files[1], **two)
+    for wrong in (dict(), dict(sensitivity=0.5, budget=1)):
+        with pytest.raises(ConfigError, match="a sensitivity or a budget"):
+            Detector.load(curved_files[1]).thresholds_at(**wrong)
+
+
+def test_a_model_without_a_curve_says_how_to_get_one(several_files, small_model, wake_meta, calibrated_entry, tmp_path):
+    """Those of before curves load as ever, and so does one that was calibrated then."""
+    old = {"threshold": 0.75, "fa_per_hour_budget": 0.5, "fa_per_hour_observed": 0.2, "interval": [0.0, 1.0]}
+    entries = [calibrated_entry("one", 0.5, (0.9, 0.8, 0.7)), {"phrase": "two", "threshold": 0.75, "calibration": old}]
+    save_wakeword(tmp_path / "m.wakeword", small_model(1, HeadSizes(outputs=2)), wake_meta(phrases=entries))
+    assert Detector.load(tmp_path / "m.wakeword").thresholds == (0.8, 0.75)
+    for path, missing in ((tmp_path / "m.wakeword", "'two'"), *((p, "'one', 'two', 'three'") for p in several_files)):
+        assert Detector.load(path, threshold=0.25).thresholds[0] == 0.25
+        for wanted in (dict(sensitivity=0.7), dict(budget="0.5/h")):
+            with pytest.raises(ModelError) as caught:
+                Detector.load(path, **wanted)
+            told = str(caught.value)
+            assert told.startswith(f"{path}: no curve") and f"for {missing}: run 'wakeword calibrate'" in told
+            assert "\n" not in told
+
+
 def test_a_phrase_is_asked_for_by_name_where_there_are_several():
     assert output_of(None, ("one",)) == output_of("one", ("one",)) == 0
     assert output_of("two", ("one", "two")) == 1
@@ -443,6 +500,10 @@ BROKEN_META = [
     {"phrases": [{"phrase": "hello", "threshold": None}]},
     {"phrases": [{"phrase": "hello", "threshold": 5.0}]},
     {"phrases": [{"phrase": "hello", "threshold": 0}]},
+    {"phrases": [{"phrase": "hello", "threshold": 0.5, "calibration": 3}]},
+    {"phrases": [{"phrase": "hello", "threshold": 0.5, "calibration": {"curve": 3}}]},
+    {"phrases": [{"phrase": "hello", "threshold": 0.5, "calibration": {"curve": [[0.1, 0.9]]}}]},
+    {"phrases": [{"phrase": "hello", "threshold": 0.5, "calibration": {"fa_per_hour_budget": 1.0, "curve": [{}]}}]},
     {"smoothing_frames": 0},
     {"smoothing_frames": "3"},
     {"refractory_s": None},

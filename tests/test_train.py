@@ -17,11 +17,13 @@ from wakeword.acoustic import AcousticModel, EncoderSizes  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.clips import Clip, find_clips  # noqa: E402
+from wakeword.curve import budgets_around  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import ConfigError, WakewordError  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
+from wakeword.misses import held_out_misses  # noqa: E402
 from wakeword.streams import positive_stream, score_stream  # noqa: E402
 from wakeword.train import Phrase, TrainConfig, check, labels_elsewhere, split_clips, split_negatives, train  # noqa: E402
 
@@ -113,6 +115,60 @@ def test_the_file_says_of_each_phrase_what_is_known(material, trained):
         assert phrase["clips"] + phrase["held_out_clips"] == 18 and phrase["held_out_clips"] >= 1
         assert phrase["estimate"]["clips"] == phrase["held_out_clips"]
     assert not (material / "sweeps.wakeword.begun").exists()
+
+
+def test_a_trained_model_has_a_curve_with_the_misses_of_the_clips_held_out(material, trained, tmp_path):
+    export_onnx(trained.path, tmp_path / "sweeps.onnx")
+    for path in (trained.path, tmp_path / "sweeps.onnx"):
+        detector = Detector.load(path)
+        assert [curve.budget for curve in detector.curves] == [30.0, 30.0]
+        assert [curve.points for curve in detector.curves] == [each.curve for each in trained.calibrations]
+        assert Detector.load(path, sensitivity=0.5).thresholds == detector.thresholds
+        strict, keen = (Detector.load(path, sensitivity=sensitivity).thresholds for sensitivity in (0, 1))
+        assert all(a > b > c for a, b, c in zip(strict, detector.thresholds, keen, strict=True))
+    for curve, calibration, estimate in zip(detector.curves, trained.calibrations, trained.estimates, strict=True):
+        assert [p.fa_per_hour_budget for p in curve.points] == budgets_around(30.0)
+        chosen = next(point for point in curve.points if point.fa_per_hour_budget == 30.0)
+        assert chosen.threshold == calibration.threshold and chosen.interval == calibration.interval
+        assert (chosen.clips, chosen.missed) == (estimate["clips"], estimate["missed"])
+        assert {point.clips for point in curve.points} == {estimate["clips"]} and estimate["clips"] >= 3
+        assert "held out of training" in calibration.summary()
+
+
+def test_the_held_out_clips_are_counted_as_the_detector_hears_them(material, trained):
+    """The misses at each threshold of the curve, against the alarms on the clips themselves."""
+    detector = Detector.load(trained.path)
+    for output, (name, curve) in enumerate(zip(("up", "down"), detector.curves, strict=True)):
+        _, held_out = split_clips(find_clips(material / name), 0.2, 0, fewest=1)
+        tracks, events = score_stream(detector, positive_stream(held_out))
+        assert len(events) == curve.points[0].clips
+        known = held_out_misses(str(trained.path), detector.info)[detector.phrases[output]]
+        for point in curve.points:
+            found = int(np.isnan(hits(tracks[output], point.threshold)).sum())
+            # Between two thresholds of the table, the higher one's misses are told.
+            assert abs(found - point.missed) <= 1 and point.missed == known.at(point.threshold)
+        for threshold in known.thresholds:
+            assert known.at(threshold) == int(np.isnan(hits(tracks[output], threshold)).sum())
+
+
+def test_calibrating_again_replaces_the_curve_and_keeps_the_misses(material, trained, tmp_path, capsys):
+    path = tmp_path / "again.wakeword"
+    path.write_bytes(trained.path.read_bytes())
+    other = str(material / "other" / "cuts.jsonl.gz")
+    assert main(["calibrate", str(path), "--negatives", other, "--budget", "60 per h", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)["phrases"]
+    for entry, estimate, before in zip(entries, trained.estimates, trained.calibrations, strict=True):
+        found = entry["calibration"]
+        assert found["fa_per_hour_budget"] == 60.0 and found["clips"] == estimate["clips"]
+        assert found["hours"] == pytest.approx(12 * 25 / 3600) and found["hours"] > 2 * before.hours
+        assert [each["fa_per_hour_budget"] for each in found["curve"]] == budgets_around(60.0)
+    again = Detector.load(path, sensitivity=0.9)
+    assert [curve.budget for curve in again.curves] == [60.0, 60.0]
+    # Clips of its own that calibrate is given take the place of those that were held out.
+    given = ["--phrase", "going down", "--positives", str(material / "test-down")]
+    assert main(["calibrate", str(path), "--negatives", other, "--budget", "60 per h", *given]) == 0
+    assert "of 18 clips given to calibrate" in capsys.readouterr().out
+    assert Detector.load(path).info["phrases"][0] == entries[0]
 
 
 def test_the_command_line_pairs_phrases_and_clips_by_their_order(material, tmp_path, capsys):

@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from wakeword.audio import read_audio, write_wav  # noqa: E402
+from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
 
@@ -147,7 +148,7 @@ def test_calibrate_sets_all_thresholds_or_that_of_one_phrase(several, tmp_path, 
         assert entries == Detector.load(path).info["phrases"] and entries[1] == entry
         assert len({each["threshold"] for each in entries}) == 3
         assert main(["calibrate", path, *arguments[:-1]]) == 0
-        told = lines_of(capsys.readouterr().out)
+        told = [line for line in lines_of(capsys.readouterr().out) if line.startswith(path)]
         assert [line.split("'")[1] for line in told] == ["one", "two", "three"]
         assert main(["info", path, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["phrases"] == entries
@@ -183,3 +184,140 @@ def test_evaluate_asks_which_phrase(several, recordings, tmp_path, speech_like, 
     assert "--phrase four: the model listens for 'one'" in capsys.readouterr().err
     assert main(["evaluate", several[1], "--phrase", "two", *audio, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["phrase"] == "two"
+
+
+@pytest.fixture
+def curved(curved_files, tmp_path) -> list[str]:
+    """Copies of the calibrated models."""
+    paths = [tmp_path / path.name for path in curved_files]
+    for path, source in zip(paths, curved_files, strict=True):
+        path.write_bytes(source.read_bytes())
+    return [str(path) for path in paths]
+
+
+def test_calibrate_states_what_the_hours_can_show_and_writes_a_curve(model, tmp_path, speech_like, capsys):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(Path(model).read_bytes())
+    write_wav(tmp_path / "negatives.wav", speech_like(120, 3))
+    arguments = ["calibrate", str(path), "--negatives", str(tmp_path / "negatives.wav"), "--budget", "1 per 24 h"]
+    assert main(arguments) == 0
+    first, *lines = lines_of(capsys.readouterr().out)
+    detector = Detector.load(path)
+    (threshold,), (curve,) = detector.thresholds, detector.curves
+    assert (
+        f"'hello': threshold {threshold:.4f} for 1 per 24 h: expected 1 per 24 h by a fitted tail, seen 0 in" in first
+    )
+    assert "0.03 h of negatives are too few to show 0.0417" in first and "so the rate is below" in first
+    assert "misses not known (no --positives)" in first
+    assert curve.budget == 1 / 24 and curve.threshold_at(1 / 24) == threshold and len(curve.points) == 11
+    shown = [line for line in lines if f"{threshold:.4f}" in line]
+    assert shown and "1 per 24 h" in shown[0] and "not known" in shown[0]
+    assert main([*arguments, "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["phrases"]
+    assert len(entry["calibration"]["curve"]) == 11 and entry["calibration"]["clips"] == 0
+
+
+def test_calibrate_tells_the_misses_on_given_clips_or_on_those_held_out(several, tmp_path, speech_like, capsys):
+    write_wav(tmp_path / "negatives.wav", speech_like(90, 3))
+    for index in range(8):
+        write_wav(tmp_path / "clips" / f"{index}.wav", speech_like(1.5, 50 + index))
+    (tmp_path / "clips" / "broken.wav").write_bytes(b"RIFF")
+    audio = ["--negatives", str(tmp_path / "negatives.wav"), "--budget", "100/h"]
+    clips = ["--positives", str(tmp_path / "clips")]
+    for path in several:
+        assert main(["calibrate", path, *audio, *clips]) == 2
+        assert "choose one with --phrase" in capsys.readouterr().err, "whose clips are they?"
+        assert main(["calibrate", path, *audio, "--phrase", "two", "--json"]) == 0
+        (plain,) = json.loads(capsys.readouterr().out)["phrases"]
+        assert main(["calibrate", path, *audio, *clips, "--phrase", "two", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        (entry,) = report["phrases"]
+        assert entry["threshold"] == plain["threshold"], "misses choose nothing"
+        assert list(report["skipped"]) == [str(tmp_path / "clips" / "broken.wav")]
+        found = entry["calibration"]
+        assert found["clips"] == 8 and found["positives"] == "given to calibrate"
+        assert main(["evaluate", path, "--phrase", "two", *clips, *audio[:2], "--json"]) == 0
+        own = json.loads(capsys.readouterr().out)["operating_points"][0]
+        assert own["threshold"] == entry["threshold"]
+        assert own["conditions"]["clean"]["missed"] == found["missed"]
+        assert own["conditions"]["clean"]["interval"] == found["miss_interval"]
+        missed = [each["missed"] for each in found["curve"]]
+        assert {each["clips"] for each in found["curve"]} == {8} and len(set(missed)) > 1
+
+        known = {"clips": 40, "thresholds": [entry["threshold"], 0.99], "missed": [4, 39]}
+        card = {"phrases": {"two": {"held_out_misses": known}}}
+        (rewrite_onnx_meta if path.endswith("onnx") else rewrite_meta)(path, {"card": card})
+        assert main(["calibrate", path, *audio]) == 0
+        told = [line for line in lines_of(capsys.readouterr().out) if line.startswith(path)]
+        assert "missed 10.0% (4.0% to 23.1%), 4 of 40 clips held out of training" in told[1]
+        assert "misses not known" in told[0] and "misses not known" in told[2]
+        (rewrite_onnx_meta if path.endswith("onnx") else rewrite_meta)(
+            path, {"card": {"phrases": {"two": {"held_out_misses": 3}}}}
+        )
+        assert main(["calibrate", path, *audio]) == 2
+        told = lines_of(capsys.readouterr().err)[-1]
+        assert f"{path}: held_out_misses" in told and "train it again" in told
+
+
+def test_calibrate_refuses_a_budget_before_it_hears_anything(model, recordings, capsys):
+    assert main(["calibrate", model, "--negatives", str(recordings), "--budget", "seldom"]) == 2
+    told = lines_of(capsys.readouterr().err)
+    assert len(told) == 1 and "'seldom' is not understood" in told[0]
+
+
+def test_listen_moves_along_the_curve(curved, recordings, capsys):
+    file = ["--file", str(recordings / "good.wav"), "--json"]
+    hits = {}
+    for sensitivity in ("0", "0.5", "1"):
+        assert main(["listen", curved[1], *file, "--sensitivity", sensitivity]) == 0
+        said = capsys.readouterr()
+        hits[sensitivity] = len(lines_of(said.out)) if said.out else 0
+        thresholds = Detector.load(curved[1], sensitivity=float(sensitivity)).thresholds
+        for phrase, threshold in zip(("one", "two", "three"), thresholds, strict=True):
+            assert f"wakeword: '{phrase}': threshold {threshold:.4f}" in said.err
+    assert hits["0"] <= hits["0.5"] <= hits["1"] and hits["0"] < hits["1"]
+    assert main(["listen", curved[1], *file, "--budget", "1 per 2 h"]) == 0
+    assert "'one': threshold 0.9000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--sensitivity", "2"], "sensitivity 2.0: must be a number from 0 to 1"),
+        (["--sensitivity", "0.5", "--threshold", "0.5"], "and not several of them"),
+        (["--sensitivity", "0.5", "--budget", "1/h"], "and not several of them"),
+        (["--budget", "1 per week"], "run 'wakeword calibrate' with this budget"),
+        (["--budget", "often"], "is not understood"),
+    ],
+)
+def test_listen_refuses_in_a_line_what_no_curve_has(curved, recordings, given, told, capsys):
+    assert main(["listen", curved[1], "--file", str(recordings / "good.wav"), *given]) == 2
+    said = lines_of(capsys.readouterr().err)
+    assert len(said) == 1 and told in said[0]
+
+
+def test_listen_says_of_a_model_without_a_curve_what_to_run(model, recordings, capsys):
+    for given in (["--sensitivity", "0.7"], ["--budget", "1/h"]):
+        assert main(["listen", model, "--file", str(recordings / "good.wav"), *given]) == 2
+        said = lines_of(capsys.readouterr().err)
+        assert len(said) == 1 and "small.onnx: no curve" in said[0] and "'wakeword calibrate'" in said[0]
+
+
+def test_info_shows_the_curves(curved, capsys):
+    for path in curved:
+        assert main(["info", path]) == 0
+        text = capsys.readouterr().out
+        assert "'two', calibrated for 1 per 20 h" in text and "15.0% (5.0% to 36.0%), 3 of 20" in text
+        lines = [line.split() for line in text.splitlines()]
+        for words in (["1", "per", "2", "h", "0.9000*"], ["20", "per", "h", "0.1000"]):
+            assert any(line[: len(words)] == words for line in lines), words
+        assert '"curve"' not in text and '"fa_per_hour_budget": 0.05' in text
+        assert main(["info", path, "--json"]) == 0
+        entries = json.loads(capsys.readouterr().out)["phrases"]
+        assert [len(entry["calibration"]["curve"]) for entry in entries] == [3, 3, 3]
+        entries[1]["calibration"]["curve"][0]["threshold"] = 0.1
+        (rewrite_onnx_meta if path.endswith("onnx") else rewrite_meta)(path, {"phrases": entries})
+        for verb in (["info", path], ["listen", path, "--file", "-"]):
+            assert main(verb) == 2
+            said = lines_of(capsys.readouterr().err)
+            assert len(said) == 1 and path in said[0] and "curve: thresholds of 0.1 and, for more, 0.8" in said[0]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wakeword.budget import in_words, parse_budget, three_digits
 from wakeword.clips import Clip
+from wakeword.curve import Point, budgets_around, logit
 from wakeword.errors import Skipped, WakewordError
 from wakeword.features import FRAME_S
 from wakeword.metrics import Track, candidate_thresholds, count_alarms, poisson_interval, too_wide
+from wakeword.misses import Misses, with_misses
 from wakeword.streams import Progress, negative_stream, score_stream
 
 if TYPE_CHECKING:
@@ -22,80 +24,76 @@ if TYPE_CHECKING:
 FIT_PEAKS = 50  # peaks that the tail's slope is taken from, at most
 FIT_LEAST = 10
 LEAST_HOURS = 1 / 60
-LOGIT_EDGE = 1e-7  # float32 cannot tell higher posteriors from 1
-
-UNIT_HOURS = {"s": 1 / 3600, "min": 1 / 60, "m": 1 / 60, "h": 1.0, "hr": 1.0, "d": 24.0, "w": 168.0}
-UNIT_HOURS |= {"second": 1 / 3600, "minute": 1 / 60, "hour": 1.0, "day": 24.0, "week": 168.0, "month": 730.5}
-BUDGET = re.compile(
-    r"(?P<count>once|one|twice|\d+(?:\.\d*)?|\.\d+)\s*(?:times?|false alarms?|fa)?"
-    r"(?:\s*(?:/|per\b|a\b|an\b|every\b|in\b)\s*(?P<length>\d+(?:\.\d*)?|\.\d+)?\s*(?P<unit>[a-z]+))?"
-)
 
 
-@dataclass
-class Calibration:
-    """A threshold, and what is known of its false alarms.
+@dataclass(frozen=True)
+class Calibration(Point):
+    """The point of a curve that a budget asked for, and what stands around it.
 
     Attributes:
-        threshold: on the smoothed posterior, above 0 and at most 1.
-        fa_per_hour_budget, fa_per_hour_observed: asked for, and counted at this threshold on these negatives.
-        interval: exact 95 % Poisson interval of the rate, per hour.
         hours: hours of negatives.
-        extrapolated: whether the threshold lies above what the negatives themselves ask for, by a fitted tail.
         note: what a user should know, one line; empty if the budget was shown on enough audio.
         skipped: files that could not be read.
+        positives: which clips the misses are of, "" where there are none.
+        curve: points for several budgets (`curve.budgets_around`), this one among them; `curve.Curve` reads it.
     """
 
-    threshold: float
-    fa_per_hour_budget: float
-    fa_per_hour_observed: float
-    interval: tuple[float, float]
-    hours: float
-    extrapolated: bool = False
+    hours: float = 0.0
     note: str = ""
     skipped: int = 0
+    positives: str = ""
+    curve: tuple[Point, ...] = ()
 
     def summary(self) -> str:
-        """The threshold and its false alarms in a line."""
+        """The threshold, its false alarms and its misses in a line."""
+        low, high = self.interval
+        by_tail = " by a fitted tail" if self.fa_per_hour_expected != self.fa_per_hour_observed else ""
+        missed = f"missed {self.misses} clips {self.positives}" if self.clips else "misses not known (no --positives)"
         return (
-            f"threshold {self.threshold:.4f}, {self.fa_per_hour_observed:.3f} false alarms per hour on "
-            f"{self.hours:.2f} h of negatives. {self.note}"
+            f"threshold {self.threshold:.4f} for {in_words(self.fa_per_hour_budget)}: expected "
+            f"{in_words(self.fa_per_hour_expected)}{by_tail}, seen {round(self.fa_per_hour_observed * self.hours)} in "
+            f"{self.hours:.2f} h ({three_digits(low)} to {three_digits(high)} an hour, 95 %); {missed}. {self.note}"
         ).rstrip()
 
 
-def parse_budget(budget: str | float) -> float:
-    """False alarms per hour from "0.5/h", "1 per 24 h", "2 per day", "once a week", or a number (per hour).
+@dataclass(frozen=True)
+class _Tail:
+    """`count` peaks in `hours`: their logits exceed `base` by `excess` in the mean, exponentially distributed."""
 
-    Raises:
-        WakewordError: anything else, or a rate that is not above zero.
-    """
-    remedy = "say it as '0.5/h', '1 per 24 h', '2 per day' or a number of false alarms per hour"
-    match = BUDGET.fullmatch(str(budget).strip().lower())
-    if match is None:
-        raise WakewordError(f"false-alarm budget {str(budget)!r} is not understood: {remedy}")
-    count = float({"once": 1, "one": 1, "twice": 2}.get(match["count"], match["count"]))
-    hours = 1.0
-    if match["unit"] is not None:
-        unit = match["unit"] if match["unit"] in UNIT_HOURS else match["unit"].removesuffix("s")
-        if unit not in UNIT_HOURS:
-            raise WakewordError(f"false-alarm budget {str(budget)!r}: unknown unit {match['unit']!r}: {remedy}")
-        hours = UNIT_HOURS[unit] * (1.0 if match["length"] is None else float(match["length"]))
-    if hours <= 0 or not 0 < count / hours < math.inf:
-        raise WakewordError(f"false-alarm budget {str(budget)!r} is not above zero: no detector can promise that")
-    return count / hours
+    base: float
+    excess: float
+    count: int
+    hours: float
+
+    def level(self, fa_per_hour: float) -> float:
+        """The score that peaks exceed at a rate, one lower than that of `base`."""
+        above = self.excess * math.log(self.count / (self.hours * fa_per_hour))
+        return 1 / (1 + math.exp(-(self.base + above)))
+
+    def rate(self, score: float) -> float:
+        """How often an hour peaks exceed a score, one above `base`."""
+        above = max(0.0, float(logit(score)) - self.base)
+        return self.count / self.hours * math.exp(-above / max(self.excess, 1e-9))
 
 
 def lowest_within(tracks: Sequence[Track], hours: float, fa_per_hour: float, refractory_s: float = 1.0) -> float:
     """The lowest threshold at which, as at all higher ones that were tried, false alarms stay within a rate."""
+    return _lowest_within(tracks, hours, [fa_per_hour], refractory_s)[0]
+
+
+def _lowest_within(tracks: Sequence[Track], hours: float, rates: Sequence[float], refractory_s: float) -> list[float]:
+    """`lowest_within` for several rates, each threshold tried once."""
     # The last candidate lies above every peak, so it is within any budget; from there down until one is not.
     candidates = candidate_thresholds(tracks)
     candidates = candidates[candidates > 0]
-    threshold = float(candidates[-1])
+    threshold, found = float(candidates[-1]), {}
     for candidate in candidates[::-1]:
-        if count_alarms(tracks, [candidate], refractory_s)[0] > fa_per_hour * hours * (1 + 1e-9):
+        count = count_alarms(tracks, [candidate], refractory_s)[0]
+        found |= {rate: threshold for rate in rates if rate not in found and count > rate * hours * (1 + 1e-9)}
+        if len(found) == len(rates):
             break
         threshold = float(candidate)
-    return threshold
+    return [found.get(rate, threshold) for rate in rates]
 
 
 def choose_threshold(
@@ -111,6 +109,11 @@ def choose_threshold(
     JASA 73, 1978; Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, chapter 4, shape 0).
     It is an estimate for audio like this, and is marked `extrapolated`.
 
+    The upper end of the interval holds although the alarms are counted on the audio that chose the threshold: where
+    k alarms remain because the threshold lies just above the (k + 1)th highest peak, the true rate times the hours is
+    distributed as Gamma(k + 1), and Garwood's upper end is a quantile of just that. It takes alarms as independent of
+    each other; a speaker who says the same word again and again makes it too narrow.
+
     Args:
         scores: float [frames] for each stream of negatives, one score each `frame_s`.
         hours: hours of audio that they come from.
@@ -119,19 +122,38 @@ def choose_threshold(
     Raises:
         WakewordError: no negatives.
     """
+    return choose_thresholds(scores, hours, [fa_per_hour], refractory_s, frame_s)[0]
+
+
+def choose_thresholds(
+    scores: Sequence[np.ndarray],
+    hours: float,
+    rates: Sequence[float],
+    refractory_s: float = 1.0,
+    frame_s: float = FRAME_S,
+) -> list[Calibration]:
+    """`choose_threshold` for several budgets; the threshold of a lower one is never lower."""
     if hours <= 0 or not any(len(s) for s in scores):
         raise WakewordError("no negative audio to calibrate with: give hours of speech and sound without the phrase")
     tracks = [Track(frame_s * np.arange(1, len(s) + 1), np.asarray(s), 0.0) for s in scores]
-    threshold = lowest_within(tracks, hours, fa_per_hour, refractory_s)
-    notes, extrapolated = [], False
-    few = too_wide(hours, fa_per_hour)
-    if few:
-        notes.append(few)
-        level = _tail_level(scores, hours, fa_per_hour, max(1, round(refractory_s / frame_s)))
-        if level is None:
-            notes.append(f"too few peaks (under {FIT_LEAST}) to extrapolate from, so there is no safety margin")
-        elif level > threshold:
-            margin = _logit(level) - _logit(threshold)
+    tail = None
+    if any(too_wide(hours, rate) for rate in rates):
+        tail = _fitted_tail(scores, hours, max(1, round(refractory_s / frame_s)))
+    lowest = _lowest_within(tracks, hours, rates, refractory_s)
+    return [_chosen(tracks, hours, *each, tail, refractory_s) for each in zip(rates, lowest, strict=True)]
+
+
+def _chosen(
+    tracks: Sequence[Track], hours: float, fa_per_hour: float, threshold: float, tail: _Tail | None, refractory_s: float
+) -> Calibration:
+    """The threshold for a budget, from the lowest that keeps it on these tracks, and what is known of it."""
+    notes, extrapolated, few = [], False, bool(too_wide(hours, fa_per_hour))
+    if few and tail is None:
+        notes.append(f"too few peaks (under {FIT_LEAST}) to extrapolate from, so there is no safety margin")
+    elif few:
+        level = tail.level(fa_per_hour)
+        if level > threshold:
+            margin = logit(level) - logit(threshold)
             notes.append(f"raised from {threshold:.4f} to {level:.4f} ({margin:.2f} in the logit) by a fitted tail")
             threshold, extrapolated = level, True
         else:
@@ -139,25 +161,39 @@ def choose_threshold(
     if threshold >= 1:
         threshold = 1.0
         notes.append("the negatives score 1, so only a threshold that never fires would keep the budget: train longer")
-    observed = int(count_alarms(tracks, [threshold], refractory_s)[0])
+    count = int(count_alarms(tracks, [threshold], refractory_s)[0])
+    expected = count / hours
+    if few and tail is not None:
+        expected = fa_per_hour if extrapolated else tail.rate(threshold)
     return Calibration(
-        threshold,
         fa_per_hour,
-        observed / hours,
-        poisson_interval(observed, hours),
-        hours,
+        threshold,
+        expected,
+        count / hours,
+        poisson_interval(count, hours),
         extrapolated,
-        "; ".join(notes),
+        hours=hours,
+        note="; ".join(filter(None, [too_wide(hours, fa_per_hour, count), *notes])),
     )
 
 
 def calibrate(
-    detector: Detector, negatives: Sequence[Clip], budget: str | float, progress: Progress | None = None
+    detector: Detector,
+    negatives: Sequence[Clip],
+    budget: str | float,
+    progress: Progress | None = None,
+    misses: Mapping[str, Misses] | None = None,
+    positives: str = "held out of training",
 ) -> list[Calibration]:
-    """Score negatives as one stream and choose each phrase's threshold for a budget (see `parse_budget`).
+    """Score negatives as one stream and choose each phrase's threshold for a budget (see `budget.parse_budget`).
 
     The budget is each phrase's own: a model of ten phrases raises up to ten times as many alarms. The detector's
-    thresholds are left as they are. Use negatives that neither trained the model nor will test it.
+    thresholds are left as they are. Use negatives that neither trained the model nor will test it. Each calibration
+    has a curve for other budgets too. Misses choose nothing: they are told at the thresholds that the negatives chose.
+
+    Args:
+        misses: by phrase, those that are known (`misses.count_misses`, `misses.held_out_misses`).
+        positives: which clips they are of, for the summary.
 
     Raises:
         WakewordError: a malformed budget, or less than a minute of negatives that could be read.
@@ -173,12 +209,21 @@ def calibrate(
             f"only {hours * 3600:.0f} s of negatives to calibrate with: give a minute at least, and better hours"
             + (f" ({skipped.summary()})" if skipped else "")
         )
-    calibrations = []
-    for track in tracks:
-        found = choose_threshold([track.score], hours, fa_per_hour, detector.refractory_s, track.frame_s)
-        found.skipped = len(skipped)
-        found.note = "; ".join(filter(None, [found.note, skipped.summary()]))
-        calibrations.append(found)
+    budgets, calibrations = budgets_around(fa_per_hour), []
+    for phrase, track in zip(detector.phrases, tracks, strict=True):
+        found = choose_thresholds([track.score], hours, budgets, detector.refractory_s, track.frame_s)
+        known = (misses or {}).get(phrase)
+        if known is not None and known.clips:
+            found = [replace(with_misses(each, known), positives=positives) for each in found]
+        chosen = found[budgets.index(fa_per_hour)]
+        calibrations.append(
+            replace(
+                chosen,
+                skipped=len(skipped),
+                note="; ".join(filter(None, [chosen.note, skipped.summary()])),
+                curve=tuple(map(_bare, found)),
+            )
+        )
     return calibrations
 
 
@@ -187,15 +232,18 @@ def calibrated(entry: dict, calibration: Calibration) -> dict:
     return {**entry, "threshold": calibration.threshold, "calibration": asdict(calibration)}
 
 
-def _tail_level(scores: Sequence[np.ndarray], hours: float, fa_per_hour: float, apart: int) -> float | None:
-    """The level that peaks exceed `fa_per_hour` times an hour, by an exponential tail; None if there are too few."""
+def _bare(calibration: Calibration) -> Point:
+    return Point(**{field.name: getattr(calibration, field.name) for field in fields(Point)})
+
+
+def _fitted_tail(scores: Sequence[np.ndarray], hours: float, apart: int) -> _Tail | None:
+    """An exponential tail of the highest peaks; None if there are too few."""
     peaks = np.sort(np.concatenate([_separate_peaks(np.asarray(s, np.float64), apart) for s in scores]))[::-1]
     count = min(FIT_PEAKS, len(peaks) // 4)
     if count < FIT_LEAST:
         return None
     base = peaks[count]
-    mean_excess = float((peaks[:count] - base).mean())
-    return float(1 / (1 + math.exp(-(base + mean_excess * math.log(count / (hours * fa_per_hour))))))
+    return _Tail(float(base), float((peaks[:count] - base).mean()), count, hours)
 
 
 def _separate_peaks(score: np.ndarray, apart: int) -> np.ndarray:
@@ -207,9 +255,4 @@ def _separate_peaks(score: np.ndarray, apart: int) -> np.ndarray:
     # A slope cut by the border between two stretches is no peak of the second.
     padded = np.concatenate([[-np.inf], score, [-np.inf]])
     peak = np.where((score >= padded[:-2]) & (score >= padded[2:]), score, -np.inf)
-    return _logit(top[np.maximum.reduceat(peak, starts) == top])
-
-
-def _logit(score: np.ndarray | float) -> np.ndarray:
-    score = np.clip(score, LOGIT_EDGE, 1 - LOGIT_EDGE)
-    return np.log(score / (1 - score))
+    return logit(top[np.maximum.reduceat(peak, starts) == top])

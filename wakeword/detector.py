@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from wakeword import features
+from wakeword.budget import parse_budget
+from wakeword.curve import checked_threshold, curve_of
 from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.runtimes import Step, is_onnx, load_onnx, load_torch
-from wakeword.settings import from_dict
+from wakeword.settings import known
 from wakeword.trigger import Trigger
 
 _MOST_SAMPLES = 16000 * 10
@@ -35,6 +35,7 @@ class _Phrase:
 
     phrase: str
     threshold: float
+    calibration: dict | None = None
 
     def __post_init__(self):
         checked_threshold(self.threshold)
@@ -54,25 +55,6 @@ class _Description:
             raise ConfigError(f"smoothing_frames = {self.smoothing_frames}: must be 1 or more")
         if not self.phrases:
             raise ConfigError("phrases is empty: there must be one at least")
-
-
-def _known(kind: type, said: dict, where: str):
-    """A dataclass from those entries of a table that it has fields for; others may say more."""
-    wanted = [field.name for field in dataclasses.fields(kind)]
-    return from_dict(kind, {name: said[name] for name in wanted if name in said}, where)
-
-
-def checked_threshold(value: float) -> float:
-    """`value` as a float, if it can be a threshold on posteriors.
-
-    Raises:
-        ConfigError: not a number above 0 and at most 1.
-    """
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (number and 0 < value <= 1):
-        shown = repr(float(value) if number else value)
-        raise ConfigError(f"threshold {shown}: must be a number above 0 and at most 1")
-    return float(value)
 
 
 def output_of(phrase: str | None, phrases: Sequence[str]) -> int:
@@ -96,15 +78,17 @@ class Detector:
         phrases: what it listens for, a tuple; the order is that of thresholds and scores.
         thresholds: for each phrase the smoothed posterior that makes a hit, a tuple; set from any sequence of as many
             numbers above 0 and at most 1, ConfigError for anything else.
+        curves: for each phrase its `curve.Curve`, None where it was not calibrated; a tuple. See `thresholds_at`.
         refractory_s: the least time between two hits of one phrase; phrases do not wait for each other.
         info: what the model file says: the phrases with their thresholds and calibrations, features and card.
     """
 
     def __init__(self, step: Step, state: np.ndarray, info: dict, threshold: float | None = None):
-        said = _known(_Description, info, "its description")
-        phrases = [_known(_Phrase, each, "its description: phrases") for each in said.phrases]
+        said = known(_Description, info, "its description")
+        phrases = [known(_Phrase, each, "its description: phrases") for each in said.phrases]
         self.info = info
         self.phrases = tuple(each.phrase for each in phrases)
+        self.curves = tuple(curve_of(each.calibration, each.threshold) for each in phrases)
         self.refractory_s = said.refractory_s
         self._settings = said.features
         self._step, self._zero_state = step, state
@@ -116,26 +100,71 @@ class Detector:
         self.reset()
 
     @classmethod
-    def load(cls, path: str | Path, threshold: float | None = None) -> Detector:
+    def load(
+        cls,
+        path: str | Path,
+        threshold: float | None = None,
+        sensitivity: float | None = None,
+        budget: str | float | None = None,
+    ) -> Detector:
         """A detector from a trained model (`.wakeword`, needs torch) or an exported one (`.onnx`).
 
         Args:
             threshold: for all phrases, in place of the file's own.
+            sensitivity, budget: in place of a threshold; for all phrases, along the curve of each: see `thresholds_at`.
 
         Raises:
-            ModelError: no such file, or a foreign, truncated or older one.
-            ConfigError: `threshold` is not above 0 and at most 1.
-            WakewordError: a `.wakeword` file, and torch is not installed.
+            ModelError: no such file, or a foreign, truncated or older one; or a phrase has no curve.
+            ConfigError: `threshold` is not above 0 and at most 1, `sensitivity` not from 0 to 1, or more than one of
+                the three is given.
+            WakewordError: a `.wakeword` file, and torch is not installed; or a malformed budget.
         """
         if threshold is not None:
             checked_threshold(threshold)  # here, where it is not yet mistaken for what the file says
+        if sum(given is not None for given in (threshold, sensitivity, budget)) > 1:
+            raise ConfigError("give a threshold, a sensitivity or a budget, and not several of them")
         load = load_onnx if is_onnx(path) else load_torch
         try:
-            return cls(*load(path), threshold=threshold)
+            detector = cls(*load(path), threshold=threshold)
         except ConfigError as error:
             raise ModelError(
                 f"{path}: {error}: damaged, or made by another version: train or export it again"
             ) from error
+        if sensitivity is not None or budget is not None:
+            try:
+                detector.thresholds = detector.thresholds_at(sensitivity, budget)
+            except ModelError as error:
+                raise ModelError(f"{path}: {error}") from error
+        return detector
+
+    def thresholds_at(self, sensitivity: float | None = None, budget: str | float | None = None) -> tuple[float, ...]:
+        """For each phrase the threshold at a sensitivity, or for a budget of false alarms, by its curve.
+
+        The model's own thresholds stay as they are: set `thresholds` to what this gives, or to a part of it.
+
+        Args:
+            sensitivity: from 0 to 1, the higher the fewer misses and the more false alarms. 0.5 is the calibrated
+                threshold; 1 stands for ten times as many false alarms, 0 for a tenth, evenly in their logarithm
+                (`curve.Curve.budget_at`).
+            budget: false alarms of each phrase, such as "1 per 24 h" or a number an hour, in place of a sensitivity.
+
+        Raises:
+            ModelError: a phrase has no curve.
+            ConfigError: a sensitivity that is not from 0 to 1, a budget beyond a curve's ends, or both or none given.
+            WakewordError: a malformed budget.
+        """
+        if (sensitivity is None) == (budget is None):
+            raise ConfigError("give a sensitivity or a budget")
+        missing = [repr(phrase) for phrase, curve in zip(self.phrases, self.curves, strict=True) if curve is None]
+        if missing:
+            raise ModelError(
+                f"no curve of false alarms for {', '.join(missing)}: run 'wakeword calibrate' on the model, or give a "
+                "threshold"
+            )
+        rate = None if budget is None else parse_budget(budget)
+        return tuple(
+            curve.threshold_at(curve.budget_at(sensitivity) if rate is None else rate) for curve in self.curves
+        )
 
     @property
     def thresholds(self) -> tuple[float, ...]:

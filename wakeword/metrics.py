@@ -14,6 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from wakeword.budget import in_words, three_digits
 from wakeword.features import FRAME_S
 from wakeword.trigger import Trigger
 
@@ -73,12 +74,17 @@ def hits(track: Track, threshold: float, refractory_s: float = 1.0, grace_s: flo
     comes first, so that no alarm counts twice.
     """
     fired = alarms(track.time_s, track.score, threshold, refractory_s)
+    index = np.searchsorted(fired, track.starts_s, side="right")
+    found = np.append(fired, np.inf)[index]
+    return np.where(found <= _until(track, grace_s), found, np.nan)
+
+
+def _until(track: Track, grace_s: float) -> np.ndarray:
+    """Until when an alarm belongs to each event, float64 [events]."""
     until = track.ends_s + grace_s
     if len(until) > 1:
         until[:-1] = np.minimum(until[:-1], track.starts_s[1:])
-    index = np.searchsorted(fired, track.starts_s, side="right")
-    found = np.append(fired, np.inf)[index]
-    return np.where(found <= until, found, np.nan)
+    return until
 
 
 def count_alarms(negatives: Sequence[Track], thresholds: Sequence[float], refractory_s: float = 1.0) -> np.ndarray:
@@ -121,7 +127,7 @@ def _event_maxima(track: Track) -> np.ndarray:
     if len(track.starts_s) == 0 or len(track.time_s) == 0:
         return np.zeros(0)
     first = np.searchsorted(track.time_s, track.starts_s, side="right")
-    after = np.searchsorted(track.time_s, track.ends_s + GRACE_S, side="right")
+    after = np.searchsorted(track.time_s, _until(track, GRACE_S), side="right")
     score = np.asarray(track.score, np.float64)
     return np.asarray([score[i:j].max() for i, j in zip(first, after, strict=True) if j > i])
 
@@ -209,18 +215,25 @@ def poisson_interval(k: int, hours: float, confidence: float = 0.95) -> tuple[fl
     return (mean_where(k - 1, 1 - tail) / hours if k else 0.0), mean_where(k, tail) / hours
 
 
-def too_wide(hours: float, fa_per_hour: float) -> str:
+def too_wide(hours: float, fa_per_hour: float, count: int | None = None) -> str:
     """A sentence if so few hours cannot show so low a rate, else an empty string.
 
     The rule of three (Hanley and Lippman-Hand, JAMA 249, 1983): after no event at all the rate may still be 3 / hours
-    with 95 % confidence, so fewer than 3 expected alarms show nothing.
+    with 95 % confidence, so fewer than 3 expected alarms show nothing. With `count`, the alarms that were seen, the
+    sentence says also what can be claimed of them: the one-sided 95 % bound of `poisson_interval`.
     """
     if hours * fa_per_hour >= 3:
         return ""
-    return (
-        f"{hours:.2f} h of negatives are too few to show {fa_per_hour:g} false alarms per hour: without a single alarm "
-        f"the rate could still be {3 / max(hours, 1e-9):.2g} per hour (95 %); {3 / fa_per_hour:.0f} h would be needed"
+    sentence = (
+        f"{hours:.2f} h of negatives are too few to show {three_digits(fa_per_hour)} false alarms per hour: they can "
+        f"show at best {in_words(3 / max(hours, 1e-9))} with 95 % confidence, and {3 / fa_per_hour:.0f} h would be "
+        "needed"
     )
+    if count is not None:
+        seen = {0: "no alarm was", 1: "1 alarm was"}.get(count, f"{count} alarms were")
+        below = poisson_interval(count, hours, confidence=0.9)[1]
+        sentence += f"; {seen} seen, so the rate is below {three_digits(below)} an hour (95 %, one-sided)"
+    return sentence
 
 
 def delay_stats(delay_s: np.ndarray) -> dict[str, float | None]:

@@ -48,6 +48,13 @@ def from_dict(kind: type, values: dict, where: str):
         raise ConfigError(f"{where}: {error}".replace("__init__() ", "")) from error
 
 
+def known(kind: type, said: dict, where: str):
+    """As `from_dict`, of those entries of a table that the dataclass has fields for; others may say more."""
+    if isinstance(said, dict):
+        said = {field.name: said[field.name] for field in dataclasses.fields(kind) if field.name in said}
+    return from_dict(kind, said, where)
+
+
 def _converted(value, wanted, where: str):
     if dataclasses.is_dataclass(wanted):
         return from_dict(wanted, value, where)

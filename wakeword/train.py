@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import torch
 
 from wakeword import __version__, examples, tokens
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
-from wakeword.calibrate import Calibration, calibrate, calibrated, parse_budget
+from wakeword.budget import parse_budget
+from wakeword.calibrate import Calibration, calibrate, calibrated
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
 from wakeword.detector import Detector
 from wakeword.errors import ConfigError, Skipped, WakewordError
@@ -20,11 +22,11 @@ from wakeword.features import FeatureSettings
 from wakeword.fit import fit
 from wakeword.head import HeadSizes
 from wakeword.losses import LOSSES
-from wakeword.metrics import hits, wilson_interval
+from wakeword.metrics import wilson_interval
+from wakeword.misses import Misses, count_misses
 from wakeword.noises import babble, made_noise
 from wakeword.runtimes import running
 from wakeword.settings import from_dict
-from wakeword.streams import positive_stream, score_stream
 from wakeword.transfer import choose_unfreeze, save_wakeword, stacked, unfreeze
 
 FEWEST_CLIPS = 3
@@ -220,18 +222,26 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     }
     # The file that may be there already is replaced once, at the end.
     detector = Detector(*running(model, meta))
+    misses = {
+        phrase: count_misses(detector, output, held_out, skipped, progress)
+        for output, (phrase, held_out) in enumerate(zip(phrases, dev_clips, strict=True))
+    }
     calibrations: list[Calibration] = []
     if dev_negatives:
         try:
-            calibrations = calibrate(detector, dev_negatives, config.budget, progress)
+            calibrations = calibrate(detector, dev_negatives, config.budget, progress, misses)
         except WakewordError as error:  # Too little to calibrate on must not lose what was trained.
             skipped.add("calibration", f"not calibrated: {error}")
     if calibrations:
-        detector.thresholds = [calibration.threshold for calibration in calibrations]
         meta["phrases"] = [calibrated(*pair) for pair in zip(meta["phrases"], calibrations, strict=True)]
-    estimates = [estimate(detector, output, held_out, skipped, progress) for output, held_out in enumerate(dev_clips)]
+    estimates = [estimate(misses[entry["phrase"]], entry["threshold"]) for entry in meta["phrases"]]
     card["phrases"] = {
-        phrase: {"clips": len(said), "held_out_clips": len(held_out), "estimate": estimated}
+        phrase: {
+            "clips": len(said),
+            "held_out_clips": len(held_out),
+            "estimate": estimated,
+            "held_out_misses": dataclasses.asdict(misses[phrase]),
+        }
         for phrase, said, held_out, estimated in zip(phrases, clips, dev_clips, estimates, strict=True)
     }
     save_wakeword(config.output, model, meta)
@@ -315,11 +325,8 @@ def check(config: TrainConfig) -> None:
     parse_budget(config.budget)
 
 
-def estimate(detector: Detector, output: int, clips: list[Clip], skipped: Skipped, progress) -> dict:
-    """Misses of one phrase at the detector's threshold on clips that did not train, with a 95 % interval."""
-    pieces = positive_stream(clips, skipped=skipped)
-    tracks, events = score_stream(detector, pieces, len(clips), progress, "estimate")
-    detected = int(np.isfinite(hits(tracks[output], detector.thresholds[output], detector.refractory_s)).sum())
-    missed = len(events) - detected
-    low, high = wilson_interval(missed, len(events)) if events else (0.0, 1.0)
-    return {"clips": len(events), "missed": missed, "miss_rate_interval": [round(low, 4), round(high, 4)]}
+def estimate(misses: Misses, threshold: float) -> dict:
+    """Misses of one phrase at its threshold, on clips that did not train, with a 95 % interval."""
+    missed = misses.at(threshold)
+    low, high = wilson_interval(missed, misses.clips)
+    return {"clips": misses.clips, "missed": missed, "miss_rate_interval": [round(low, 4), round(high, 4)]}

@@ -116,11 +116,9 @@ def _train(args) -> None:
     phrases = []
     for phrase, estimate, calibration in zip_longest(args.phrases, trained.estimates, trained.calibrations):
         low, high = estimate["miss_rate_interval"]
-        lines += [
-            f"'{phrase}', first estimate, clean: missed {estimate['missed']} of {estimate['clips']} held-out clips "
-            f"(95 % interval {low:.1%} to {high:.1%})",
-            f"'{phrase}': {calibration.summary()}" if calibration else f"'{phrase}': threshold 0.5, not calibrated",
-        ]
+        missed = f"missed {estimate['missed']} of {estimate['clips']} held-out clips ({low:.1%} to {high:.1%}, 95 %)"
+        told = calibration.summary() if calibration else f"threshold 0.5, not calibrated: {missed}"
+        lines.append(f"'{phrase}', first estimate, clean: {told}")
         found = dataclasses.asdict(calibration) if calibration else None
         phrases.append({"phrase": phrase, "estimate": estimate, "calibration": found})
     lines += [] if trained.calibrations else ["to calibrate, give --negatives, or run 'wakeword calibrate'"]

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from wakeword.cli import bar, json_flag, say, say_warnings, show, verb
-from wakeword.errors import Skipped, WakewordError, require
+from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError, require
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,9 +100,15 @@ def _evaluate(args) -> None:
 
 
 def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .wakeword or .onnx file; its thresholds are replaced")
-    parser.add_argument("--phrase", help="replace the threshold of this phrase alone")
+    parser.add_argument("model", metavar="MODEL", help="a .wakeword or .onnx file; thresholds and curves are replaced")
+    parser.add_argument("--phrase", help="replace the threshold and curve of this phrase alone")
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
+    parser.add_argument(
+        "--positives",
+        nargs="+",
+        metavar="PATH",
+        help="clips of the phrase that did not train: tell the misses on them (those that training held out)",
+    )
     parser.add_argument("--budget", required=True, help="of each phrase: '1 per 24 h', '0.5/h', '2 per day'")
     json_flag(parser)
 
@@ -114,24 +120,43 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     _calibrate_arguments,
 )
 def _calibrate(args) -> None:
+    from wakeword.budget import parse_budget
     from wakeword.calibrate import calibrate, calibrated
     from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta
-    from wakeword.clips import find_clips, for_development, in_pieces
+    from wakeword.clips import find_clips, for_development, for_testing, in_pieces
+    from wakeword.curve import table
     from wakeword.detector import Detector, output_of
+    from wakeword.misses import count_misses, held_out_misses
     from wakeword.runtimes import is_onnx
 
-    detector = Detector.load(args.model)
-    every = range(len(detector.phrases))
-    chosen = every if args.phrase is None else [output_of(args.phrase, detector.phrases)]
+    parse_budget(args.budget)  # before hours are heard
+    detector, skipped = Detector.load(args.model), Skipped()
+    chosen = range(len(detector.phrases))
+    if args.phrase is not None or args.positives:  # the clips are of one phrase
+        chosen = [output_of(args.phrase, detector.phrases)]
     negatives = in_pieces(for_development(find_clips(args.negatives)))
-    calibrations = calibrate(detector, negatives, args.budget, bar())
+    if args.positives:
+        # Nothing is chosen on them, and those that a manifest does not keep for testing may have trained the model.
+        clips = for_testing(find_clips(args.positives))
+        heard = count_misses(detector, chosen[0], clips, skipped, bar())
+        if not heard.clips:
+            raise WakewordError(f"no positives to measure misses on: {skipped.summary() or 'none given'}")
+        known = {"misses": {detector.phrases[chosen[0]]: heard}, "positives": "given to calibrate"}
+    else:
+        known = {"misses": held_out_misses(args.model, detector.info)}
+    calibrations = calibrate(detector, negatives, args.budget, bar(), **known)
     entries = list(detector.info["phrases"])
     for output in chosen:
         entries[output] = calibrated(entries[output], calibrations[output])
     rewrite = rewrite_onnx_meta if is_onnx(args.model) else rewrite_meta
     rewrite(args.model, {"phrases": entries})
-    lines = [f"{args.model}: '{detector.phrases[output]}': {calibrations[output].summary()}" for output in chosen]
-    show({"model": args.model, "phrases": [entries[output] for output in chosen]}, args.json, "\n".join(lines))
+    lines = []
+    for output in chosen:
+        lines.append(f"{args.model}: '{detector.phrases[output]}': {calibrations[output].summary()}")
+        lines += ["  " + line for line in table(calibrations[output].curve)]
+    lines += [skipped.summary()] if skipped else []
+    report = {"model": args.model, "phrases": [entries[output] for output in chosen], "skipped": skipped.reasons}
+    show(report, args.json, "\n".join(lines))
 
 
 def _listen_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +165,12 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list-devices", action="store_true", help="list the input devices and stop")
     parser.add_argument("--file", metavar="AUDIO", help="listen to a recording; '-' is raw 16 kHz 16-bit mono PCM")
     parser.add_argument("--threshold", type=float, help="for all phrases, in place of the models' own")
+    parser.add_argument(
+        "--sensitivity", type=float, help="0 to 1: fewer misses, more false alarms; 0.5 is as the model is calibrated"
+    )
+    parser.add_argument(
+        "--budget", help="false alarms of each phrase, in place of a sensitivity: '1 per 24 h', '0.5/h'"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a hit")
 
 
@@ -165,7 +196,12 @@ def _listen(args) -> None:
         return
     if not args.models:
         raise WakewordError("no model to listen with: name one or several .wakeword or .onnx files")
-    detectors = [Detector.load(model, threshold=args.threshold) for model in args.models]
+    detectors = [Detector.load(model, args.threshold, args.sensitivity, args.budget) for model in args.models]
+    if args.sensitivity is not None or args.budget is not None:
+        for phrase, threshold in [
+            pair for each in detectors for pair in zip(each.phrases, each.thresholds, strict=True)
+        ]:
+            say(f"'{phrase}': threshold {threshold:.4f}")
     device = int(args.device) if args.device and args.device.isdigit() else args.device
     raw = sys.stdin.buffer if args.file == "-" else None
 
@@ -222,4 +258,29 @@ def _info(args) -> None:
     from wakeword.runtimes import is_onnx, load_onnx
 
     meta = load_onnx(args.model)[2] if is_onnx(args.model) else read_meta(shipped(args.model))
-    show(meta, args.json, json.dumps(meta, indent=2, ensure_ascii=False))
+    show(meta, args.json, "" if args.json else _described(args.model, meta))
+
+
+def _described(path: str, meta: dict) -> str:
+    """A model's meta as text: as JSON but for the curves, which follow as tables, and the table of held-out misses."""
+    from wakeword.budget import in_words
+    from wakeword.curve import curve_of, table
+
+    lines = [json.dumps(_without(meta, ("curve", "held_out_misses")), indent=2, ensure_ascii=False)]
+    phrases = meta.get("phrases")
+    for entry in phrases if isinstance(phrases, list) else []:
+        try:
+            curve = curve_of(entry.get("calibration"), entry.get("threshold")) if isinstance(entry, dict) else None
+        except ConfigError as error:
+            raise ModelError(f"{path}: {error}: damaged: train or export it again") from error
+        if curve is not None:
+            lines += ["", f"'{entry.get('phrase')}', calibrated for {in_words(curve.budget)}; its curve:"]
+            lines += ["  " + line for line in table(curve.points)]
+    return "\n".join(lines)
+
+
+def _without(value, names: tuple[str, ...]):
+    """A JSON value without the entries of these names, at any depth."""
+    if isinstance(value, dict):
+        return {key: _without(each, names) for key, each in value.items() if key not in names}
+    return [_without(each, names) for each in value] if isinstance(value, list) else value

@@ -28,6 +28,7 @@ from wakeword.detector import Detector
 from wakeword.errors import WakewordError
 from wakeword.evaluate import evaluate
 from wakeword.files import replacing
+from wakeword.misses import held_out_misses
 
 
 def main() -> int:
@@ -81,7 +82,8 @@ def demo(args: argparse.Namespace) -> None:
 
     with step("calibrate", times):
         detector = Detector.load(model)
-        (calibration,) = calibrate(detector, find_clips(found.dev.manifest), args.budget, progress)
+        misses = held_out_misses(model, detector.info)
+        (calibration,) = calibrate(detector, find_clips(found.dev.manifest), args.budget, progress, misses)
         rewrite_meta(model, {"phrases": [calibrated(*detector.info["phrases"], calibration)]})
         print(calibration.summary())
 
