@@ -148,19 +148,24 @@ def test_negatives_in_noise_are_compared_with_themselves(measured):
     assert alarms["20 dB"]["count"] > alarms["0 dB"]["count"] == 0, "the tones drown"
 
 
-def test_the_same_seed_gives_the_same_report(measured, material):
+def test_the_same_seed_gives_the_same_report_and_another_another(material):
     _, positives, negatives, others, noise, rir = material
-    again = evaluate_robustness(
-        ToneDetector(0.8),
-        positives,
-        negatives,
-        noise,
-        rir,
-        {"other trigger words": others},
-        noisy_hours=0.02,
-        fa_rates=(100.0,),
-    )
-    assert again == measured[0]
+
+    def once(seed):
+        return evaluate_robustness(
+            ToneDetector(0.8),
+            positives[:4],
+            negatives[:8],
+            noise,
+            rir,
+            {"o": others[:2]},
+            0.002,
+            seed,
+            fa_rates=(100.0,),
+        )
+
+    first = once(0)
+    assert once(0) == first and once(1)["operating_points"] != first["operating_points"]
 
 
 def test_the_page_has_a_table_for_each_cause(measured):

@@ -49,7 +49,8 @@ def format_report(report: dict[str, Any]) -> str:
         for name, found in point["conditions"].items():
             lines.append(f"  missed        {name}: {_missed(found)}, delay {_delay(found)}")
             lines += [f"    {found['note']}"] if found["note"] else []
-            lines += [f"    {group}: {_missed(each)}" for group, each in found["groups"].items()]
+            groups = found["groups"] if name in report["axes"]["noise"] else {}
+            lines += [f"    {group}: {_missed(each)}" for group, each in groups.items()]
     return "\n".join(lines + [""] * bool(report["notes"]) + [f"note: {note}" for note in report["notes"]])
 
 
@@ -98,8 +99,8 @@ def all_notes(report: dict[str, Any]) -> list[str]:
     """The report's notes and those of its figures, each once."""
     notes = list(report["notes"])
     for point in report["operating_points"]:
-        for found in [*point["false_alarms"].values(), *point["conditions"].values()]:
-            notes.append(found["note"])
+        in_noise = [point["conditions"][name] for name in report["axes"]["noise"]]
+        notes += [found["note"] for found in [*point["false_alarms"].values(), *in_noise]]
     return [note for note in dict.fromkeys(notes) if note]
 
 

@@ -37,7 +37,8 @@ def tables(report: dict[str, Any], level: int = 2) -> list[str]:
     lines = [
         *table(["", "threshold", "chosen on", "false alarms per hour, without noise"], _thresholds(points)),
         "",
-        "In all tables: how many, the rate and its 95 % interval (Wilson's for misses, Garwood's for false alarms).",
+        "In all tables: how many, the rate and its 95 % interval (Wilson's for misses, Garwood's for alarms), which",
+        "takes clips and alarms as independent of each other.",
     ]
     for axis, names in report["axes"].items():
         title, about = ABOUT[axis]
