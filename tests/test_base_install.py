@@ -16,6 +16,7 @@ HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib"
 HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
 BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon chance phrase"
+BASE += " groups conditions operating robustness"
 
 
 def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:
@@ -105,6 +106,22 @@ def test_an_exported_model_is_calibrated(tmp_path, model_files, speech_like):
     )
     strict, middle, keen = map(float, done.stdout.split())
     assert strict > middle == threshold > keen
+
+
+def test_robustness_needs_more_and_says_so_in_one_line(tmp_path, model_files, speech_like):
+    write_wav(tmp_path / "a.wav", speech_like(5, 3))
+    done = without_extras(
+        """
+        from wakeword.cli import main
+        arguments = ["evaluate", sys.argv[1], "--positives", sys.argv[2], "--negatives", sys.argv[2]]
+        assert main(arguments) == 0
+        raise SystemExit(main([*arguments, "--robustness"]))
+        """,
+        model_files[1],
+        tmp_path / "a.wav",
+    )
+    told = [line for line in done.stderr.splitlines() if "%" not in line]
+    assert done.returncode == 2 and len(told) == 1 and "wakeword[train]" in told[0], done.stderr
 
 
 def test_a_model_that_needs_torch_says_so_in_one_line(model_files):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -205,10 +206,15 @@ def at_speed(samples: np.ndarray, factor: float) -> np.ndarray:
     return soxr.resample(samples, SAMPLE_RATE * factor, SAMPLE_RATE)
 
 
-def at_level(samples: np.ndarray, dbfs: float) -> np.ndarray:
-    """Scale to a level, root mean square in dB below full scale; peaks that do not fit are clipped."""
-    rms = float(np.sqrt(np.mean(samples.astype(np.float64) ** 2))) if len(samples) else 0.0
-    return np.clip(samples * (10 ** (dbfs / 20) / max(rms, 1e-6)), -1.0, 1.0).astype(np.float32)
+def at_level(samples: np.ndarray, dbfs: float, power: float | None = None) -> np.ndarray:
+    """Scale to a level, root mean square in dB below full scale; peaks that do not fit are clipped.
+
+    Args:
+        power: what is brought to that level, where it is not the mean power of all: that of the speech, for one.
+    """
+    if power is None:
+        power = float(np.mean(samples.astype(np.float64) ** 2)) if len(samples) else 0.0
+    return np.clip(samples * (10 ** (dbfs / 20) / max(math.sqrt(power), 1e-6)), -1.0, 1.0).astype(np.float32)
 
 
 def mask(features: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from wakeword import tokens
 from wakeword.clips import Clip, read_clips
 from wakeword.errors import Skipped, WakewordError, require
-from wakeword.evaluate import GROUPS, group_of
+from wakeword.groups import groups_of
 from wakeword.streams import mix_at_snr
 from wakeword.transcribe import Hearing
 
@@ -80,8 +80,3 @@ def error_rates(
             found.setdefault(name, Rate()).add(clip.speaker, said, heard)
     kept = {name: rate for name, rate in found.items() if name == "all" or rate.utterances >= LEAST_UTTERANCES}
     return {name: kept[name].row() for name in ["all", *sorted(kept.keys() - {"all"})]}
-
-
-def groups_of(clip: Clip) -> list[str]:
-    """The groups that the corpus puts a clip's speaker in: `gender: female`, `age: under 13`, `accent: Mandarin`."""
-    return [f"{attribute}: {value}" for attribute in GROUPS if (value := group_of(clip, attribute))]

@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from wakeword.calibrate import choose_threshold, lowest_within
-from wakeword.clips import Clip
+from wakeword.clips import Clip, in_pieces
+from wakeword.conditions import CLEAN, Condition, noisy, ordered, robustness
 from wakeword.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
-from wakeword.metrics import (
-    Det,
-    Track,
-    alarms,
-    delay_stats,
-    det_curve,
-    hits,
-    poisson_interval,
-    too_wide,
-    wilson_interval,
-)
+from wakeword.groups import corpus_of, kind_of
+from wakeword.metrics import Det, Track, det_curve
+from wakeword.operating import Scored, hours_by, operating_point
 from wakeword.report import format_report, write_report
 from wakeword.streams import Event, Progress, Stream, negative_stream, noise_bed, positive_stream, score_stream
 
-__all__ = ["evaluate", "format_report"]
+__all__ = ["evaluate", "evaluate_robustness", "format_report"]
 
-GROUPS = ("gender", "age", "accent")
-GROUP_LEAST = 10  # clips
-WORST_SHOWN = 20
-MISS_WIDE = 0.2  # width of the interval above which a miss rate says little
-AGES = (
-    (13, "under 13"),
-    (20, "13-19"),
-    (30, "20-29"),
-    (40, "30-39"),
-    (50, "40-49"),
-    (60, "50-59"),
-    (200, "60 and over"),
-)
+NOISY_HOURS = 0.5  # of negatives, at each SNR: it costs as much as the clips in all other conditions
 
 
 def evaluate(
@@ -53,10 +34,13 @@ def evaluate(
     fa_rates: Sequence[float] = (0.5, 0.1),
     report_dir: str | os.PathLike | None = None,
     dev: Sequence[Clip] | None = None,
-    noisy_negatives: bool = False,
+    noisy_hours: float = 0.0,
     seed: int = 0,
     progress: Progress | None = None,
     phrase: str | None = None,
+    conditions: Sequence[Condition] = (),
+    others: Mapping[str, Sequence[Clip]] | None = None,
+    skipped: Skipped | None = None,
 ) -> dict[str, Any]:
     """Measure misses, false alarms and delay of one phrase; each stream is scored once.
 
@@ -68,73 +52,91 @@ def evaluate(
         positives, negatives: clips with and without the phrase. Negatives are concatenated, in the order given.
         noise: recordings mixed under the positives at each SNR of `snrs`; None in `snrs` is the clean condition.
         report_dir: a folder for report.json, report.md and det.png.
-        noisy_negatives: mix noise under the negatives also, so that each condition has its own false alarms.
+        noisy_hours: so many hours of the negatives, drawn evenly, are heard with the noise of each SNR too, so that
+            it has false alarms of its own; `math.inf` for all of them.
         progress: called with (stage, fraction of it).
         phrase: which of the detector's phrases; None for the only one.
+        conditions: further ones in which the positives are heard (`conditions.robustness`), without a DET curve.
+        others: further negatives by kind ("other trigger words"), whose false alarms are counted apart: they choose
+            no threshold, and no other rate has them.
+        skipped: gets what cannot be read; the report lists it, with what it held before.
 
     Returns:
-        What report.json holds: see `_operating_point` and `_condition`. Rates are per hour, times in seconds.
+        What report.json holds: see `operating.operating_point`. Rates are per hour, times in seconds.
 
     Raises:
         WakewordError: no positive or no negative could be read, the report cannot be written, or no `phrase` is
             named of several.
     """
     output = output_of(phrase, detector.phrases)
-    skipped, notes = Skipped(), []
-    conditions, bed = _conditions(noise, snrs, seed, skipped, notes)
+    skipped, notes = skipped if skipped is not None else Skipped(), []
+    chosen, bed = _conditions(noise, snrs, conditions, seed, skipped, notes)
 
-    def heard(pieces: Iterable[Stream], clips: int, stage: str) -> tuple[Track, list[Event]]:
+    def heard(pieces: Iterable[Stream], clips: int, stage: str) -> Scored:
         tracks, events = score_stream(detector, pieces, clips, progress, stage)
         return tracks[output], events
 
-    def negatives_at(snr_db: float | None, clips: Sequence[Clip], stage: str) -> tuple[Track, list[Event]]:
+    def negatives_at(snr_db: float | None, clips: Sequence[Clip], stage: str) -> Scored:
         pieces = negative_stream(clips, noise=bed, snr_db=snr_db, seed=seed, skipped=skipped)
         return heard(pieces, len(clips), stage)
 
     negative = {"clean": negatives_at(None, negatives, "negatives")}
     if negative["clean"][0].hours <= 0:
         raise WakewordError(f"no negatives to count false alarms on: {skipped.summary() or 'none given'}")
+    again = _evenly(*negative["clean"], noisy_hours)
     positive = {}
-    for name, snr_db in conditions.items():
-        pieces = positive_stream(positives, noise=bed, snr_db=snr_db, seed=seed, skipped=skipped)
+    for name, condition in chosen.items():
+        noise_of = dict(noise=bed, snr_db=condition.snr_db)
+        pieces = positive_stream(positives, **noise_of, seed=seed, skipped=skipped, change=condition.change)
         positive[name] = heard(pieces, len(positives), f"positives, {name}")
         if not positive[name][1]:
             raise WakewordError(f"no positives to measure misses on: {skipped.summary() or 'none given'}")
-        if noisy_negatives and snr_db is not None:
-            negative[name] = negatives_at(snr_db, negatives, f"negatives, {name}")
+        if len(again) and condition.snr_db is not None:
+            clips = [negative["clean"][1][i].clip for i in again]
+            negative[name] = negatives_at(condition.snr_db, clips, f"negatives, {name}")
+    apart = {kind: negatives_at(None, clips, kind) for kind, clips in (others or {}).items()}
+    apart = {kind: scored for kind, scored in apart.items() if scored[1]}
 
     pause_s = detector.refractory_s
+    whole = len(again) == len(negative["clean"][1])
+    under = negative if whole else {}
     dets = {
-        n: det_curve([t], [negative.get(n, negative["clean"])[0]], refractory_s=pause_s)
-        for n, (t, _) in positive.items()
+        name: det_curve([positive[name][0]], [under.get(name, negative["clean"])[0]], refractory_s=pause_s)
+        for name in ordered([CLEAN, *map(noisy, snrs)])
+        if name in positive
     }
-    own = detector.thresholds[output]
-    thresholds = [("the model's own threshold", "development data before this test", None, own)]
-    if dev:
-        track, _ = negatives_at(None, dev, "development negatives")
-        for rate in fa_rates:
-            chosen = choose_threshold([track.score], track.hours, rate, pause_s, track.frame_s)
-            origin = f"{track.hours:.2f} h of development negatives" + (", extrapolated" if chosen.extrapolated else "")
-            thresholds.append((f"{rate:g} false alarms per hour", origin, rate, chosen.threshold))
-    for rate in fa_rates:
-        track, _ = negative["clean"]
-        # The whole budget is spent: another condition may need it, though the clean one does not.
-        threshold = lowest_within([track], track.hours, rate, pause_s)
-        origin = "these very negatives, in hindsight"
-        thresholds.append((f"{rate:g} false alarms per hour", origin, rate, threshold))
-    if not noisy_negatives and len(conditions) > 1:
+    held_back = negatives_at(None, dev, "development negatives")[0] if dev else None
+    thresholds = [("the model's own threshold", "development data before this test", None, detector.thresholds[output])]
+    thresholds += _thresholds(negative["clean"][0], held_back, fa_rates, pause_s)
+    clean, events = negative["clean"]
+    if not len(again) and len(chosen) > 1:
         notes.append("false alarms are counted on clean negatives in every condition")
+    elif len(again) and not whole:
+        notes.append(f"false alarms in noise are counted on {len(again)} of {len(events)} negatives, drawn evenly")
     if len(skipped):
         notes.append(skipped.summary())
-    points = [_operating_point(*t, positive, negative, pause_s) for t in thresholds]
-    clean, events = negative["clean"]
+    # What a rate is held against where the threshold was not chosen for one.
+    usual = fa_rates[0] if len(fa_rates) else None
+    scored = positive, negative, apart, again, pause_s
+    points = [
+        {"name": name, "chosen_on": origin, **operating_point(at, *scored, rate, usual if rate is None else rate)}
+        for name, origin, rate, at in thresholds
+    ]
     clips = [e.clip for e in next(iter(positive.values()))[1]]
+    axes = defaultdict(list)
+    for name, condition in chosen.items():
+        axes[condition.axis].append(name)
     report = {
         "phrase": detector.phrases[output],
         "refractory_s": pause_s,
         "positives": {"clips": len(clips), "speakers": len({c.speaker for c in clips if c.speaker}) or None},
-        "negatives": {"clips": len(events), "hours": clean.hours, "hours_by_corpus": _hours_by_corpus(events)},
-        "conditions": list(conditions),
+        "negatives": {
+            "clips": len(events),
+            "hours": clean.hours,
+            "hours_by_corpus": hours_by(events, lambda clip: [corpus_of(clip)]),
+        },
+        "conditions": list(chosen),
+        "axes": dict(axes),
         "operating_points": points,
         "det": {name: _det_table(det) for name, det in dets.items()},
         "skipped": dict(skipped.reasons),
@@ -145,103 +147,67 @@ def evaluate(
     return report
 
 
-def _conditions(noise, snrs, seed, skipped, notes) -> tuple[dict[str, float | None], np.ndarray | None]:
-    conditions = {"clean" if snr is None else f"{snr:g} dB": snr for snr in snrs}
-    if not conditions:
+def evaluate_robustness(
+    detector: Detector,
+    positives: Sequence[Clip],
+    negatives: Sequence[Clip],
+    noise: Sequence[Clip] | None = None,
+    rir: Sequence[Clip] = (),
+    others: Mapping[str, Sequence[Clip]] | None = None,
+    noisy_hours: float = NOISY_HOURS,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Any]:
+    """`evaluate` in all that `conditions.robustness` lists, with the noise alone as a further kind of negative.
+
+    Twenty conditions take twenty times as long as the clips last; report.md then has a table for each cause.
+
+    Args:
+        rir: recorded impulse responses, beside simulated rooms.
+        options: further arguments of `evaluate`.
+
+    Raises:
+        WakewordError: as `evaluate` and `conditions.robustness`.
+    """
+    apart: dict[str, list[Clip]] = {kind: list(clips) for kind, clips in (others or {}).items()}
+    for clip in in_pieces(noise or ()):
+        apart.setdefault("music" if kind_of(clip) == "music" else "noise", []).append(clip)
+    skipped = Skipped()
+    options |= dict(conditions=robustness(rir, skipped, seed), others=apart, noisy_hours=noisy_hours)
+    return evaluate(detector, positives, negatives, noise, seed=seed, skipped=skipped, **options)
+
+
+def _conditions(noise, snrs, conditions, seed, skipped, notes) -> tuple[dict[str, Condition], np.ndarray | None]:
+    if not snrs:
         raise WakewordError("no condition to evaluate: name at least one SNR, or None for clean")
-    if not noise and any(snr is not None for snr in conditions.values()):
-        notes.append("no noise was given, so only the clean condition was measured")
-        conditions = {"clean": None}
-    bed = noise_bed(noise, skipped, seed) if noise and set(conditions) != {"clean"} else None
-    return conditions, bed
+    chosen = ordered([*map(noisy, snrs), *conditions])
+    in_noise = any(condition.snr_db is not None for condition in chosen.values())
+    if in_noise and not noise:
+        notes.append("no noise was given, so nothing was measured in noise")
+        quiet = [condition for condition in chosen.values() if condition.snr_db is None]
+        chosen, in_noise = ordered([CLEAN, *quiet]), False
+    return chosen, noise_bed(noise, skipped, seed) if in_noise else None
 
 
-def _operating_point(name, chosen_on, rate, threshold, positive, negative, refractory_s) -> dict[str, Any]:
-    """What a threshold gives: false alarms (in each condition that has negatives) and misses in each condition."""
-    return {
-        "name": name,
-        "chosen_on": chosen_on,
-        "asked_fa_per_hour": rate,
-        "threshold": float(threshold),
-        "false_alarms": {n: _false_alarms(*scored, threshold, rate, refractory_s) for n, scored in negative.items()},
-        "conditions": {n: _condition(*scored, threshold, refractory_s) for n, scored in positive.items()},
-    }
+def _thresholds(track: Track, dev: Track | None, fa_rates, refractory_s) -> list[tuple[str, str, float, float]]:
+    """Name, origin, false alarms per hour and threshold: chosen on development negatives, then on the tested ones."""
+    found = []
+    for rate in fa_rates if dev is not None else ():
+        chosen = choose_threshold([dev.score], dev.hours, rate, refractory_s, dev.frame_s)
+        origin = f"{dev.hours:.2f} h of development negatives" + (", extrapolated" if chosen.extrapolated else "")
+        found.append((origin, rate, chosen.threshold))
+    for rate in fa_rates:
+        # The whole budget is spent: another condition may need it, though the clean one does not.
+        found.append(
+            ("these very negatives, in hindsight", rate, lowest_within([track], track.hours, rate, refractory_s))
+        )
+    return [(f"{rate:g} false alarms per hour", origin, rate, threshold) for origin, rate, threshold in found]
 
 
-def _false_alarms(track: Track, events: list[Event], threshold, rate, refractory_s) -> dict[str, Any]:
-    times = alarms(track.time_s, track.score, threshold, refractory_s)
-    # A score in the pause still belongs to the clip before.
-    clips = np.maximum(np.searchsorted(track.starts_s, times, side="right") - 1, 0)
-    hours = _hours_by_corpus(events)
-    counts = Counter(_corpus(events[i].clip) for i in clips)
-    first = np.searchsorted(track.time_s, times)
-    after = np.searchsorted(track.time_s, times + refractory_s, side="right")
-    peaks = np.asarray([track.score[i:j].max() for i, j in zip(first, after, strict=True)])
-    low, high = poisson_interval(len(times), track.hours)
-    return {
-        "count": len(times),
-        "per_hour": len(times) / track.hours,
-        "interval": [low, high],
-        "hours": track.hours,
-        "note": "" if rate is None else too_wide(track.hours, rate),
-        "by_corpus": {
-            c: {"count": counts[c], "hours": hours[c], "per_hour": counts[c] / hours[c] if hours[c] else None}
-            for c in hours
-        },
-        "worst": [
-            {
-                "path": str(events[clips[i]].clip.path),
-                "at_s": round(float(times[i] - events[clips[i]].start_s) + events[clips[i]].clip.start_s, 2),
-                "peak": float(peaks[i]),
-                "text": events[clips[i]].clip.text,
-            }
-            for i in np.argsort(-peaks, kind="stable")[:WORST_SHOWN]
-        ],
-    }
-
-
-def _condition(track: Track, events: list[Event], threshold, refractory_s) -> dict[str, Any]:
-    """Misses with their interval, the delay after the phrase's end by energy, and misses by speakers' groups."""
-    found = hits(track, threshold, refractory_s)
-    missed = np.isnan(found)
-    groups = {}
-    for attribute in GROUPS:
-        values = np.asarray([group_of(e.clip, attribute) for e in events])
-        for value in sorted(set(values) - {""}):
-            if (values == value).sum() >= GROUP_LEAST:
-                groups[f"{attribute}: {value}"] = _miss(missed[values == value])
-    delay = found - np.asarray([e.speech_end_s for e in events])
-    return {**_miss(missed), "delay": delay_stats(delay), "groups": groups}
-
-
-def _miss(missed: np.ndarray) -> dict[str, Any]:
-    k, n = int(missed.sum()), len(missed)
-    low, high = wilson_interval(k, n)
-    wide = high - low > MISS_WIDE
-    note = f"{n} clips leave the miss rate between {low:.0%} and {high:.0%}: record more" if wide else ""
-    return {"clips": n, "missed": k, "miss_rate": k / n, "interval": [low, high], "note": note}
-
-
-def _hours_by_corpus(events: list[Event]) -> dict[str, float]:
-    hours: Counter = Counter()
-    for event in events:
-        hours[_corpus(event.clip)] += (event.end_s - event.start_s) / 3600
-    return dict(hours)
-
-
-def _corpus(clip: Clip) -> str:
-    return clip.corpus or "unnamed"
-
-
-def group_of(clip: Clip, attribute: str) -> str:
-    value = clip.attributes.get(attribute)
-    if value is None or str(value).strip() == "":
-        return ""
-    try:
-        age = float(value)
-    except (TypeError, ValueError):
-        return str(value).strip().lower()
-    return next((label for below, label in AGES if age < below), "") if attribute == "age" else str(value)
+def _evenly(track: Track, events: list[Event], hours: float) -> np.ndarray:
+    """Indices int64 of clips that make about so many hours, drawn evenly from all of a stream's."""
+    count = int(np.ceil(len(events) * min(1.0, max(0.0, hours) / track.hours)))
+    return np.arange(count) * len(events) // max(count, 1)
 
 
 def _det_table(det: Det) -> dict[str, list[float]]:

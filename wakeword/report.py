@@ -10,6 +10,7 @@ from typing import Any
 from wakeword.errors import WakewordError, require
 from wakeword.files import replacing
 from wakeword.metrics import wilson_interval
+from wakeword.robustness import tables
 
 
 def write_report(report: dict[str, Any], folder: str | os.PathLike) -> None:
@@ -44,10 +45,12 @@ def format_report(report: dict[str, Any]) -> str:
             lines += [f"    {found['note']}"] if found["note"] else []
             if len(found["by_corpus"]) > 1:
                 lines += [f"    {c}: {f['count']} in {f['hours']:.2f} h" for c, f in found["by_corpus"].items()]
+        lines += [f"  false alarms  {kind}: {_false_alarms(found)}" for kind, found in point["others"].items()]
         for name, found in point["conditions"].items():
             lines.append(f"  missed        {name}: {_missed(found)}, delay {_delay(found)}")
             lines += [f"    {found['note']}"] if found["note"] else []
-            lines += [f"    {group}: {_missed(each)}" for group, each in found["groups"].items()]
+            groups = found["groups"] if name in report["axes"]["noise"] else {}
+            lines += [f"    {group}: {_missed(each)}" for group, each in groups.items()]
     return "\n".join(lines + [""] * bool(report["notes"]) + [f"note: {note}" for note in report["notes"]])
 
 
@@ -57,7 +60,8 @@ def markdown(report: dict[str, Any], plotted: bool = True) -> str:
     lines += ["| threshold | chosen on | condition | missed | false alarms per hour | delay, median / 95 % |"]
     lines += ["|---|---|---|---|---|---|"]
     for point in report["operating_points"]:
-        for name, found in point["conditions"].items():
+        for name in report["axes"]["noise"]:
+            found = point["conditions"][name]
             alarms = point["false_alarms"].get(name, point["false_alarms"]["clean"])
             lines.append(
                 f"| {point['name']}: {point['threshold']:.4f} | {point['chosen_on']} | {name} | {_missed(found)} "
@@ -75,7 +79,8 @@ def markdown(report: dict[str, Any], plotted: bool = True) -> str:
             rate = "" if found["per_hour"] is None else f"{found['per_hour']:.2f}"
             lines.append(f"| {_cell(corpus)} | {found['count']} | {found['hours']:.2f} | {rate} |")
         lines += ["", "| speakers | condition | missed |", "|---|---|---|"]
-        for name, condition in point["conditions"].items():
+        for name in report["axes"]["noise"]:
+            condition = point["conditions"][name]
             lines.append(f"| all | {name} | {_missed(condition)} |")
             lines += [f"| {_cell(group)} | {name} | {_missed(found)} |" for group, found in condition["groups"].items()]
         worst = point["false_alarms"]["clean"]["worst"]
@@ -84,6 +89,8 @@ def markdown(report: dict[str, Any], plotted: bool = True) -> str:
             lines += [
                 f"| {_cell(w['path'])} | {w['at_s']} s | {w['peak']:.4f} | {_cell(w['text'] or '')} |" for w in worst
             ]
+    if len(report["axes"]) > 1:
+        lines += ["", "## Robustness", "", *tables(report, 3)]
     lines += ["", "## Notes", ""] + [f"- {note}" for note in all_notes(report) or ["none"]]
     return "\n".join(lines) + "\n"
 
@@ -92,8 +99,8 @@ def all_notes(report: dict[str, Any]) -> list[str]:
     """The report's notes and those of its figures, each once."""
     notes = list(report["notes"])
     for point in report["operating_points"]:
-        for found in [*point["false_alarms"].values(), *point["conditions"].values()]:
-            notes.append(found["note"])
+        in_noise = [point["conditions"][name] for name in report["axes"]["noise"]]
+        notes += [found["note"] for found in [*point["false_alarms"].values(), *in_noise]]
     return [note for note in dict.fromkeys(notes) if note]
 
 

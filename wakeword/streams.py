@@ -30,6 +30,9 @@ BLOCK_SAMPLES = 30 * SAMPLE_RATE  # fed to a detector at a time
 
 Progress = Callable[[str, float], None]
 
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""A clip's samples, and random numbers of its own, to what is heard in their place; both float32 [samples]."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -99,18 +102,20 @@ def positive_stream(
     snr_db: float | None = None,
     seed: int = 0,
     skipped: Skipped | None = None,
+    change: Change | None = None,
 ) -> Iterator[Stream]:
     """All clips of the phrase, in pieces of one pause and one clip each; a last piece is a pause alone.
 
     Pauses last uniformly between the two values of `pause_s` and hold faint dither. With `noise` (float32 [samples])
     and `snr_db`, noise runs on through clips and pauses; its gain is set for each clip as in `mix_at_snr` and moves
-    during the pause. The same `seed` gives the same pauses and noise. Clips that cannot be read, are silent or
-    clipped go to `skipped`.
+    during the pause. The same `seed` gives the same pauses and noise: at each SNR the same noise lies under a clip.
+    `change` is made to each clip first, with the same random numbers whatever it is. Clips that cannot be read, are
+    silent or clipped go to `skipped`.
 
     Raises:
         AudioError: the noise is empty or silent.
     """
-    yield from _concatenated(clips, pause_s, noise, snr_db, seed, skipped, check=True)
+    yield from _concatenated(clips, pause_s, noise, snr_db, seed, skipped, check=True, change=change)
 
 
 def negative_stream(
@@ -162,7 +167,7 @@ def score_stream(
     return [Track(time_s, score, hours, starts, ends) for score in np.concatenate(scores).T.copy()], events
 
 
-def _concatenated(clips, pause_s, noise, snr_db, seed, skipped, check) -> Iterator[Stream]:
+def _concatenated(clips, pause_s, noise, snr_db, seed, skipped, check, change=None) -> Iterator[Stream]:
     # A stream of random numbers for each purpose: noise does not change the pauses, so conditions compare.
     pauses, dither, offsets = (np.random.default_rng([seed, purpose]) for purpose in range(3))
     power = offset = 0
@@ -175,7 +180,10 @@ def _concatenated(clips, pause_s, noise, snr_db, seed, skipped, check) -> Iterat
     def pause_of(seconds: float) -> np.ndarray:
         return dither.standard_normal(int(seconds * SAMPLE_RATE), np.float32) * np.float32(DITHER_RMS)
 
-    for clip, speech in read_clips(clips, skipped if skipped is not None else Skipped(), check):
+    heard_clips = read_clips(clips, skipped if skipped is not None else Skipped(), check)
+    for index, (clip, speech) in enumerate(heard_clips):
+        if change is not None:
+            speech = change(speech, np.random.default_rng([seed, 3, index]))
         pause = pause_of(pauses.uniform(*pause_s))
         samples = np.concatenate([pause, _faded(speech)])
         if power:

@@ -67,6 +67,15 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
     parser.add_argument("--noise", nargs="+", default=[], metavar="PATH", help="noise for the noisy condition")
     parser.add_argument("--snr", nargs="+", type=float, default=[10.0], metavar="DB", help="SNRs with --noise (10)")
+    parser.add_argument(
+        "--robustness",
+        action="store_true",
+        help="also at SNRs of 20 to 0 dB, in rooms, at levels and at speeds; a table for each in the report",
+    )
+    parser.add_argument("--rir", nargs="+", default=[], metavar="PATH", help="recorded rooms for --robustness")
+    parser.add_argument(
+        "--other-words", nargs="+", default=[], metavar="PATH", help="clips of other trigger words, counted apart"
+    )
     parser.add_argument("--dev", nargs="+", default=[], metavar="PATH", help="other negatives, to choose thresholds on")
     parser.add_argument("--report", metavar="DIR", help="write report.json, report.md and det.png here")
     json_flag(parser)
@@ -81,17 +90,23 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def _evaluate(args) -> None:
     from wakeword.clips import find_clips, for_development, for_testing, in_pieces
     from wakeword.detector import Detector, output_of
-    from wakeword.evaluate import evaluate, format_report
+    from wakeword.evaluate import evaluate, evaluate_robustness, format_report
 
     detector = Detector.load(args.model)
     output_of(args.phrase, detector.phrases)  # before folders are searched
-    report = evaluate(
+    if args.rir and not args.robustness:
+        raise WakewordError("--rir belongs to --robustness: add that, or leave the rooms out")
+    measure = evaluate
+    if args.robustness:
+        measure = partial(evaluate_robustness, rir=for_testing(find_clips(args.rir)) if args.rir else ())
+    report = measure(
         detector,
         for_testing(find_clips(args.positives)),
         in_pieces(for_testing(find_clips(args.negatives))),
         noise=for_testing(find_clips(args.noise)) if args.noise else None,
         snrs=(None, *args.snr) if args.noise else (None,),
         dev=in_pieces(for_development(find_clips(args.dev))) if args.dev else None,
+        others={"other trigger words": for_testing(find_clips(args.other_words))} if args.other_words else None,
         report_dir=args.report,
         progress=bar(),
         phrase=args.phrase,

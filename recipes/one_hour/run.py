@@ -2,6 +2,8 @@
 
 First: python recipes/pretrain/prepare.py --shared ../shared/corpora --out exp/manifests
 What is done already (a model and its report in exp/one_hour) is not done again; RESULTS.md is written at the end.
+`--robustness` trains the same, and measures and writes ROBUSTNESS.md instead: what is missed in noise, in rooms, at
+levels and speeds, and what sets the models off.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wakeword.cli import bar
-from wakeword.clips import find_clips, for_testing, in_pieces
+from wakeword.clips import Clip, find_clips, for_testing, in_pieces
 from wakeword.data import Source, read_sources
 from wakeword.detector import Detector
 from wakeword.errors import WakewordError
-from wakeword.evaluate import evaluate
+from wakeword.evaluate import NOISY_HOURS, evaluate, evaluate_robustness
+from wakeword.files import replacing
+from wakeword.robustness import alarmed, missed, table, tables
 
 HERE = Path(__file__).parent
 
@@ -40,6 +44,9 @@ class Config:
     negative_copies: int = 2
     negatives: tuple[Source, ...] = ()
     test_negatives: tuple[Source, ...] = ()
+    other_words: tuple[str, ...] = ()
+    test_rir: tuple[str, ...] = ()
+    noisy_hours: float = NOISY_HOURS
 
 
 def manifest(config: Config, name: str) -> str:
@@ -63,21 +70,19 @@ def negatives_of(config: Config) -> tuple[str, str]:
     )
 
 
-def one(config: Config, word: str, acoustic: str, negatives: str, test_negatives: str) -> dict:
-    """Train a phrase if it is not trained yet, and test it; the report says how long training took."""
-    from wakeword.train import Phrase, TrainConfig, split_negatives, train
+def settings_of(config: Config, word: str, acoustic: str, negatives: str):
+    """How a phrase is trained, a TrainConfig; its output lies in a folder of its own."""
+    from wakeword.train import Phrase, TrainConfig
 
     folder = Path(config.folder) / f"{word}-{Path(acoustic).stem}-{config.unfreeze}"
-    model, timing = folder / f"{word}.wakeword", folder / "training.json"
-    clips = manifest(config, f"wakewords-{word}")
-    settings = TrainConfig(
-        phrases=(Phrase(word, (clips,)),),
+    return TrainConfig(
+        phrases=(Phrase(word, (manifest(config, f"wakewords-{word}"),)),),
         negatives=(negatives,),
         noise=(manifest(config, "noise-esc10"), manifest(config, "noise-speech-commands")),
         rir=(manifest(config, "rir"),),
         acoustic=acoustic,
         unfreeze=config.unfreeze,
-        output=str(model),
+        output=str(folder / f"{word}.wakeword"),
         threads=config.threads,
         seed=config.seed,
         steps=config.steps,
@@ -85,30 +90,80 @@ def one(config: Config, word: str, acoustic: str, negatives: str, test_negatives
         negative_hours=config.negative_hours,
         negative_copies=config.negative_copies,
     )
+
+
+def trained(settings) -> dict:
+    """Train a phrase if it is not trained yet: its word, acoustic model and folder, and how long training took."""
+    from wakeword.train import train
+
+    folder = Path(settings.output).parent
+    timing = folder / "training.json"
     if not timing.exists():
         began = time.process_time()
-        trained = train(settings, bar())
-        timing.write_text(json.dumps({"cpu_seconds": time.process_time() - began, "unfrozen": trained.unfrozen}))
-    report_file = folder / "report" / "report.json"
-    if not report_file.exists():
-        everything = find_clips([clips])
-        heard = {clip.attributes.get("group") for clip in everything if clip.split == "train"}
-        positives = for_testing(everything)
-        # Some recordings stand in the corpus several times, on both sides of the split: only these clips are new.
-        fresh = [clip for clip in positives if clip.attributes.get("group") not in heard - {None}]
-        noise = find_clips([manifest(config, "noise-esc10"), manifest(config, "noise-street")])
+        found = train(settings, bar())
+        timing.write_text(json.dumps({"cpu_seconds": time.process_time() - began, "unfrozen": found.unfrozen}))
+    run = {"word": settings.phrases[0].text, "acoustic": Path(settings.acoustic).stem, "folder": folder}
+    return {**run, **json.loads(timing.read_text())}
+
+
+def said(config: Config, word: str) -> tuple[list[Clip], list[Clip]]:
+    """The test clips of a word, and those of them whose recording has no copy among the training clips."""
+    everything = find_clips([manifest(config, f"wakewords-{word}")])
+    heard = {clip.attributes.get("group") for clip in everything if clip.split == "train"}
+    positives = for_testing(everything)
+    return positives, [clip for clip in positives if clip.attributes.get("group") not in heard - {None}]
+
+
+def unheard_noise(config: Config) -> list[Clip]:
+    return for_testing(find_clips([manifest(config, "noise-esc10"), manifest(config, "noise-street")]))
+
+
+def one(config: Config, settings, test_negatives: str) -> dict:
+    """Train a phrase, and test it if that is not done yet."""
+    from wakeword.train import split_negatives
+
+    run = trained(settings)
+    folder = run["folder"]
+    if not (folder / "report" / "report.json").exists():
+        positives, fresh = said(config, run["word"])
         conditions = dict(
-            noise=for_testing(noise),
+            noise=unheard_noise(config),
             snrs=(None, config.snr_db),
             fa_rates=config.fa_rates,
             dev=split_negatives(settings)[1],
             progress=bar(),
         )
         unheard = in_pieces(find_clips([test_negatives]))
-        evaluate(Detector.load(model), positives, unheard, report_dir=folder / "report", **conditions)
+        evaluate(Detector.load(settings.output), positives, unheard, report_dir=folder / "report", **conditions)
         if len(fresh) < len(positives):
-            evaluate(Detector.load(model), fresh, unheard, report_dir=folder / "report_fresh", **conditions)
-    return {"word": word, "acoustic": Path(acoustic).stem, "folder": folder, **json.loads(timing.read_text())}
+            # Some recordings stand in the corpus several times, on both sides of the split: only these clips are new.
+            evaluate(Detector.load(settings.output), fresh, unheard, report_dir=folder / "report_fresh", **conditions)
+    return run
+
+
+def robust(config: Config, settings, test_negatives: str) -> dict:
+    """Train a phrase, and measure what it is missed for and what sets it off, if that is not done yet."""
+    run = trained(settings)
+    report = run["folder"] / "robustness" / "report.json"
+    if not report.exists():
+        words = [manifest(config, f"wakewords-{word}") for word in config.other_words if word != run["word"]]
+        began = time.process_time()
+        evaluate_robustness(
+            Detector.load(settings.output),
+            said(config, run["word"])[1],
+            in_pieces(find_clips([test_negatives])),
+            noise=unheard_noise(config),
+            rir=find_clips([manifest(config, name) for name in config.test_rir]),
+            # No model has heard any clip of another word, neither those that train theirs.
+            others={"other trigger words": find_clips(words)},
+            noisy_hours=config.noisy_hours,
+            snrs=(None, config.snr_db),
+            fa_rates=config.fa_rates[:1],
+            report_dir=report.parent,
+            progress=bar(),
+        )
+        print(f"{report.parent}: {time.process_time() - began:.0f} CPU seconds", file=sys.stderr)
+    return {**run, "robustness": json.loads(report.read_text())}
 
 
 def rows(run: dict, config: Config, report_name: str) -> list[str]:
@@ -173,10 +228,56 @@ def write_results(runs: list[dict], config: Config, path: Path) -> None:
         *[f"- {run['word']}, {run['acoustic']}: {run['cpu_seconds']:.0f} s; {run['unfrozen']}" for run in runs],
         "",
     ]
-    from wakeword.files import replacing
-
     with replacing(path) as temporary:
         temporary.write_text("\n".join(text), encoding="utf-8")
+
+
+def write_robustness(runs: list[dict], config: Config, path: Path) -> None:
+    """ROBUSTNESS.md: all words beside each other at a threshold of hindsight, then each word's tables."""
+    first = runs[0]["robustness"]
+    hours = ", ".join(f"{name} {value:.2f} h" for name, value in first["negatives"]["hours_by_corpus"].items())
+    text = [
+        "# What is missed when, and what sets it off",
+        "",
+        f"Written by `python recipes/one_hour/run.py --robustness --words {' '.join(config.words)}`; the threshold in",
+        "hindsight flatters, but is as strict for all. The positives are the test clips of RESULTS.md without those",
+        "whose recording has a copy in training. The negatives are the same as there:",
+        f"{first['negatives']['hours']:.2f} h ({hours}). The noise (ESC-10 fold 4,",
+        "a street), the simulated rooms and the clips of other words are new to the models too; the recorded rooms are",
+        "not: training plays them as well.",
+        "",
+    ]
+    for acoustic in dict.fromkeys(run["acoustic"] for run in runs):
+        text += [f"## All words, `{acoustic}`", "", *summary([run for run in runs if run["acoustic"] == acoustic]), ""]
+    for run in runs:
+        text += [f"## {run['word']}, `{run['acoustic']}`", "", *tables(run["robustness"], 3), ""]
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(text), encoding="utf-8")
+
+
+def summary(runs: list[dict]) -> list[str]:
+    """A table of an acoustic model's words: misses by condition, false alarms by kind, at the last operating point."""
+    points = [run["robustness"]["operating_points"][-1] for run in runs]
+    clean = [point["false_alarms"]["clean"] for point in points]
+    conditions = [name for name in points[0]["conditions"] if all(name in point["conditions"] for point in points)]
+    kinds = [{**found["by_kind"], **point["others"]} for found, point in zip(clean, points, strict=True)]
+    shown = [kind for kind in kinds[0] if all(kind in found for found in kinds)]
+    return [
+        f"At {points[0]['name']}, in hindsight.",
+        "",
+        *table(
+            ["missed", *(f"{run['word']} ({run['robustness']['positives']['clips']} clips)" for run in runs)],
+            [[name, *(missed(point["conditions"][name]) for point in points)] for name in conditions],
+        ),
+        "",
+        *table(
+            ["false alarms per hour", *(run["word"] for run in runs)],
+            [
+                ["all negatives", *map(alarmed, clean)],
+                *([kind, *(alarmed(found[kind]) for found in kinds)] for kind in shown),
+            ],
+        ),
+    ]
 
 
 def main() -> int:
@@ -186,6 +287,14 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=HERE / "config.toml")
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     parser.add_argument("--words", nargs="+", help="only these of the words in the config")
+    parser.add_argument(
+        "--robustness",
+        type=Path,
+        nargs="?",
+        const=HERE / "ROBUSTNESS.md",
+        metavar="FILE",
+        help="measure and write this instead of RESULTS.md (ROBUSTNESS.md)",
+    )
     args = parser.parse_args()
     try:
         config = from_dict(Config, read_toml(args.config), str(args.config))
@@ -193,12 +302,14 @@ def main() -> int:
             config = replace(config, words=tuple(args.words))
         negatives, test_negatives = negatives_of(config)
         pairs = [(word, acoustic) for acoustic in config.acoustic for word in config.words]
-        runs = [one(config, word, acoustic, negatives, test_negatives) for word, acoustic in pairs]
-        write_results(runs, config, args.results)
+        measure, write = (robust, write_robustness) if args.robustness else (one, write_results)
+        runs = [measure(config, settings_of(config, *pair, negatives), test_negatives) for pair in pairs]
+        written = args.robustness or args.results
+        write(runs, config, written)
     except WakewordError as error:
         print(f"one_hour: {error}", file=sys.stderr)
         return 2
-    print(args.results.read_text())
+    print(written.read_text())
     return 0
 
 
