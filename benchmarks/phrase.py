@@ -66,7 +66,7 @@ def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict
 
     with tempfile.TemporaryDirectory() as scratch:
         config = TrainConfig(steps=steps)
-        fit.fit(model, encoder_parameters, [examples], stream, boundary, config, progress, Path(scratch) / "begun")
+        fit.fit(model, encoder_parameters, [examples], [], stream, boundary, config, progress, Path(scratch) / "begun")
     each = np.diff(np.array(marks), axis=0)
     thaw = steps // 3
     for name, part in (("head alone", each[: thaw - 1]), ("head and top blocks", each[thaw:])):
