@@ -209,14 +209,13 @@ def poisson_interval(k: int, hours: float, confidence: float = 0.95) -> tuple[fl
     return (mean_where(k - 1, 1 - tail) / hours if k else 0.0), mean_where(k, tail) / hours
 
 
-def too_wide(hours: float, fa_per_hour: float, count: int = 0) -> str:
-    """A sentence if so few hours, with `count` alarms in them, cannot show so low a rate; else an empty string.
+def too_wide(hours: float, fa_per_hour: float) -> str:
+    """A sentence if so few hours cannot show so low a rate, else an empty string.
 
     The rule of three (Hanley and Lippman-Hand, JAMA 249, 1983): after no event at all the rate may still be 3 / hours
-    with 95 % confidence, so fewer than 3 expected alarms show nothing; unless there are so many that the rate is
-    exceeded for certain.
+    with 95 % confidence, so fewer than 3 expected alarms show nothing.
     """
-    if hours * fa_per_hour >= 3 or poisson_interval(count, hours)[0] > fa_per_hour:
+    if hours * fa_per_hour >= 3:
         return ""
     return (
         f"{hours:.2f} h of negatives are too few to show {fa_per_hour:g} false alarms per hour: without a single alarm "
