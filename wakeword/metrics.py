@@ -220,10 +220,9 @@ def too_wide(hours: float, fa_per_hour: float, count: int | None = None) -> str:
 
     The rule of three (Hanley and Lippman-Hand, JAMA 249, 1983): after no event at all the rate may still be 3 / hours
     with 95 % confidence, so fewer than 3 expected alarms show nothing. With `count`, the alarms that were seen, the
-    sentence says also what can be claimed of them: the one-sided 95 % bound of `poisson_interval`; and where they are
-    so many that the rate is exceeded for certain, the hours were enough.
+    sentence says also what can be claimed of them: the one-sided 95 % bound of `poisson_interval`.
     """
-    if hours * fa_per_hour >= 3 or (count and poisson_interval(count, hours)[0] > fa_per_hour):
+    if hours * fa_per_hour >= 3:
         return ""
     sentence = (
         f"{hours:.2f} h of negatives are too few to show {three_digits(fa_per_hour)} false alarms per hour: they can "

@@ -16,6 +16,7 @@ from wakeword.streams import Event
 GROUP_LEAST = 10  # clips
 WORST_SHOWN = 20
 MISS_WIDE = 0.2  # width of the interval above which a miss rate says little
+RATE_WIDE = 5.0  # times the rate held against: false alarms that may be that many, or none too many, say little
 
 Scored = tuple[Track, list[Event]]
 
@@ -70,7 +71,7 @@ def _false_alarms(track: Track, events: list[Event], threshold, refractory_s, as
     peaks = np.asarray([track.score[i:j].max() for i, j in zip(first, after, strict=True)])
     return {
         **_rate(len(times), track.hours, len(events), held_against),
-        "note": "" if asked is None else too_wide(track.hours, asked, len(times)),
+        "note": "" if asked is None else too_wide(track.hours, asked),
         "by_corpus": _rates_by(events, clips, lambda clip: [corpus_of(clip)], held_against),
         "by_kind": _rates_by(events, clips, lambda clip: [kind_of(clip)], held_against),
         "by_group": _rates_by(events, clips, groups_of, held_against, GROUP_LEAST),
@@ -87,7 +88,10 @@ def _false_alarms(track: Track, events: list[Event], threshold, refractory_s, as
 
 
 def _rate(count: int, hours: float, clips: int, held_against: float | None) -> dict[str, Any]:
-    """False alarms and their rate; `wide` where it cannot be told whether it keeps within what it is held against."""
+    """False alarms and their rate, and whether its interval is too `wide` to mean anything.
+
+    It is where the rate may keep within what it is held against, and may as well be several times as high.
+    """
     low, high = poisson_interval(count, hours)
     return {
         "count": count,
@@ -95,7 +99,7 @@ def _rate(count: int, hours: float, clips: int, held_against: float | None) -> d
         "hours": hours,
         "per_hour": count / hours if hours else None,
         "interval": [low, high],
-        "wide": held_against is not None and bool(too_wide(hours, held_against, count)),
+        "wide": held_against is not None and low <= held_against < high / RATE_WIDE,
     }
 
 

@@ -6,6 +6,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from wakeword.conditions import CLEAN, LEVEL, NOISE, REVERBERATION, SPEED
+from wakeword.operating import MISS_WIDE, RATE_WIDE
 
 ABOUT = {
     NOISE: (
@@ -25,10 +26,7 @@ ABOUT = {
     SPEED: ("Speed", "As a tape that runs slower or faster: the pitch moves along."),
 }
 WIDE = "†"
-FOOTNOTE = (
-    f"{WIDE} The interval is too wide to mean anything: a miss rate to within more than 20 points, or too few hours to "
-    "tell whether the false alarms keep within the rate that they are held against ({rate:g} per hour)."
-)
+LEAST_HOURS = 0.1  # of a group of speakers among the negatives
 
 
 def tables(report: dict[str, Any], level: int = 2) -> list[str]:
@@ -49,11 +47,13 @@ def tables(report: dict[str, Any], level: int = 2) -> list[str]:
     lines += ["", f"{'#' * level} Speakers", "", *_speakers(points, report["axes"].get(NOISE, []))]
     lines += ["", f"{'#' * level} False alarms by kind of sound", "", *_kinds(points)]
     groups = [each["false_alarms"][CLEAN.name]["by_group"] for each in points.values()]
-    if groups[0]:
-        lines += ["", f"{'#' * level} False alarms by who speaks", "", *_alarms(points, groups)]
+    enough = sorted(name for name, found in groups[0].items() if found["hours"] >= LEAST_HOURS)
+    if enough:
+        about = f"Groups with {LEAST_HOURS:g} h or more; a speaker is in several."
+        lines += ["", f"{'#' * level} False alarms by who speaks", "", about, ""]
+        lines += _alarms(points, [{name: each[name] for name in enough} for each in groups])
     if any(WIDE in line for line in lines):
-        rates = sorted({each["held_against_fa_per_hour"] for each in points.values()} - {None})
-        lines += ["", FOOTNOTE.format(rate=rates[-1]) if rates else FOOTNOTE.partition(",")[0] + "."]
+        lines += ["", _footnote(points)]
     return lines
 
 
@@ -67,6 +67,16 @@ def alarmed(found: dict[str, Any]) -> str:
     """A cell: how many false alarms, the rate per hour and its interval; marked where that is too wide."""
     low, high = found["interval"]
     return f"{found['count']}: {found['per_hour']:.2f} ({low:.2f}–{high:.2f}){WIDE if found['wide'] else ''}"
+
+
+def _footnote(points: dict[str, dict]) -> str:
+    rates = sorted({each["held_against_fa_per_hour"] for each in points.values()} - {None})
+    asked = " or ".join(f"{rate:g}" for rate in rates)
+    return (
+        f"{WIDE} Too wide to mean anything: the interval of a miss rate spans more than {100 * MISS_WIDE:.0f} points"
+        + f"; that of false alarms holds the rate asked for ({asked} per hour) and {RATE_WIDE:g} times it."
+        * bool(rates)
+    )
 
 
 def _thresholds(points: dict[str, dict]) -> list[list[str]]:
@@ -125,14 +135,14 @@ def _speakers(points: dict[str, dict], names: list[str]) -> list[str]:
 
 
 def _kinds(points: dict[str, dict]) -> list[str]:
-    """Kinds among the negatives, then those that are counted apart, with their corpora where there are several."""
+    """Kinds among the negatives, then those that are counted apart; the words of each corpus of other words."""
     found = []
     for each in points.values():
         kinds = dict(each["false_alarms"][CLEAN.name]["by_kind"])
         for kind, apart in each["others"].items():
             name = kind if kind not in kinds else f"{kind}, apart"
             kinds[name] = apart
-            if len(apart["by_corpus"]) > 1:
+            if len(apart["by_corpus"]) > 1 and kind not in ("noise", "music"):
                 kinds |= {f"{name}: {corpus}": one for corpus, one in apart["by_corpus"].items()}
         found.append(kinds)
     return _alarms(points, found)
