@@ -72,9 +72,7 @@ def format_report(report: PhraseReport, shown: int = SHOWN) -> str:
     if found.spelled:
         rest = (f"{each.words} {each.relative:.2f} ({_figure(each.per_million)})" for each in found.spelled[:shown])
         lines.append(_wrapped(f"spelled with it, but further off (edits a phone): {', '.join(rest)}"))
-    lines.append(
-        "across two words, neither counted above (times in a million if words followed each other by chance):"
-    )
+    lines.append("across two words, neither counted above (times in a million if words followed each other by chance):")
     for at in found.within:
         listed = _listed(found.pairs, at.limit, shown)
         lines.append(_wrapped(f"{_up_to(at.limit)}: {_figure(at.pairs_per_million_by_chance)}{listed}"))
