@@ -15,7 +15,7 @@ from wakeword.audio import write_wav
 HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
 HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
-BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon chance phrase"
+BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon neighbours chance phrase"
 BASE += " groups conditions operating robustness"
 
 

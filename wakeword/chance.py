@@ -12,8 +12,8 @@ from wakeword import lexicon, phones, tokens
 from wakeword.audio import SAMPLE_RATE
 from wakeword.clips import Clip, clip_blocks, told_seconds
 from wakeword.errors import AudioError, Skipped, WakewordError
+from wakeword.neighbours import LIMITS, TOLERANCE
 
-LIMITS = (0.0, 0.1, 0.2, 0.3)
 EXAMPLES = 5
 TOGETHER = 256
 
@@ -33,11 +33,12 @@ class Chance:
 
     `counts` and `per_hour` go with `LIMITS`: stretches whose edit distance to the phrase is at most that much a phone
     of it. `examples` are the nearest of them. Clips that say the phrase itself
-    (`with_phrase`), and those without a transcript, count in neither the hours nor the stretches; words that are not in
-    the dictionary (`unknown_share`) match nothing.
+    (`with_phrase`), and those without a transcript, count in neither the hours nor the words nor the stretches; words
+    that are not in the dictionary (`unknown_share`) match nothing.
     """
 
     hours: float
+    words: int
     clips: int
     with_phrase: int
     without_transcript: int
@@ -50,9 +51,9 @@ class Chance:
 
     def lines(self) -> list[str]:
         """The same as text."""
-        told = f"in {self.hours:.2f} h of transcribed speech ({self.clips} clips, {self.with_phrase} that say the "
-        told += f"phrase and {self.without_transcript} without transcript left out; {self.unknown_share:.1%} of the "
-        lines = [told + "words are not in the dictionary):"]
+        told = f"in {self.hours:.2f} h of transcribed speech ({self.words} words in {self.clips} clips; "
+        told += f"{self.with_phrase} that say the phrase and {self.without_transcript} without transcript left out; "
+        lines = [told + f"{self.unknown_share:.1%} of the words are not in the dictionary):"]
         for limit, count, rate in zip(self.limits, self.counts, self.per_hour, strict=True):
             lines.append(f"  within {limit:g} edits a phone: {count} ({rate:.2f} an hour)")
         if self.examples:
@@ -100,12 +101,13 @@ def chance(ways: Sequence[tuple[str, ...]], spelling: str, clips: Sequence[Clip]
     counts, found = np.zeros(len(LIMITS), int), Counter()
     for start in range(0, len(used), TOGETHER):
         for relative, said in _stretches(ways, used[start : start + TOGETHER]):
-            counts += relative <= np.array(LIMITS) + 1e-6
+            counts += relative <= np.array(LIMITS) + TOLERANCE
             found[round(relative, 3), said] += 1
     hours = seconds / 3600
     nearest = sorted(found, key=lambda key: (key[0], -found[key], key[1]))
     return Chance(
         hours=round(hours, 4),
+        words=total,
         clips=len(used),
         with_phrase=with_phrase,
         without_transcript=without,
@@ -130,7 +132,7 @@ def _stretches(ways: Sequence[tuple[str, ...]], texts: list[list[str]]) -> Itera
         ends = phones.occurrences(streams, phones.encoded(way), phones.substitution_costs())
         for stretches, (least, begins) in zip(found, ends, strict=True):
             relative = least / len(way)
-            near = np.flatnonzero(relative <= LIMITS[-1] + 1e-6)
+            near = np.flatnonzero(relative <= LIMITS[-1] + TOLERANCE)
             stretches += [(float(relative[end]), int(begins[end]), int(end)) for end in near]
     for words, each, stretches in zip(texts, said, found, strict=True):
         word_of = np.repeat(np.arange(len(words)), [len(way) for way in each])

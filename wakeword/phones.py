@@ -105,32 +105,33 @@ def substitution_costs() -> np.ndarray:
     return costs
 
 
-def prefix_distances(words: Sequence[np.ndarray], phrase: np.ndarray, costs: np.ndarray) -> np.ndarray:
+def prefix_distances(
+    words: Sequence[np.ndarray], phrase: np.ndarray, costs: np.ndarray, free_start: bool = False
+) -> np.ndarray:
     """Edit distances (Wagner and Fischer 1974) of many words to every beginning of a phrase at once.
 
     To leave a symbol out or put one in costs 1.
 
     Args:
         words: codes `[length]` each. phrase: codes `[n]`. costs: as `substitution_costs` gives them.
+        free_start: what comes first in a word costs nothing: the distance is that of its nearest ending, which may be
+            empty.
 
     Returns:
         float32 `[words, n + 1]`: column `j` is the distance to the phrase's first `j` symbols.
     """
-    lengths = np.array([len(word) for word in words])
-    codes = np.full((len(words), max(lengths, default=0)), NO_PHONE)
-    for row, word in enumerate(words):
-        codes[row, : len(word)] = word
-    above = np.tile(np.arange(len(phrase) + 1, dtype=np.float32), (len(words), 1))
-    found = above.copy()
+    codes, lengths, order = _padded(words)
+    rows = np.tile(np.arange(len(phrase) + 1, dtype=np.float32), (len(words), 1))
     for position in range(codes.shape[1]):
+        above = rows[: np.count_nonzero(lengths > position)]
         row = np.empty_like(above)
-        row[:, 0] = position + 1
-        changed = above[:, :-1] + costs[codes[:, position][:, None], phrase[None]]
+        row[:, 0] = 0 if free_start else position + 1
+        changed = above[:, :-1] + costs[codes[: len(above), position][:, None], phrase[None]]
         for j in range(len(phrase)):
             row[:, j + 1] = np.minimum(np.minimum(changed[:, j], above[:, j + 1] + 1), row[:, j] + 1)
-        above = row
-        ended = lengths == position + 1
-        found[ended] = above[ended]
+        rows[: len(above)] = row
+    found = np.empty_like(rows)
+    found[order] = rows
     return found
 
 
@@ -146,17 +147,15 @@ def occurrences(
         For each stream and each position in it, the least distance float32 `[length]` of a stretch that ends there,
         and where the shortest such stretch begins, int64 `[length]`.
     """
-    lengths = [len(stream) for stream in streams]
-    shape = (len(streams), max(lengths, default=0))
-    codes = np.full(shape, NO_PHONE)
-    for row, stream in enumerate(streams):
-        codes[row, : len(stream)] = stream
-    least, begins = np.empty(shape, np.float32), np.empty(shape, np.int64)
+    codes, lengths, order = _padded(streams)
+    least, begins = np.empty(codes.shape, np.float32), np.empty(codes.shape, np.int64)
     indel = np.arange(len(phrase) + 1)
     distance = np.tile(indel.astype(np.float32), (len(streams), 1))
     begin = np.zeros(distance.shape, np.int64)
-    for position in range(shape[1]):
-        changed = distance[:, :-1] + costs[codes[:, position][:, None], phrase[None]]
+    for position in range(codes.shape[1]):
+        left = np.count_nonzero(lengths > position)
+        distance, begin = distance[:left], begin[:left]
+        changed = distance[:, :-1] + costs[codes[:left, position][:, None], phrase[None]]
         put_in = distance[:, 1:] + 1
         row, origin = np.zeros_like(distance), np.full_like(begin, position + 1)
         row[:, 1:] = np.minimum(changed, put_in)
@@ -166,5 +165,18 @@ def occurrences(
         lowest = np.minimum.accumulate(shifted, axis=1)
         reached = np.maximum.accumulate(np.where(shifted <= lowest, indel, 0), axis=1)
         distance, begin = lowest + indel, np.take_along_axis(origin, reached, axis=1)
-        least[:, position], begins[:, position] = distance[:, -1], begin[:, -1]
-    return [(least[row, :length], begins[row, :length]) for row, length in enumerate(lengths)]
+        least[:left, position], begins[:left, position] = distance[:, -1], begin[:, -1]
+    place = np.argsort(order)
+    return [(least[row, : lengths[row]], begins[row, : lengths[row]]) for row in place]
+
+
+def _padded(sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes `[sequences, longest]`, the longest first, so that those that go on are the first rows; the `lengths` of
+    the rows; and which sequence each is."""
+    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    codes = np.full((len(sequences), max(lengths, default=0)), NO_PHONE)
+    if codes.size:
+        inside = np.arange(codes.shape[1]) < lengths[order][:, None]
+        codes[inside] = np.concatenate([sequences[index] for index in order])
+    return codes, lengths[order], order

@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from wakeword import lexicon, phones, tokens
 from wakeword.chance import Chance, chance
 from wakeword.clips import Clip
+from wakeword.neighbours import LIMITS, NEAR, Neighbour, Neighbours, Pair, english, neighbours
 
-NEAR = 0.25
-"""Up to this distance a phone of the phrase, words count as similar."""
-PAIR_PER_MILLION = 10.0
-"""Of pairs, each word comes at least this often in a million."""
 SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A word, or two in a row, that sounds like the phrase.
-
-    `distance` is the edit distance in phones (`phones.substitution_costs`), `relative` the same a phone of the phrase.
-    `per_million` is how often the word comes in a million words; of two, how often the rarer one does.
-    """
-
-    words: str
-    phones: str
-    distance: float
-    relative: float
-    per_million: float
+WIDTH = 120
 
 
 @dataclass(frozen=True)
 class PhraseReport:
-    """What is known of a phrase: `ways` to say it in phones (the lengths are the usual one's); its nearest neighbours,
-    and how many there are within `NEAR`; and, where speech was given, how often something like it is said in that."""
+    """What is known of a phrase: `ways` to say it in phones (the lengths are the usual one's); what sounds like it in
+    frequent words; and, where speech was given, how often something like it is said in that."""
 
     phrase: str
     ways: tuple[str, ...]
     phones: int
     syllables: int
-    words_near: int
-    pairs_near: int
-    words: tuple[Neighbour, ...]
-    pairs: tuple[Neighbour, ...]
+    neighbours: Neighbours
     chance: Chance | None
+
+    def as_dict(self) -> dict:
+        """For JSON: what `neighbours` holds stands beside the rest."""
+        report = dataclasses.asdict(self)
+        return {**report, **report.pop("neighbours"), "chance": report.pop("chance")}
 
 
 def examine(phrase: str, ways: Sequence[str] | None = None, speech: Sequence[Clip] | None = None) -> PhraseReport:
@@ -63,78 +48,79 @@ def examine(phrase: str, ways: Sequence[str] | None = None, speech: Sequence[Cli
     tokens.encode(phrase)  # refuses what has no letters
     spelling = tokens.normalise(phrase)
     said = [phones.parse(way) for way in ways] if ways else lexicon.ways_to_say(spelling)
-    words, pairs = similar(said, spelling)
     return PhraseReport(
         phrase=phrase,
         ways=tuple(" ".join(way) for way in said),
         phones=len(said[0]),
         syllables=phones.syllables(said[0]),
-        words_near=sum(word.relative <= NEAR for word in words),
-        pairs_near=len(pairs),
-        words=tuple(words[:SHOWN]),
-        pairs=tuple(pairs[:SHOWN]),
+        neighbours=neighbours(said, spelling, english()),
         chance=None if speech is None else chance(said, spelling, speech),
     )
 
 
-def similar(ways: Sequence[tuple[str, ...]], spelling: str = "") -> tuple[list[Neighbour], list[Neighbour]]:
-    """Frequent words (`lexicon.frequent_words`) by distance to a phrase, and pairs of the more frequent ones within
-    `NEAR`: those nearer than either of their words alone. The nearest come first, and of equals the most frequent.
-
-    The distance of two words in a row is exact: some place in the phrase parts what aligns with the one from what
-    aligns with the other, and all places are tried.
-    """
-    frequency, known = lexicon.frequent_words(), lexicon.pronunciations()
-    entries = [(word, way) for word in frequency for way in known[word] if word != spelling]
-    per_million = np.array([frequency[word] for word, _ in entries])
-    forward = [phones.encoded(way) for _, way in entries]
-    backward = [codes[::-1] for codes in forward]
-    costs = phones.substitution_costs()
-    words: dict[str, Neighbour] = {}
-    pairs: dict[str, Neighbour] = {}
-
-    def keep(found: dict, text: str, way: str, distance: float, length: int, often: float) -> None:
-        one = Neighbour(
-            text, way, round(float(distance), 3), round(float(distance) / length, 3), round(float(often), 1)
-        )
-        if text not in found or one.relative < found[text].relative:
-            found[text] = one
-
-    for way in ways:
-        codes, length = phones.encoded(way), len(way)
-        begins = phones.prefix_distances(forward, codes, costs)
-        ends = phones.prefix_distances(backward, codes[::-1], costs)
-        alone = begins[:, -1]
-        for index in np.argsort(alone, kind="stable")[: max(20 * SHOWN, int((alone <= NEAR * length).sum()))]:
-            word, said = entries[index]
-            keep(words, word, " ".join(said), alone[index], length, per_million[index])
-        common = per_million >= PAIR_PER_MILLION
-        for cut in range(1, length):
-            first, second = begins[:, cut], ends[:, length - cut]
-            left = np.flatnonzero(common & (first <= NEAR * length - second.min()))
-            right = np.flatnonzero(common & (second <= NEAR * length - first.min()))
-            total = first[left][:, None] + second[right][None]
-            nearer = np.minimum(alone[left][:, None], alone[right][None])
-            for i, j in np.argwhere((total <= NEAR * length) & (total < nearer)):
-                (one, one_way), (two, two_way) = entries[left[i]], entries[right[j]]
-                if f"{one} {two}" != spelling:
-                    often = min(per_million[left[i]], per_million[right[j]])
-                    keep(pairs, f"{one} {two}", " ".join((*one_way, *two_way)), total[i, j], length, often)
-
-    def order(found: dict[str, Neighbour]) -> list[Neighbour]:
-        return sorted(found.values(), key=lambda each: (each.relative, -each.per_million, each.words))
-
-    return order(words), order(pairs)
-
-
-def format_report(report: PhraseReport) -> str:
-    """The report as text for a terminal."""
+def format_report(report: PhraseReport, shown: int = SHOWN) -> str:
+    """The report as text for a terminal, with up to so many words in each list."""
+    found = report.neighbours
     lines = [f"'{report.phrase}': {report.phones} phones, {report.syllables} syllables: {' or '.join(report.ways)}"]
-    found = (("words", report.words_near, report.words), ("pairs of words", report.pairs_near, report.pairs))
-    for name, near, neighbours in found:
-        rest = "; the nearest (edits a phone, times in a million words):" if neighbours else ""
-        lines.append(f"frequent {name} within {NEAR:g} edits a phone: {near}{rest}")
-        lines += [
-            f"  {each.relative:4.2f}  {each.words:20} {each.phones:32} {each.per_million:9.1f}" for each in neighbours
-        ]
+    lines.append("the nearest frequent words as a whole (edits a phone, times in a million words):")
+    for each in found.nearest:
+        lines.append(f"  {each.relative:4.2f}  {each.words:20} {each.phones:32} {each.per_million:9.1f}")
+    lines.append("frequent words that sound like it as a whole or in a part (times in a million words of English):")
+    for at in found.within:
+        listed = _listed(found.containing, at.limit, shown)
+        lines.append(_wrapped(f"{_up_to(at.limit)}: {at.words} words, {_figure(at.words_per_million)}{listed}"))
+    if found.spelled:
+        rest = (f"{each.words} {each.relative:.2f} ({_figure(each.per_million)})" for each in found.spelled[:shown])
+        lines.append(_wrapped(f"spelled with it, but further off (edits a phone): {', '.join(rest)}"))
+    lines.append("across two words, neither counted above (times in a million if words followed each other by chance):")
+    for at in found.within:
+        listed = _listed(found.pairs, at.limit, shown)
+        lines.append(_wrapped(f"{_up_to(at.limit)}: {_figure(at.pairs_per_million_by_chance)}{listed}"))
     return "\n".join(lines + (report.chance.lines() if report.chance else []))
+
+
+def format_comparison(reports: Sequence[PhraseReport]) -> str:
+    """Phrases in a table, a line each."""
+    heads = ["", "phones", "syllables", *map(_up_to, LIMITS)]
+    rows = [
+        [
+            report.phrase,
+            str(report.phones),
+            str(report.syllables),
+            *(
+                f"{_figure(at.words_per_million)} + {_figure(at.pairs_per_million_by_chance)}"
+                for at in report.neighbours.within
+            ),
+        ]
+        for report in reports
+    ]
+    if all(report.chance for report in reports):
+        heads.append(f"an hour of the speech, {_up_to(NEAR)}")
+        for row, report in zip(rows, reports, strict=True):
+            row.append(f"{report.chance.per_hour[LIMITS.index(NEAR)]:.2f}")
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = ["compared, in a million words: frequent words, as a whole or in a part, + across two words by chance:"]
+    for row in (heads, *rows):
+        cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append(f"  {row[0]:{widths[0]}}  {'  '.join(cells)}")
+    return "\n".join(lines)
+
+
+def _listed(found: Sequence[Neighbour | Pair], limit: float, shown: int) -> str:
+    """The most frequent of those that a limit takes in and the one below does not."""
+    below = max((each for each in LIMITS if each < limit), default=-1.0)
+    new = [each for each in found if below < each.relative <= limit][:shown]
+    often = (each.per_million if isinstance(each, Neighbour) else each.per_million_by_chance for each in new)
+    return f": {', '.join(f'{each.words} {_figure(rate)}' for each, rate in zip(new, often, strict=True))}" * bool(new)
+
+
+def _up_to(limit: float) -> str:
+    return f"within {limit:g}" if limit else "exactly"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    ")

@@ -60,18 +60,38 @@ def _phrase_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speech", nargs="+", metavar="PATH", help="manifests of transcribed speech: count what sounds like it there"
     )
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=[],
+        metavar="PHRASE",
+        help="other phrases to read its numbers by, measured alike",
+    )
+    parser.add_argument("--most", type=int, default=10, metavar="N", help="words shown in each list (10; --json: all)")
     json_flag(parser)
 
 
 @verb(
     "phrase",
-    "How well a phrase suits: its length, what sounds like it and how often",
-    'wakeword phrase "hey computer" --speech manifests/librispeech_cuts.jsonl.gz',
+    "How well a phrase suits: its length, what sounds like it or has it in it, and how often that comes",
+    'wakeword phrase "hey computer" --compare alexa computer --speech manifests/librispeech_cuts.jsonl.gz',
     _phrase_arguments,
 )
 def _phrase(args) -> None:
     from wakeword.clips import find_clips
-    from wakeword.phrase import examine, format_report
+    from wakeword.phrase import examine, format_comparison, format_report
 
-    report = examine(args.phrase, args.phones, find_clips(args.speech) if args.speech else None)
-    show(dataclasses.asdict(report), args.json, format_report(report))
+    if args.most < 0:
+        raise WakewordError(f"--most {args.most}: give the number of words to show in each list, 0 or more")
+    speech = find_clips(args.speech) if args.speech else None
+    report = examine(args.phrase, args.phones, speech)
+    others = []
+    for phrase in args.compare:
+        try:
+            others.append(examine(phrase, None, speech))
+        except WakewordError as error:
+            raise WakewordError(f"--compare {phrase!r}: {error} (--phones is for the first phrase alone)") from error
+    text = format_report(report, args.most)
+    if others:
+        text += "\n" + format_comparison([report, *others])
+    show({**report.as_dict(), "compared": [other.as_dict() for other in others]}, args.json, text)
