@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wakeword import lexicon, phones
@@ -151,6 +151,7 @@ def sounds(draw_from: str = "P B AA IY M", least: int = 0, most: int = 4):
 def test_a_word_that_contains_the_phrase_is_found_whatever_is_around_it(phrase, before, after, data):
     from wakeword.neighbours import NEAR, neighbours, vocabulary
 
+    assume(phrase != ("ZH",))  # the word's other pronunciation
     among = vocabulary({"word": 5.0, "other": 2.0}, {"word": [("ZH",), before + phrase + after], "other": [("?",) * 9]})
     found = neighbours([phrase], "phrase", among)
     (word,) = found.containing
