@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import lhotse
@@ -67,49 +67,54 @@ def training_of(config: one_hour.Config, words: Sequence[str], changes: dict) ->
 
 
 def probe(
-    acoustic: str, config: one_hour.Config, changes: dict | None = None, together: bool = False, most_clips: int = 0
+    acoustic: str, config: one_hour.Config, changes: dict | None = None, most_clips: int = 0
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight.
+
+    One head has an output for each word: it trains in a third of the time of three.
 
     Args:
         acoustic: an acoustic model's name or file.
         config: the words, their negatives, and how long to train.
         changes: as in `training_of`.
-        together: one model for all words, which takes a third of the time, in place of a model each.
         most_clips: so many of each word's clips train, chosen by the seed; 0: all.
 
     Raises:
         ConfigError: as there.
     """
     skipped = Skipped()
-    heard = one_hour.chosen(config, config.negatives, Path(config.folder) / "negatives.jsonl.gz")
-    unsaid = without_phrases(in_pieces(for_training(find_clips([decoded(heard)]))), config.words)
-    negatives, others = split_clips(unsaid, 0.5, seed=0)
-    groups = [config.words] if together else [(word,) for word in config.words]
-    runs = [training_of(config, words, changes or {}) for words in groups]
+    run = training_of(config, config.words, changes or {})
+    negatives, others = negatives_of(replace(config, seed=0))
     clips = {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
     divided = {word: split_clips(for_training(each), HELD_OUT, seed=0) for word, each in clips.items()}
-    said = {
-        word: [samples for _, samples in read_clips(chosen_clips(training, most_clips, config.seed), skipped)]
-        for word, (training, _) in divided.items()
-    }
-    models, settings = trained(acoustic, runs, said, negatives, skipped)
+    said = [
+        [samples for _, samples in read_clips(chosen_clips(training, most_clips, config.seed), skipped)]
+        for training, _ in divided.values()
+    ]
+    model, settings = trained(acoustic, run, said, negatives, skipped)
 
     noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
     bed = noise_bed(for_testing(noise), skipped)
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
     missed: dict[str, dict] = {}
-    for model, words, alarms in zip(models, groups, tracks(models, settings, unheard), strict=True):
-        for output, word in enumerate(words):
-            rates = {rate: lowest_within([alarms[output]], alarms[output].hours, rate) for rate in config.fa_rates}
-            test = divided[word][1]
-            for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
-                make = partial(positive_stream, test, noise=bed, snr_db=snr_db, skipped=skipped)
-                heard = kept(config.folder, settings, [*test, *noise, snr_db], make)
-                track = tracks([model], settings, heard)[0][output]
-                found = {rate: np.isnan(hits(track, threshold)).mean() for rate, threshold in rates.items()}
-                missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
+    for output, (word, alarms) in enumerate(zip(config.words, tracks(model, settings, unheard), strict=True)):
+        rates = {rate: lowest_within([alarms], alarms.hours, rate) for rate in config.fa_rates}
+        test = divided[word][1]
+        for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
+            make = partial(positive_stream, test, noise=bed, snr_db=snr_db, skipped=skipped)
+            heard = kept(config.folder, settings, [*test, *noise, snr_db], make)
+            track = tracks(model, settings, heard)[output]
+            found = {rate: np.isnan(hits(track, threshold)).mean() for rate, threshold in rates.items()}
+            missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
     return missed
+
+
+@cache
+def negatives_of(config: one_hour.Config) -> tuple[list[Clip], list[Clip]]:
+    """Speech without the words: what the heads train on, and what they are tested on, of other speakers."""
+    heard = one_hour.chosen(config, config.negatives, Path(config.folder) / "negatives.jsonl.gz")
+    unsaid = without_phrases(in_pieces(for_training(find_clips([decoded(heard)]))), config.words)
+    return split_clips(unsaid, 0.5, seed=0)
 
 
 def chosen_clips(clips: list[Clip], most: int, seed: int) -> list[Clip]:
@@ -120,40 +125,32 @@ def chosen_clips(clips: list[Clip], most: int, seed: int) -> list[Clip]:
 
 
 def trained(
-    acoustic: str,
-    runs: Sequence[TrainConfig],
-    said: dict[str, list[np.ndarray]],
-    negatives: list[Clip],
-    skipped: Skipped,
-) -> tuple[list[WakeModel], FeatureSettings]:
-    """A model for each of `runs`, which differ in their phrases alone, and the features that they hear.
+    acoustic: str, run: TrainConfig, said: list[list[np.ndarray]], negatives: list[Clip], skipped: Skipped
+) -> tuple[WakeModel, FeatureSettings]:
+    """The model of a training, and the features that it hears.
 
     Args:
         said: the clips of each phrase, float32 `[samples]` each.
         negatives: speech without the phrases.
     """
-    shared, quiet = runs[0], lambda stage, fraction: None
-    torch.manual_seed(shared.seed)
-    torch.set_num_threads(shared.threads)
-    model, meta = stacked(acoustic, HeadSizes(shared.depth, shared.channels))
+    quiet = lambda stage, fraction: None  # noqa: E731
+    words = [phrase.text for phrase in run.phrases]
+    torch.manual_seed(run.seed)
+    torch.set_num_threads(run.threads)
+    model, meta = stacked(acoustic, HeadSizes(run.depth, run.channels, outputs=len(words)))
     settings = from_dict(FeatureSettings, meta["features"], acoustic)
     blocks = len(model.encoder.sizes.dilations)
-    boundary = choose_unfreeze(shared.unfreeze, min(map(len, said.values())), blocks).boundary
-    unfreeze(model, boundary)
-    speech = examples.speech_of(negatives, shared.seed, skipped)
-    common = augmentation_of(shared, speech), model.encoder, settings, boundary, shared.seed
-    stream = examples.negatives(negatives, shared.negative_copies, shared.negative_hours, *common, skipped, quiet)
-    models = []
-    for run in runs:
-        words = [phrase.text for phrase in run.phrases]
-        heard = [said[word] for word in words], labels_elsewhere(words)
-        found = examples.positives(*heard, run.copies, speech, *common, quiet)
-        cut = examples.positives(*heard, run.parts, speech, *common, quiet, cut=True) if run.parts else []
-        own, _ = stacked(acoustic, HeadSizes(run.depth, run.channels, outputs=len(words)))
-        with tempfile.TemporaryDirectory() as scratch:
-            fit(own, unfreeze(own, boundary), found, cut, stream, boundary, run, quiet, Path(scratch) / "begun")
-        models.append(own)
-    return models, settings
+    boundary = choose_unfreeze(run.unfreeze, min(map(len, said)), blocks).boundary
+    parameters = unfreeze(model, boundary)
+    speech = examples.speech_of(negatives, run.seed, skipped)
+    common = augmentation_of(run, speech), model.encoder, settings, boundary, run.seed
+    stream = examples.negatives(negatives, run.negative_copies, run.negative_hours, *common, skipped, quiet)
+    heard = said, labels_elsewhere(words)
+    found = examples.positives(*heard, run.copies, speech, *common, quiet)
+    cut = examples.positives(*heard, run.parts, speech, *common, quiet, cut=True) if run.parts else []
+    with tempfile.TemporaryDirectory() as scratch:
+        fit(model, parameters, found, cut, stream, boundary, run, quiet, Path(scratch) / "begun")
+    return model, settings
 
 
 def decoded(manifest: str) -> str:
@@ -201,39 +198,21 @@ def kept(folder: str, settings: FeatureSettings, made_of: list, make: Callable[[
         return Heard(**file)
 
 
-def tracks(models: list[WakeModel], settings: FeatureSettings, stream: Heard) -> list[list[Track]]:
-    """The scores of several models over one stream, a track for each of their outputs.
-
-    What their encoders have in common, if their heads alone were trained, is computed once.
-    """
-    same = [model for model in models if _equal(model.encoder, models[0].encoder)]
-    if len(same) < len(models):
-        return [found for model in models for found in tracks([model], settings, stream)]
-    encoder = models[0].encoder
-    state = encoder.initial_state()
-    states = [torch.zeros(1, model.head.stack.state_size) for model in models]
-    posteriors: list[list[np.ndarray]] = [[] for _ in models]
+def tracks(model: WakeModel, settings: FeatureSettings, stream: Heard) -> list[Track]:
+    """The scores of a model over a stream, a track for each of its outputs."""
+    state, head_state = model.encoder.initial_state(), torch.zeros(1, model.head.stack.state_size)
+    posteriors: list[np.ndarray] = []
     whole = len(stream.frames) // FRAMES_PER_STEP * FRAMES_PER_STEP
     with torch.inference_mode():
         for start in range(0, whole, AT_A_TIME):
             piece = torch.from_numpy(stream.frames[start : min(whole, start + AT_A_TIME)])
-            taps, state = encoder.step(piece[None], state)
-            joined = torch.cat(taps, dim=-1)
-            for index, model in enumerate(models):
-                logits, states[index] = model.head(joined, states[index])
-                posteriors[index].append(torch.sigmoid(logits[0]).numpy())
+            taps, state = model.encoder.step(piece[None], state)
+            logits, head_state = model.head(torch.cat(taps, dim=-1), head_state)
+            posteriors.append(torch.sigmoid(logits[0]).numpy())
     window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
     time_s = settings.frame_s * np.arange(1, whole // FRAMES_PER_STEP + 1)
     hours = float((stream.ends_s - stream.starts_s).sum()) / 3600
     return [
-        [
-            Track(time_s, np.convolve(output, window)[: 1 - len(window)], hours, stream.starts_s, stream.ends_s)
-            for output in np.concatenate(each).T
-        ]
-        for each in posteriors
+        Track(time_s, np.convolve(output, window)[: 1 - len(window)], hours, stream.starts_s, stream.ends_s)
+        for output in np.concatenate(posteriors).T
     ]
-
-
-def _equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(*pair) for pair in pairs)

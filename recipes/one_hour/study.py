@@ -63,7 +63,7 @@ def words_of(study: Study, seed: int) -> one_hour.Config:
 
 def trial(study: Study, variant: Variant, seed: int) -> dict:
     """Train and test one variant with one seed: a line of study.jsonl."""
-    missed = probe(study.acoustic, words_of(study, seed), {**study.common, **variant.changes}, together=True)
+    missed = probe(study.acoustic, words_of(study, seed), {**study.common, **variant.changes})
     return {"variant": variant.name, "seed": seed, "missed": missed}
 
 
