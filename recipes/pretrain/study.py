@@ -98,8 +98,8 @@ def section(study: Study, lines: list[dict]) -> list[str]:
         "seeds, on development data (two fifths of the clips that train elsewhere, 5 h of negatives of speakers that",
         "the heads do not hear), at the thresholds that give so many false alarms per hour on the same, in hindsight:",
         "to compare variants with each other, since all are trained less than the models that ship. The range is",
-        "wide: variants whose ranges overlap are undecided. Character errors are of held-out speakers of the variant's own",
-        "data; about 100 % or more: its CTC layer is not trained.",
+        "wide: variants whose ranges overlap are undecided. Character errors are of held-out speakers of the variant's",
+        "own data; about 100 % or more: its CTC layer is not trained.",
         "",
         *(table(study, lines) or ["No trial is done yet."]),
     ]
