@@ -24,7 +24,7 @@ RESULTS = HERE / "RESULTS.md"
 HEADING = "## What helps: the study"
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "one_hour")]
 import studies  # noqa: E402
-from probe import one_hour, probe  # noqa: E402
+from probe import one_hour, probe, training_of  # noqa: E402
 from studies import Variant  # noqa: E402
 
 
@@ -51,6 +51,7 @@ def read_study(path: Path) -> Study:
     studies.check_names(study.variants, path)
     for variant in study.variants:
         pretraining_of(study, variant, seed=1)
+        training_of(words_of(study, seed=1), ("any",), head_of(variant))
     return study
 
 
@@ -59,8 +60,20 @@ def pretraining_of(study: Study, variant: Variant, seed: int) -> Config:
     folder = Path(study.folder) / f"{variant.name}-{seed}"
     note = f"A trial of recipes/pretrain/study.py: {variant.name}."
     own = {"seed": seed, "folder": str(folder), "output": str(folder / "acoustic.safetensors"), "card": note}
-    values = {**read_toml(study.pretraining), **study.common, **variant.changes, **own}
+    changes = {name: value for name, value in variant.changes.items() if name != "head"}
+    values = {**read_toml(study.pretraining), **study.common, **changes, **own}
     return config_of(values, f"{study.pretraining} as variant '{variant.name}'")
+
+
+def head_of(variant: Variant) -> dict:
+    """What a variant changes in the training of the heads."""
+    return variant.changes.get("head", {})
+
+
+def words_of(study: Study, seed: int) -> one_hour.Config:
+    """The words that the heads learn, and how long."""
+    words = from_dict(one_hour.Config, {**read_toml(study.words_config), **study.words}, study.words_config)
+    return replace(words, folder=str(Path(study.folder) / "negatives"), seed=seed)
 
 
 def trial(study: Study, variant: Variant, seed: int) -> dict:
@@ -70,10 +83,9 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
     config = pretraining_of(study, variant, seed)
     pretrain(config)  # an interrupted one goes on; one of other settings is refused
     card = json.loads(Path(config.output).with_suffix(".json").read_text())
-    words = from_dict(one_hour.Config, {**read_toml(study.words_config), **study.words}, study.words_config)
-    words = replace(words, folder=str(Path(study.folder) / "negatives"), seed=seed)
+    words = words_of(study, seed)
     told = {"parameters": card["parameters"], "hours_heard": card["hours_heard"], "held_out": card["held_out_speakers"]}
-    return {"variant": variant.name, "seed": seed, **told, "missed": probe(config.output, words)}
+    return {"variant": variant.name, "seed": seed, **told, "missed": probe(config.output, words, head_of(variant))}
 
 
 def table(study: Study, lines: list[dict]) -> list[str]:
