@@ -111,27 +111,29 @@ def config_of(values: dict, path: str) -> Config:
         raise ConfigError(f"{path}: no [[data]] table: name at least one manifest")
     if len({bool(source.shar) for source in config.data}) > 1:
         raise ConfigError(f"{path}: [[data]]: manifests or shards, not both: make shards of the manifests too")
+    wrong = out_of_range(config)
+    if wrong:
+        raise ConfigError(f"{path}: {wrong}")
     if any(stage.distil for stage in config.stages) and not config.teacher:
         raise ConfigError(f"{path}: a stage distils, but 'teacher' names none: set it, or distil = 0")
     if bool(config.babble) != bool(config.babble_mixtures) or any(source.shar for source in config.babble):
         raise ConfigError(f"{path}: babble: give [[babble]] manifests and babble_mixtures, how many, or neither")
-    if not config.stages or min(stage.steps for stage in config.stages) < 1:
-        raise ConfigError(f"{path}: stages: each needs at least one step")
-    wrong = out_of_range(config)
-    if wrong:
-        raise ConfigError(f"{path}: {wrong}")
+    if not config.stages:
+        raise ConfigError(f"{path}: no [[stages]] table: name at least one")
     return config
 
 
 def out_of_range(config: Config) -> str:
     """The first setting that cannot work, with what it must be; empty if there is none."""
     counts = ("warmup", "workers", "delay_frames", "simulated_rooms", "made_noise", "babble_mixtures")
+    counts += ("settle_batches", "weight_decay")
     positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
     shares = ("noise_probability", "rir_probability", "channel_probability", "speed_probability")
     rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]
     rules += [(name, getattr(config, name) >= 0, "0 or more") for name in counts]
     rules += [(name, 0 <= getattr(config, name) <= 1, "from 0 to 1") for name in shares]
     rules += [
+        ("seed", 0 <= config.seed < 2**32, f"from 0 to {2**32 - 1}"),
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
         ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
         ("units", config.units in UNITS, " or ".join(UNITS)),
@@ -141,6 +143,14 @@ def out_of_range(config: Config) -> str:
     for name, fine, must in rules:
         if not fine:
             return f"{name} = {getattr(config, name)}: must be {must}"
+    for index, stage in enumerate(config.stages):
+        rules = [("steps", stage.steps >= 1, "1 or more")]
+        rules += [(name, getattr(stage, name) >= 0, "0 or more") for name in ("distil", "ctc")]
+        for name, fine, must in rules:
+            if not fine:
+                return f"stages[{index}]: {name} = {getattr(stage, name)}: must be {must}"
+        if not (stage.distil or stage.ctc):
+            return f"stages[{index}]: distil and ctc are both 0: it would learn nothing"
     if config.features.mels != config.sizes.mels:
         return f"mels are {config.features.mels} in features, {config.sizes.mels} in sizes: must be equal"
     return ""
