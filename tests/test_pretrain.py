@@ -20,6 +20,7 @@ from hypothesis import strategies as st  # noqa: E402
 from wakeword import __version__, checkpoint, pretrain, pretrain_card, pretrain_state, teacher, tokens  # noqa: E402
 from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes  # noqa: E402
 from wakeword.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
+from wakeword.cli import main  # noqa: E402
 from wakeword.data import Source, held_out  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, ModelError, WakewordError  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
@@ -309,6 +310,25 @@ def test_data_that_cannot_be_divided_is_refused(config, tmp_path, write_corpus):
             pretrain.pretrain(dataclasses.replace(config, data=(Source(str(one)),), held_out=share))
     with pytest.raises(ManifestError, match="none.jsonl.gz"):
         pretrain.pretrain(dataclasses.replace(config, data=(Source(str(tmp_path / "none.jsonl.gz")),)))
+
+
+@pytest.mark.parametrize("setting", ["output", "folder"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(config, tmp_path, setting):
+    place = tmp_path / "there"
+    place.mkdir() if setting == "output" else place.touch()
+    unread = dataclasses.replace(config, data=(Source(str(tmp_path / "none.jsonl.gz")),), **{setting: str(place)})
+    with pytest.raises(WakewordError, match=r"there.*cannot be written"):
+        pretrain.pretrain(unread)
+
+
+@pytest.mark.parametrize("steps", ["0", "-3", "many"])
+def test_a_run_of_no_steps_is_refused(config, tmp_path, steps, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["pretrain", str(tmp_path / "run.toml"), "--steps", steps])
+    assert caught.value.code == 2
+    assert f"--steps: must be a whole number, 1 or more, not '{steps}'" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="max_steps = 0"):
+        pretrain.pretrain(config, max_steps=0)
 
 
 def test_training_starts_from_another_model(config, tmp_path):

@@ -26,8 +26,9 @@ from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.data import Utterances, batches, held_out, read_sources, speaker_of, split_speakers, with_tokens
-from wakeword.errors import Skipped, WakewordError, require
+from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
+from wakeword.files import check_writable
 from wakeword.noises import babble, made_noise
 from wakeword.objectives import Objective, learning_rate, losses, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin, resumed
@@ -191,9 +192,15 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         The path of the acoustic model.
 
     Raises:
-        WakewordError: unusable data, teacher or checkpoint.
+        WakewordError: unusable data, teacher or checkpoint; `output` or `folder` cannot be written.
     """
     tqdm = require("tqdm").tqdm
+    if max_steps is not None and max_steps < 1:
+        raise ConfigError(f"max_steps = {max_steps}: must be 1 or more")
+    latest = Path(config.folder) / "training.safetensors"
+    if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes alone writes
+        for file in (Path(config.output), latest):
+            check_writable(file)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     fabric = processes.start(config)
@@ -215,7 +222,6 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     objective = fabric.setup_module(Objective(model, config.compile))
     optimizer = optimizer_of(model, config)
     frozen_config = dataclasses.asdict(dataclasses.replace(config, **UNBINDING))
-    latest = folder / "training.safetensors"
     if latest.exists():
         progress = resume(latest, model, optimizer, frozen_config)
         progress.origin = resumed(progress.origin, progress.step)

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from wakeword import checkpoint
-from wakeword.cli import bar
+from wakeword.cli import bar, exit_status
 from wakeword.clips import find_clips, for_testing, for_training, share_of
 from wakeword.error_rates import error_rates
 from wakeword.errors import Skipped, WakewordError
@@ -180,23 +180,23 @@ def main() -> int:
     parser.add_argument("--manifests", default="exp/manifests")
     parser.add_argument("--ship", action="store_true", help="then make these files the shipped models of their names")
     args = parser.parse_args()
+    return exit_status(lambda: write_cards(args), "card")
+
+
+def write_cards(args: argparse.Namespace) -> None:
+    """Measure the models and write their cards, and the page of all error rates."""
     torch.set_num_threads(1)
-    try:
-        config = read_config(args.config)
-        for model in args.models:
-            path = checkpoint.shipped(model)
-            card = attributed(checkpoint.read_meta(path, "acoustic")["card"])
-            check(card, config, args.ship)
-            rates = measured(str(path), config, args.manifests, bar())
-            write_card(path, {**card, "error_rates": rates, "cpu_seconds_an_hour": speed(path)})
-            if args.ship or path.parent == checkpoint.WEIGHTS:
-                install(path, checkpoint.WEIGHTS)
-        with replacing(HERE / "ERROR_RATES.md") as temporary:
-            temporary.write_text("\n".join(error_rates_text()), encoding="utf-8")
-    except WakewordError as error:
-        print(f"card: {error}", file=sys.stderr)
-        return 2
-    return 0
+    config = read_config(args.config)
+    for model in args.models:
+        path = checkpoint.shipped(model)
+        card = attributed(checkpoint.read_meta(path, "acoustic")["card"])
+        check(card, config, args.ship)
+        rates = measured(str(path), config, args.manifests, bar())
+        write_card(path, {**card, "error_rates": rates, "cpu_seconds_an_hour": speed(path)})
+        if args.ship or path.parent == checkpoint.WEIGHTS:
+            install(path, checkpoint.WEIGHTS)
+    with replacing(HERE / "ERROR_RATES.md") as temporary:
+        temporary.write_text("\n".join(error_rates_text()), encoding="utf-8")
 
 
 def error_rates_text() -> list[str]:
