@@ -252,6 +252,7 @@ def test_the_written_weights_are_those_trained_to_half_precision(config):
     [
         {"learning_rate": 1e-3},
         {"seed": 5},
+        {"precision": "bf16"},
         {"batch_seconds": 9.0},
         {"stages": (Stage(steps=25, distil=0.0, ctc=1.0),)},
         {"features": FeatureSettings(mels=16, floor=1e-6)},
@@ -263,7 +264,7 @@ def test_the_written_weights_are_those_trained_to_half_precision(config):
 def test_a_run_does_not_go_on_with_another_configuration(config, started, change):
     config = dataclasses.replace(config, folder=started)
     before = (Path(started) / "training.safetensors").read_bytes()
-    with pytest.raises(ConfigError, match=f"training.safetensors.*'{next(iter(change))}'"):
+    with pytest.raises(ConfigError, match=f"training.safetensors.*'{next(iter(change))}' .*only card, .* may change"):
         pretrain.pretrain(dataclasses.replace(config, **change))
     assert (Path(started) / "training.safetensors").read_bytes() == before
 
@@ -275,9 +276,25 @@ def started(config, tmp_path):
     return config.folder
 
 
-def test_threads_workers_and_the_note_may_change(config, started):
-    pretrain.pretrain(dataclasses.replace(config, card="other"), max_steps=2)
-    assert load_acoustic(config.output)[1]["card"]["note"] == "other"
+def test_what_the_steps_do_not_depend_on_may_change(config, started, tmp_path):
+    others = dict(card="other", threads=2, workers=1, device="auto", settle_batches=3, output=str(tmp_path / "o.st"))
+    others |= dict(folder=str(tmp_path / "moved"), checkpoint_every=1, validate_every=1, compile=False)
+    assert set(others) == set(pretrain_state.UNBINDING)
+    shutil.move(started, others["folder"])
+    other = dataclasses.replace(config, **others)
+    pretrain.pretrain(other, max_steps=2)
+    assert load_acoustic(other.output)[1]["card"]["note"] == "other"
+    documented = Config.__doc__.partition("goes on from its")[2]
+    assert all(f"`{name}`" in documented for name in others)
+
+
+def test_a_checkpoint_that_left_out_what_may_change_goes_on(config, started):
+    """Earlier versions wrote these settings empty."""
+    latest = Path(started) / "training.safetensors"
+    before = checkpoint.read_meta(latest)["config"] | dict(card="", threads=0, device="", validate_every=7)
+    checkpoint.rewrite_meta(latest, {"config": before})
+    pretrain.pretrain(config, max_steps=2)
+    assert checkpoint.read_meta(latest)["progress"]["step"] == 2
 
 
 def test_a_damaged_or_foreign_checkpoint_is_a_model_error(config, started, model_files):

@@ -214,6 +214,19 @@ def test_a_folder_that_is_no_shards_or_has_another_teacher_is_refused(config, co
             read_config(tmp_path / "run.toml")
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"languages": ("de", "fr")}, r"has languages = \['de', 'fr'\], .*holds languages: 'en' \(130\)"),
+        ({"splits": ("other",)}, r"has splits = \['other'\]: .*splits: 'train' \(117\), 'test' \(13\)"),
+    ],
+)
+def test_shards_without_what_is_asked_for_say_what_they_hold(folder, asked, told):
+    with pytest.raises(ManifestError, match=f"made: no utterance .*{told}") as caught:
+        Shards((Source(shar=folder), Source(shar=folder, **asked)), 0.2)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("damage", ["tar cut short", "tar empty", "cuts cut short", "tars swapped", "tar missing"])
 def test_damaged_shards_are_one_line_that_names_the_folder(folder, tmp_path, damage):
     place = tmp_path / "copy"

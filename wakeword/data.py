@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,14 +100,29 @@ def read_sources(sources: list[Source]) -> lhotse.CutSet:
     """
     taken = []
     for source in sources:
-        kept = [cut for cut in read_manifest(source.manifest) if chosen(cut, source)]
+        found = read_manifest(source.manifest)
+        kept = [cut for cut in found if chosen(cut, source)]
         if not kept:
-            raise ManifestError(
-                f"{source.manifest}: no utterance of {MIN_S} to {MAX_S} s in the languages {list(source.languages)} "
-                f"and splits {list(source.splits)}"
-            )
+            raise none_chosen(source, found)
         taken += kept
     return lhotse.CutSet.from_cuts(taken)
+
+
+def none_chosen(source: Source, cuts) -> ManifestError:
+    """The error of a source that takes no utterance: what it asks for, and what there is."""
+    languages, splits = Counter(), Counter()
+    for cut in cuts:
+        languages[(cut.supervisions[0].language if cut.supervisions else None) or ""] += 1
+        splits[(cut.custom or {}).get("split") or ""] += 1
+    wanted = f"languages = {list(source.languages)}, " if source.languages else ""
+    there = "; ".join(
+        f"{name}: " + ", ".join(f"'{value}' ({count})" for value, count in counts.most_common(20))
+        for name, counts in (("languages", languages), ("splits", splits))
+    )
+    return ManifestError(
+        f"{source.manifest or source.shar}: no utterance of {MIN_S} to {MAX_S} s has {wanted}splits = "
+        f"{list(source.splits)}: it holds {there}"
+    )
 
 
 def split_speakers(cuts, fraction: float) -> tuple[lhotse.CutSet, lhotse.CutSet]:

@@ -33,7 +33,7 @@ from wakeword.noises import babble, made_noise
 from wakeword.objectives import Objective, learning_rate, losses, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin, resumed
 from wakeword.pretrain_config import Config, Stage
-from wakeword.pretrain_state import UNBINDING, Progress, load_weights, resume, save_training
+from wakeword.pretrain_state import Progress, load_weights, resume, save_training
 from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
 from wakeword.teacher import cache_teacher
@@ -221,9 +221,9 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         sync_norms(model)
     objective = fabric.setup_module(Objective(model, config.compile))
     optimizer = optimizer_of(model, config)
-    frozen_config = dataclasses.asdict(dataclasses.replace(config, **UNBINDING))
+    settings = dataclasses.asdict(config)
     if latest.exists():
-        progress = resume(latest, model, optimizer, frozen_config)
+        progress = resume(latest, model, optimizer, settings)
         progress.origin = resumed(progress.origin, progress.step)
     else:
         progress = Progress(origin=origin(config))
@@ -249,7 +249,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
             log,
             bar,
             latest,
-            frozen_config,
+            settings,
         )
     # DDP ends what it began while the other processes are still there; without them it would wait for them for ever.
     del objective
@@ -266,7 +266,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
 
 
 def run(
-    objective, optimizer, training, validation, config, augmentation, progress, last, fabric, log, bar, latest, frozen
+    objective, optimizer, training, validation, config, augmentation, progress, last, fabric, log, bar, latest, settings
 ) -> Skipped:
     """Train until step `last`, epoch after epoch; `progress` is always where the next batch begins.
 
@@ -326,7 +326,7 @@ def run(
                 row = {"step": progress.step, "hours": progress.seconds / 3600, "held_out": found}
                 log.write(json.dumps(row) + "\n")
             if fabric.is_global_zero and (progress.step % config.checkpoint_every == 0 or progress.step == last):
-                save_training(latest, model, optimizer, progress, frozen)
+                save_training(latest, model, optimizer, progress, settings)
         else:
             if whole_epoch and progress.step == before:
                 raise WakewordError("none of the training audio can be read: check the paths in the manifests")

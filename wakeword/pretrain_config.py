@@ -44,6 +44,10 @@ class Config:
     matrix products in bfloat16 (weights, losses and moments stay in float32); `compile` lets `torch.compile` make one
     kernel of many, which takes a C++ compiler, and minutes at the start. Where `torchrun` starts several
     processes, a batch is `batch_seconds` over all of them, and `threads` and `workers` are each one's.
+
+    A run that was interrupted goes on from its `folder` where `card`, `output`, `folder`, `threads`, `workers`,
+    `device`, `compile`, `checkpoint_every`, `validate_every` and `settle_batches` may be others, and the number of
+    processes too; with another value of any other setting (`precision` among them) it is refused.
     """
 
     size: str = "base"

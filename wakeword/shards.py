@@ -15,7 +15,7 @@ from itertools import islice
 import lhotse
 from lhotse.serialization import open_best
 
-from wakeword.data import Source, chosen, fitted, held_out, speaker_of
+from wakeword.data import Source, chosen, fitted, held_out, none_chosen, speaker_of
 from wakeword.errors import ConfigError, ManifestError
 
 INDEX = "shards.json"
@@ -85,7 +85,7 @@ class Shards:
     `teacher` is whose frames are read along; empty: none. `units` are those of the token ids.
 
     Raises:
-        ManifestError: a folder is no whole folder of shards.
+        ManifestError: a folder is no whole folder of shards, or holds no utterance that its source takes.
         ConfigError: its frames are another teacher's, or standardised by another mean and deviation.
     """
 
@@ -111,6 +111,10 @@ class Shards:
                 "copy its statistics.json into the others before they begin"
             )
         object.__setattr__(self, "indexes", indexes)
+        for source, index in zip(self.sources, indexes, strict=True):
+            cuts = Whole(source.shar, read_shards(source.shar, index, 0, ("cuts",)))
+            if not any(chosen(cut, source) for cut in cuts):
+                raise none_chosen(source, cuts)
 
     def opened(self, seed: int, epoch: int) -> lhotse.CutSet:
         """The training utterances with audio, lazily, in the order of an epoch; folders mixed by their sizes."""
