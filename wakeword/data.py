@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,10 @@ from wakeword.features import FRAME_S, FRAMES_PER_STEP, SAMPLE_RATE, FeatureSett
 
 MIN_S, MAX_S = 0.3, 35.0
 """Shorter and longer utterances do not batch well."""
+
+# Utterances are in memory where they fit, and one that is longer than a batch is a batch: both are meant so.
+for _told in (r"You are using Dynamic\w+ with an eagerly read CutSet", "We have exceeded the max_duration constraint"):
+    warnings.filterwarnings("ignore", _told, UserWarning, r"lhotse\.dataset\.sampling\.")
 
 BUFFER = 4000
 """Utterances that bucketing holds at once where they are read as it goes, with their audio."""

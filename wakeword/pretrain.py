@@ -208,10 +208,12 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     folder = Path(config.folder)
     if any(source.shar for source in config.data):
         training = Shards(config.data, config.held_out, config.teacher, config.units)
-        validation, dims = training.validation(FEW), training.teacher_dims()
+        dims = training.teacher_dims()
+        # The first process alone validates; the others need not look for held-out speakers in all the shards.
+        validation = training.validation(FEW) if first else ()
     else:
         training, validation, dims = from_manifests(config, fabric)
-    if next(iter(training), None) is None or (config.held_out and not len(validation)):
+    if next(iter(training), None) is None or (first and config.held_out and not len(validation)):
         raise WakewordError(f"held_out = {config.held_out}: the utterances do not divide into two sets of speakers")
 
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
