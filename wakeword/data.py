@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -60,9 +60,24 @@ def chosen(cut, source: Source) -> bool:
     return ((cut.custom or {}).get("split") or "") in source.splits and MIN_S <= cut.duration <= MAX_S
 
 
-def held_out(speaker: str, fraction: float) -> bool:
-    """Whether a speaker is kept from training: decided by a hash of the name, so that no list of corpora moves it."""
-    return share_of(speaker) < fraction
+def held_out(speaker: str, fraction: float, also: Collection[str] = ()) -> bool:
+    """Whether a speaker is kept from training: decided by a hash of the name, so that no list of corpora moves it.
+
+    `also` are speakers who are kept from it whatever their hash (`lowest_of_each`).
+    """
+    return share_of(speaker) < fraction or speaker in also
+
+
+def lowest_of_each(cuts) -> frozenset[str]:
+    """Of each corpus with two named speakers or more the one with the lowest hash: whom any fraction takes first.
+
+    A small corpus may have nobody below a small fraction; one that has somebody there holds out no more by this.
+    """
+    speakers: dict[str, set[str]] = {}
+    for cut in cuts:
+        if cut.supervisions and cut.supervisions[0].speaker:
+            speakers.setdefault((cut.custom or {}).get("corpus") or "", set()).add(cut.supervisions[0].speaker)
+    return frozenset(min(names, key=share_of) for names in speakers.values() if len(names) > 1)
 
 
 def speaker_of(cut) -> str:
@@ -130,11 +145,11 @@ def none_chosen(source: Source, cuts) -> ManifestError:
     )
 
 
-def split_speakers(cuts, fraction: float) -> tuple[lhotse.CutSet, lhotse.CutSet]:
+def split_speakers(cuts, fraction: float, also: Collection[str] = ()) -> tuple[lhotse.CutSet, lhotse.CutSet]:
     """Training utterances, and those of the held-out speakers."""
     return (
-        lhotse.CutSet.from_cuts(cut for cut in cuts if not held_out(speaker_of(cut), fraction)),
-        lhotse.CutSet.from_cuts(cut for cut in cuts if held_out(speaker_of(cut), fraction)),
+        lhotse.CutSet.from_cuts(cut for cut in cuts if not held_out(speaker_of(cut), fraction, also)),
+        lhotse.CutSet.from_cuts(cut for cut in cuts if held_out(speaker_of(cut), fraction, also)),
     )
 
 

@@ -29,8 +29,11 @@ class Config:
     """A pretraining run. Manifests come from `wakeword prepare`.
 
     `size` names the encoder, or is any name where `sizes` gives its dimensions. `output` is the model file, `folder`
-    what the run keeps to resume from. `held_out` is the share of the speakers that only validate. `units` are what CTC
-    writes, `characters` or `phones`. `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of its
+    what the run keeps to resume from. `held_out` is the share of the speakers that only validate; `held_out_each` makes
+    that at least one of each corpus that has two or more (the models that ship were trained without it). `units` are
+    what CTC writes, `characters` or `phones`.
+
+    `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of its
     frames (`folder`/teacher if empty). Frame `t + delay_frames` of the student (`features.frame_s` each) predicts frame
     `t` of the teacher. A batch has `batch_seconds` of audio; `warmup`, `checkpoint_every` and `validate_every` count
     steps. `settle_batches` are those over which the statistics of normalisation are measured anew at the end (0: they
@@ -55,6 +58,7 @@ class Config:
     folder: str = "exp"
     data: tuple[Source, ...] = ()
     held_out: float = 0.06
+    held_out_each: bool = False
     noise: tuple[str, ...] = ()
     rirs: tuple[str, ...] = ()
     units: str = "characters"
