@@ -24,7 +24,7 @@ standardisation, "files": {field: [names]}}."""
 
 
 def read_index(place: str) -> dict:
-    """The index of a folder of shards, or of such a folder's URL (what `smart_open` opens: s3://, gs://, https://).
+    """The index of a folder of shards, or of such a folder's URL (what `smart_open` opens, s3:// or https://).
 
     Raises:
         ManifestError: there is none, or it is damaged.
