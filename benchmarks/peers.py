@@ -41,6 +41,7 @@ from peers_listening import (  # noqa: E402
 from peers_report import RATES, judged, write_comparison  # noqa: E402
 from peers_streams import Sound, condition_name, digest, missing_manifests, negatives, positives  # noqa: E402
 
+from wakeword.cli import exit_status, number  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
 from wakeword.files import replacing  # noqa: E402
 from wakeword.settings import from_dict, read_toml  # noqa: E402
@@ -218,15 +219,12 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=HERE.parent / "recipes" / "one_hour" / "config.toml")
     parser.add_argument("--only", nargs="+", choices=names, metavar="ENGINE", help=f"of {', '.join(names)}")
     parser.add_argument("--words", nargs="+", help="only these of the words in the config")
-    parser.add_argument(
-        "--limit-hours", type=float, metavar="H", help="the first hours of negatives alone, for a trial"
-    )
+    hours = number(float, above=0)
+    parser.add_argument("--limit-hours", type=hours, metavar="H", help="the first hours of negatives, for a trial")
     parser.add_argument("--again", action="store_true", help="measure the chosen engines and words anew")
     parser.add_argument("--folder", type=Path, default=Path("exp/peers"), help="for all that is kept")
     parser.add_argument("--output", type=Path, metavar="FILE.md", help="docs/comparison.md; of a trial FOLDER/trial.md")
     args = parser.parse_args(arguments)
-    if args.limit_hours is not None and args.limit_hours <= 0:
-        parser.error("--limit-hours: must be above 0")
     if args.output is None:
         trial = args.folder / "trial.md"
         args.output = HERE.parent / "docs" / "comparison.md" if args.limit_hours is None else trial
@@ -235,14 +233,13 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     args = parsed()
-    try:
+
+    def work() -> None:
         config = from_dict(one_hour.Config, read_toml(args.config), str(args.config))
         write_comparison(compared(config, args), args.output)
-    except WakewordError as error:
-        print(f"peers: {error}", file=sys.stderr)
-        return 2
-    print(args.output.read_text(encoding="utf-8"))
-    return 0
+        print(args.output.read_text(encoding="utf-8"))
+
+    return exit_status(work, "peers")
 
 
 if __name__ == "__main__":

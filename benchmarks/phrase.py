@@ -9,6 +9,7 @@ before and after the encoder's top blocks begin to train.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +22,8 @@ import numpy as np
 import torch
 from machine import about, add_outputs, machine, markdown, publish
 
-from wakeword import WakewordError, fit
+from wakeword import fit
+from wakeword.cli import exit_status, number
 from wakeword.examples import Example, frozen, label
 from wakeword.features import SAMPLE_RATE, FeatureSettings
 from wakeword.head import HeadSizes
@@ -91,24 +93,25 @@ def text(found: dict) -> str:
     return f"{heading}\n\n{markdown(found['phrase'])}\n"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--acoustic", nargs="+", default=["base", "micro"], help="acoustic models (base micro)")
-    parser.add_argument("--threads", type=int, default=2, help="torch's threads (2)")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of audio for the frozen part (10)")
-    parser.add_argument("--steps", type=int, default=60, help="steps that are timed (60)")
+    parser.add_argument("--threads", type=number(least=1), default=2, help="torch's threads (2)")
+    parser.add_argument(
+        "--minutes", type=number(float, least=1), default=10.0, help="of audio for the frozen part (10)"
+    )
+    parser.add_argument("--steps", type=number(least=9), default=60, help="steps that are timed (60)")
     add_outputs(parser)
     options = parser.parse_args()
-    if options.steps < 9 or options.minutes < 1 or options.threads < 1:
-        parser.error("--steps: 9 or more; --minutes: 1 or more; --threads: 1 or more")
-    try:
+
+    def work() -> None:
         found = {"machine": machine(), "threads": options.threads, "phrase": []}
         for acoustic in options.acoustic:
             found["phrase"] += report(acoustic, options.threads, options.minutes, options.steps)
         publish(found, text, options)
-    except WakewordError as error:
-        parser.exit(2, f"{error}\n")
+
+    return exit_status(work, "phrase")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,6 +20,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse  # noqa: E402
 import dataclasses  # noqa: E402
 import importlib.util  # noqa: E402
+import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
@@ -29,7 +30,8 @@ import numpy as np  # noqa: E402
 from listening import listening_memory, sound  # noqa: E402
 from machine import about, add_outputs, machine, markdown, publish  # noqa: E402
 
-from wakeword import Detector, WakewordError, features  # noqa: E402
+from wakeword import Detector, features  # noqa: E402
+from wakeword.cli import exit_status, number  # noqa: E402
 from wakeword.features import SAMPLE_RATE, FeatureSettings  # noqa: E402
 from wakeword.runtimes import open_onnx  # noqa: E402
 from wakeword.settings import from_dict  # noqa: E402
@@ -211,32 +213,38 @@ def text(found: dict) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="+", type=Path, default=[], metavar="FILE", help=".wakeword or .onnx files")
-    parser.add_argument("--phrases", type=int, default=1, help="also random models that listen for so many phrases")
-    parser.add_argument("--blocks", nargs="+", type=int, default=[40, 80, 1000], metavar="MS", help="block sizes")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the stream that is timed")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds, of which the least counts")
-    parser.add_argument("--memory-seconds", type=float, default=600.0, help="stream of the listening process")
+    parser.add_argument(
+        "--phrases", type=number(least=1), default=1, help="also random models that listen for so many phrases"
+    )
+    parser.add_argument(
+        "--blocks", nargs="+", type=number(least=40), default=[40, 80, 1000], metavar="MS", help="block sizes"
+    )
+    parser.add_argument(
+        "--seconds", type=number(float, above=0), default=60.0, help="length of the stream that is timed"
+    )
+    parser.add_argument("--repeats", type=number(least=1), default=5, help="rounds, of which the least counts")
+    parser.add_argument(
+        "--memory-seconds", type=number(float, above=0), default=600.0, help="stream of the listening process"
+    )
     add_outputs(parser)
     options = parser.parse_args()
-    if any(ms < 40 or ms % 40 or ms > 1000 * options.seconds for ms in options.blocks):
+    if any(ms % 40 or ms > 1000 * options.seconds for ms in options.blocks):
         parser.error("--blocks: multiples of 40 ms, the encoder's frame, and no longer than the stream")
-    if options.phrases < 1:
-        parser.error("--phrases: 1 or more")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        try:
-            counts = sorted({1, options.phrases})
+    if len({path.stem for path in options.model}) < len(options.model):
+        parser.error("--model: the files need different names")
+
+    def work() -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder, counts = Path(name), sorted({1, options.phrases})
             paths = options.model or [random_model(size, n, folder) for size in ("base", "micro") for n in counts]
-            if len({path.stem for path in paths}) < len(paths):
-                parser.error("--model: the files need different names")
             found = report(paths, options.blocks, options.seconds, options.repeats, options.memory_seconds, folder)
             publish(found, text, options)
-        except WakewordError as error:
-            parser.exit(2, f"{error}\n")
+
+    return exit_status(work, "speed")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import io
 import random
+import sys
 import tempfile
 import time
 from itertools import islice
@@ -28,6 +29,7 @@ from machine import about, add_outputs, machine, markdown, publish
 
 from wakeword import WakewordError, pretrain, processes, tokens
 from wakeword.acoustic import AcousticModel
+from wakeword.cli import exit_status, number
 from wakeword.data import Utterances, batches, read_sources, with_tokens
 from wakeword.features import SAMPLE_RATE
 from wakeword.objectives import Objective, optimizer_of
@@ -187,37 +189,35 @@ def text(found: dict) -> str:
     return f"{about(found['machine'])}\n\nPretraining {run}\n\n{markdown(found['training'])}\n"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, help="a pretraining configuration (TOML)")
-    parser.add_argument("--steps", type=int, default=30, help="steps that are timed")
+    parser.add_argument("--steps", type=number(least=1), default=30, help="steps that are timed")
     parser.add_argument(
         "--data", type=Path, help="a configuration whose utterances to take (recipes/pretrain/data.toml)"
     )
-    parser.add_argument("--threads", type=int, help="instead of the configuration's")
-    parser.add_argument("--workers", type=int, help="instead of the configuration's")
+    parser.add_argument("--threads", type=number(least=1), help="instead of the configuration's")
+    parser.add_argument("--workers", type=number(least=0), help="instead of the configuration's")
     parser.add_argument("--precision", choices=["32", "bf16"], help="instead of the configuration's")
     parser.add_argument(
         "--compile", action="store_true", help="also the step by torch.compile; no other row is compiled"
     )
     add_outputs(parser)
     options = parser.parse_args()
-    if options.steps < 1:
-        parser.error("--steps: 1 or more")
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            values = read_toml(options.config)
-            if options.data:
-                other = read_toml(options.data)
-                values |= {name: other[name] for name in DATA if name in other}
-            config = config_of(values, str(options.config))
-            changes = {name: getattr(options, name) for name in ("threads", "workers", "precision")}
-            config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
-            found = report(config, options.steps, Path(scratch), options.compile)
-            publish(found, text, options)
-        except WakewordError as error:
-            parser.exit(2, f"{error}\n")
+
+    def work() -> None:
+        values = read_toml(options.config)
+        if options.data:
+            other = read_toml(options.data)
+            values |= {name: other[name] for name in DATA if name in other}
+        config = config_of(values, str(options.config))
+        changes = {name: getattr(options, name) for name in ("threads", "workers", "precision")}
+        config = dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
+        with tempfile.TemporaryDirectory() as scratch:
+            publish(report(config, options.steps, Path(scratch), options.compile), text, options)
+
+    return exit_status(work, "training")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,6 +2,10 @@
 
 https://github.com/Sakshee5/alphanumeric-audio-dataset. One row of `metadata.csv` a recording; a row holds all three
 texts, and the recording's folder (Names, Numbers, Addresses) says which one is spoken.
+
+67 of the addresses have digits ("48 Ridge Road 407") and stay as published: the table does not say whether one read
+"four oh seven" or "four hundred and seven", and from 4 to 39 s for texts of like length some even spelt the names. A
+guessed transcript would teach CTC what was not said, so these train without it.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ def prepare_alphanumeric(src: str | Path, out: str | Path, name: str = "alphanum
     """All recordings. `custom["kind"]` is name, number or address.
 
     Numbers were read digit by digit, so the table's "8885" becomes "eight eight eight five". Names were *spelt* letter
-    by letter, which no writing of the name says: they have no text. Addresses are as published.
+    by letter, which no writing of the name says: they have no text. Addresses are as published: see above.
 
     Raises:
         ManifestError: metadata.csv is missing or malformed, or a recording lies in none of the three folders.

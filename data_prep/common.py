@@ -14,7 +14,7 @@ from wakeword import tokens
 from wakeword.audio import AUDIO_SUFFIXES
 from wakeword.decode import decoded_blocks
 from wakeword.errors import AudioError, ManifestError, Skipped, require
-from wakeword.files import replacing
+from wakeword.files import check_writable, replacing
 
 # The commonest first: `find_audio` tries them in this order.
 SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3", *sorted(AUDIO_SUFFIXES))
@@ -137,6 +137,8 @@ def write_manifest(
     """
     lhotse, tqdm = require("lhotse"), require("tqdm")
     out = Path(out).expanduser().resolve()
+    manifest = out / f"{name}_cuts.jsonl.gz"
+    check_writable(manifest)  # before hours of probing
     skipped, ids, cuts, speakers, seconds, outside = Skipped(), set(), [], set(), 0.0, {}
 
     def make(utterance: Utterance) -> list | str:
@@ -173,7 +175,6 @@ def write_manifest(
     if not cuts:
         why = skipped.summary() or "no audio is listed or found"
         raise ManifestError(f"{src}: nothing to prepare for {name} ({why}): check the folder and its layout")
-    manifest = out / f"{name}_cuts.jsonl.gz"
     with replacing(manifest) as temporary:
         lhotse.CutSet.from_cuts(cuts).to_jsonl(temporary)
     return Prepared(manifest, len(cuts), seconds / 3600, len(speakers), skipped, outside)

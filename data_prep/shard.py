@@ -16,8 +16,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from wakeword.cli import exit_status, number
 from wakeword.errors import ManifestError, Skipped, WakewordError, require
-from wakeword.files import replacing
+from wakeword.files import check_writable, replacing
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def write_shards(
     out = Path(out)
     if (out / INDEX).exists():
         raise WakewordError(f"{out}: holds shards already: name another folder, or remove it")
+    check_writable(out / INDEX)
     cuts = [cut for manifest in manifests for cut in read_manifest(manifest)]
     random.Random(seed).shuffle(cuts)
     skipped = Skipped()
@@ -142,26 +144,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder of shards to be made")
     parser.add_argument("--teacher", default="", help="with the frames of this teacher (a folder or a package)")
     parser.add_argument("--teacher-cache", default="", metavar="DIR", help="where its frames are kept (DIR/teacher)")
-    parser.add_argument("--size", type=int, default=1000, help="utterances in a shard (1000)")
+    parser.add_argument("--size", type=number(least=1), default=1000, help="utterances in a shard (1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the order (0)")
-    parser.add_argument("--threads", type=int, default=0, help="of the teacher (1)")
+    parser.add_argument("--threads", type=number(least=1), help="of the teacher (1)")
     args = parser.parse_args(arguments)
     if bool(args.manifests) == bool(args.config):
         parser.error("give manifests, or --config")
     if args.config and (args.teacher or args.teacher_cache or args.threads):
         parser.error("with --config the teacher, its cache and the threads are the configuration's")
-    try:
-        if args.config:
-            made = write_shards_of(args.config, args.out, args.size, args.seed)
-        else:
-            own = args.teacher, args.teacher_cache, args.size, args.seed, args.threads or 1
-            made = {args.out: write_shards(args.manifests, args.out, *own)}
-    except WakewordError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_status(lambda: write(args), "shard")
+
+
+def write(args: argparse.Namespace) -> None:
+    """Write the shards that the command line asks for, and say how many."""
+    if args.config:
+        made = write_shards_of(args.config, args.out, args.size, args.seed)
+    else:
+        own = args.teacher, args.teacher_cache, args.size, args.seed, args.threads or 1
+        made = {args.out: write_shards(args.manifests, args.out, *own)}
     for place, each in made.items():
         print(f"{place}: {each.cuts} utterances, {each.hours:.2f} h in {each.shards} shards. {each.skipped.summary()}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wakeword.errors import ConfigError, WakewordError
+from wakeword.cli import exit_status, number
+from wakeword.errors import ConfigError
 from wakeword.files import replacing
 
 
@@ -100,10 +101,11 @@ def run(doc: str, config: Path, lines: Path, read: Callable, trial: Callable, wr
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=config)
     parser.add_argument("--only", nargs="+", help="these variants")
-    parser.add_argument("--seeds", nargs="+", type=int, help="instead of the configuration's")
-    parser.add_argument("--limit", type=int, default=10**6, help="stop after so many trials")
+    parser.add_argument("--seeds", nargs="+", type=number(least=0), help="instead of the configuration's")
+    parser.add_argument("--limit", type=number(least=0), default=10**6, help="stop after so many trials")
     args = parser.parse_args()
-    try:
+
+    def work() -> None:
         study = read(args.config)
         unknown = set(args.only or ()) - {variant.name for variant in study.variants}
         if unknown:
@@ -117,7 +119,5 @@ def run(doc: str, config: Path, lines: Path, read: Callable, trial: Callable, wr
             add_line(trial(study, variant, seed), lines)
             write(study, read_lines(lines))
         print("\n".join(write(study, read_lines(lines))))
-    except WakewordError as error:
-        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_status(work, Path(sys.argv[0]).stem)

@@ -124,7 +124,7 @@ def test_a_random_model_hears_as_many_phrases_as_asked_for(module, tmp_path):
 def test_a_mistake_is_one_line(arguments):
     done = bench("speed.py", *arguments, "--seconds", 1)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert any(told in done.stderr for told in ("none.onnx", "40 ms", "--phrases: 1 or more"))
+    assert any(told in done.stderr for told in ("none.onnx", "40 ms", "--phrases: must be a whole number, 1 or more"))
 
 
 def test_a_report_that_cannot_be_written_is_printed_first(module, tmp_path, capsys):

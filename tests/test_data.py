@@ -15,12 +15,14 @@ from hypothesis import strategies as st  # noqa: E402
 
 from wakeword import tokens  # noqa: E402
 from wakeword.augment import Augmentation, at_speed, simulated_rooms  # noqa: E402
+from wakeword.clips import share_of  # noqa: E402
 from wakeword.data import (  # noqa: E402
     Source,
     Utterances,
     batches,
     collate,
     held_out,
+    lowest_of_each,
     paced,
     read_manifest,
     read_sources,
@@ -92,6 +94,22 @@ def test_speakers_are_divided_whole():
     assert speakers[1] == {f"s{i}" for i in range(40) if held_out(f"s{i}", 0.25)}
 
 
+def test_each_corpus_can_hold_out_a_speaker_and_none_of_the_others_moves():
+    said = {"digits": ["s0", "s1", "s2", "s3", "s4"], "alone": ["s5"], "large": [f"s{i}" for i in range(10, 60)]}
+    cuts = [cut_of(name, speaker=name) for names in said.values() for name in names]
+    for cut in cuts:
+        cut.custom["corpus"] = next(corpus for corpus, names in said.items() if cut.id in names)
+    nobody = cut_of("u", speaker=None)
+    also = lowest_of_each([*cuts, nobody])
+    assert also == lowest_of_each(cuts[::-1]) and len(also) == 2
+    (digits,) = also & set(said["digits"])
+    assert all(held_out(name, share_of(digits)) is False for name in said["digits"]), "not the first to be held out"
+    before, after = (
+        {cut.id for cut in split_speakers(lhotse.CutSet.from_cuts(cuts), 0.06, names)[1]} for names in ((), also)
+    )
+    assert before and before < set(said["large"]) and after == before | {digits}
+
+
 def test_where_no_speaker_is_named_the_recording_counts():
     cuts = lhotse.CutSet.from_cuts(cut_of(f"u{i}", speaker=None) for i in range(100))
     _, validation = split_speakers(cuts, 0.3)
@@ -114,7 +132,7 @@ def test_a_source_gives_the_languages_splits_and_lengths_asked_for(tmp_path):
     assert ids() == ["a", "b", "f", "g", "h"]
     assert ids(languages=("de", "fr")) == ["b"]
     assert ids(splits=("test",)) == ["c"]
-    with pytest.raises(ManifestError, match=r"m.jsonl.gz: no utterance.*\['fr'\]"):
+    with pytest.raises(ManifestError, match=r"m.jsonl.gz: no utterance.*\['fr'\].*holds languages: .*'de' \(1\)"):
         ids(languages=("fr",))
     other = saved(tmp_path / "n.jsonl.gz", [cut_of("z")])
     assert [cut.id for cut in read_sources([Source(other), Source(manifest)])] == ["z", "a", "b", "f", "g", "h"]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from wakeword.files import LEFTOVER_AGE_S, replacing
+from wakeword.errors import WakewordError
+from wakeword.files import LEFTOVER_AGE_S, check_writable, replacing
 
 WRITER = """
 import sys, time
@@ -49,6 +50,24 @@ def test_a_write_that_ends_early_leaves_the_old_file_and_nothing_else(tmp_path, 
         temporary.write_bytes(b"half")
         raise end
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == [path.name]
+
+
+def test_a_place_is_tried_without_touching_what_is_there(tmp_path):
+    path = tmp_path / "new" / "model.safetensors"
+    check_writable(path)
+    assert os.listdir(path.parent) == []
+    path.write_bytes(b"old")
+    check_writable(path)
+    assert path.read_bytes() == b"old" and os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("name", ["folder", "file/model", "file/below/model"])
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(WakewordError, match=f"{name}: cannot be written .*another place") as caught:
+        check_writable(tmp_path / name)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals as Unix does")

@@ -20,6 +20,7 @@ from hypothesis import strategies as st  # noqa: E402
 from wakeword import __version__, checkpoint, pretrain, pretrain_card, pretrain_state, teacher, tokens  # noqa: E402
 from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes  # noqa: E402
 from wakeword.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
+from wakeword.cli import main  # noqa: E402
 from wakeword.data import Source, held_out  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, ModelError, WakewordError  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
@@ -251,6 +252,7 @@ def test_the_written_weights_are_those_trained_to_half_precision(config):
     [
         {"learning_rate": 1e-3},
         {"seed": 5},
+        {"precision": "bf16"},
         {"batch_seconds": 9.0},
         {"stages": (Stage(steps=25, distil=0.0, ctc=1.0),)},
         {"features": FeatureSettings(mels=16, floor=1e-6)},
@@ -262,7 +264,7 @@ def test_the_written_weights_are_those_trained_to_half_precision(config):
 def test_a_run_does_not_go_on_with_another_configuration(config, started, change):
     config = dataclasses.replace(config, folder=started)
     before = (Path(started) / "training.safetensors").read_bytes()
-    with pytest.raises(ConfigError, match=f"training.safetensors.*'{next(iter(change))}'"):
+    with pytest.raises(ConfigError, match=f"training.safetensors.*'{next(iter(change))}' .*only card, .* may change"):
         pretrain.pretrain(dataclasses.replace(config, **change))
     assert (Path(started) / "training.safetensors").read_bytes() == before
 
@@ -274,9 +276,25 @@ def started(config, tmp_path):
     return config.folder
 
 
-def test_threads_workers_and_the_note_may_change(config, started):
-    pretrain.pretrain(dataclasses.replace(config, card="other"), max_steps=2)
-    assert load_acoustic(config.output)[1]["card"]["note"] == "other"
+def test_what_the_steps_do_not_depend_on_may_change(config, started, tmp_path):
+    others = dict(card="other", threads=2, workers=1, device="auto", settle_batches=3, output=str(tmp_path / "o.st"))
+    others |= dict(folder=str(tmp_path / "moved"), checkpoint_every=1, validate_every=1, compile=False)
+    assert set(others) == set(pretrain_state.UNBINDING)
+    shutil.move(started, others["folder"])
+    other = dataclasses.replace(config, **others)
+    pretrain.pretrain(other, max_steps=2)
+    assert load_acoustic(other.output)[1]["card"]["note"] == "other"
+    documented = Config.__doc__.partition("goes on from its")[2]
+    assert all(f"`{name}`" in documented for name in others)
+
+
+def test_a_checkpoint_that_left_out_what_may_change_goes_on(config, started):
+    """Earlier versions wrote these settings empty."""
+    latest = Path(started) / "training.safetensors"
+    before = checkpoint.read_meta(latest)["config"] | dict(card="", threads=0, device="", validate_every=7)
+    checkpoint.rewrite_meta(latest, {"config": before})
+    pretrain.pretrain(config, max_steps=2)
+    assert checkpoint.read_meta(latest)["progress"]["step"] == 2
 
 
 def test_a_damaged_or_foreign_checkpoint_is_a_model_error(config, started, model_files):
@@ -309,6 +327,25 @@ def test_data_that_cannot_be_divided_is_refused(config, tmp_path, write_corpus):
             pretrain.pretrain(dataclasses.replace(config, data=(Source(str(one)),), held_out=share))
     with pytest.raises(ManifestError, match="none.jsonl.gz"):
         pretrain.pretrain(dataclasses.replace(config, data=(Source(str(tmp_path / "none.jsonl.gz")),)))
+
+
+@pytest.mark.parametrize("setting", ["output", "folder"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(config, tmp_path, setting):
+    place = tmp_path / "there"
+    place.mkdir() if setting == "output" else place.touch()
+    unread = dataclasses.replace(config, data=(Source(str(tmp_path / "none.jsonl.gz")),), **{setting: str(place)})
+    with pytest.raises(WakewordError, match=r"there.*cannot be written"):
+        pretrain.pretrain(unread)
+
+
+@pytest.mark.parametrize("steps", ["0", "-3", "many"])
+def test_a_run_of_no_steps_is_refused(config, tmp_path, steps, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["pretrain", str(tmp_path / "run.toml"), "--steps", steps])
+    assert caught.value.code == 2
+    assert f"--steps: must be a whole number, 1 or more, not '{steps}'" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="max_steps = 0"):
+        pretrain.pretrain(config, max_steps=0)
 
 
 def test_training_starts_from_another_model(config, tmp_path):
@@ -698,13 +735,32 @@ def test_the_recipes_are_read():
         ("data = ['m.jsonl.gz']\n", "data"),
         (GOOD.replace("manifest", "manifst"), "manifst"),
         (GOOD.replace('manifest = "m.jsonl.gz"', ""), "manifest"),
-        (GOOD.replace("steps = 10", "steps = 0"), "at least one step"),
+        (GOOD.replace("steps = 10", "steps = 0"), r"stages\[0\]: steps = 0: must be 1 or more"),
         (GOOD.replace("steps = 10", "steps = 'many'"), r"stages\[0\].*steps"),
         ("stages = []\n[[data]]\nmanifest = 'm'\n", "stages"),
         (GOOD.replace("distil = 0", "distil = 1"), "teacher"),
+        (GOOD.replace("ctc = 1", "ctc = -0.1"), r"stages\[0\]: ctc = -0.1: must be 0 or more"),
+        (GOOD.replace("ctc = 1", "ctc = 0"), r"stages\[0\]: .*learn nothing"),
+        (GOOD.replace("ctc = 1", "ctc = nan"), r"stages\[0\]: ctc = nan"),
+        ("data = []\n", "no .*data"),
+        (GOOD + "[[data]]\n", r"data\[1\]: name a manifest"),
         (GOOD + "[sizes]\ntaps = [3, 1]\n", "taps"),
         (GOOD + "[sizes]\nchannels = 0\n", "1 or more"),
         (GOOD + "[features]\nmels = 20\n", "mels"),
+        (GOOD + "[features]\nmels = -1\n", "features: mels = -1: must be 1 or more"),
+        (GOOD + "[features]\nhop = 0\n", "features: hop = 0: must be 1 or more"),
+        (GOOD + "[features]\nwindow = -400\n", "features: window = -400: must be hop"),
+        (GOOD + "[features]\nfft = 256\n", "features: fft = 256: must be window"),
+        (GOOD + "[features]\nsample_rate = 8000\n", "features: sample_rate = 8000: must be 16000"),
+        (GOOD + "[features]\nlow_hz = 7700.0\n", "features: low_hz"),
+        (GOOD + "[features]\nhigh_hz = 9000.0\n", "features: high_hz"),
+        (GOOD + "[features]\nfloor = 0.0\n", "features: floor"),
+        (GOOD + "[features]\nscale = 0.0\n", "features: scale"),
+        ("seed = -1\n" + GOOD, "seed = -1: must be from 0"),
+        ("weight_decay = -0.1\n" + GOOD, "weight_decay"),
+        ("settle_batches = -1\n" + GOOD, "settle_batches"),
+        ("noise_probability = 1.01\n" + GOOD, "noise_probability = 1.01: must be from 0 to 1"),
+        ("rir_probability = nan\n" + GOOD, "rir_probability"),
         ("held_out = 1.5\n" + GOOD, "held_out"),
         ("batch_seconds = 0\n" + GOOD, "batch_seconds"),
         ("learning_rate = -1.0\n" + GOOD, "learning_rate"),

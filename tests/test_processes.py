@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 pytest.importorskip("lightning_fabric")
 
+from data_prep import shard  # noqa: E402
 from wakeword import checkpoint, pretrain, teacher  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
 from wakeword.data import Source, read_sources  # noqa: E402
@@ -29,6 +30,7 @@ import torch
 from wakeword import pretrain, processes
 from wakeword.pretrain_config import Config
 from wakeword.settings import from_dict
+from wakeword.shards import Shards
 
 config, marker = from_dict(Config, json.loads(sys.argv[1]), "argument"), Path(sys.argv[2])
 if os.environ["RANK"] == "1" and not marker.exists():  # the second process dies once, two steps after a checkpoint
@@ -40,6 +42,10 @@ if os.environ["RANK"] == "1" and not marker.exists():  # the second process dies
             os.kill(os.getpid(), signal.SIGKILL)
         return real(self, *args, **kwargs)
     torch.optim.AdamW.step = step
+if os.environ["RANK"] != "0":
+    def never(*ignored, **also):
+        raise AssertionError("the first process alone validates")
+    pretrain.validate = Shards.validation = never
 finish = processes.finish
 def alone(fabric):  # a DDP that outlives the group can wait for the other process for ever
     kept = [thing for thing in gc.get_objects() if isinstance(thing, torch.nn.parallel.DistributedDataParallel)]
@@ -107,6 +113,19 @@ def curve(config: Config) -> list[dict]:
     return [json.loads(line) for line in (Path(config.folder) / "log.jsonl").read_text().splitlines()]
 
 
+def same_curves(one: Config, two: Config) -> list[int]:
+    """The steps of `two`'s log, whose losses must be those of `one`."""
+    one_rows = {row["step"]: row for row in curve(one) if "held_out" not in row}
+    rows = [row for row in curve(two) if "held_out" not in row]
+    for row in rows:
+        expected = one_rows[row["step"]]
+        assert row.keys() == expected.keys()
+        for name in {"distil", "ctc", "hours"} & row.keys():
+            assert row[name] == pytest.approx(expected[name], rel=1e-4), (row, expected)
+    assert any("ctc" in row for row in rows)
+    return [row["step"] for row in rows]
+
+
 def torchrun(config: Config, marker: Path, restarts: int) -> subprocess.CompletedProcess:
     script = marker.with_suffix(".py")
     script.write_text("from wakeword import pretrain\npretrain.LOG_EVERY = 1\n" + RUN)
@@ -124,18 +143,34 @@ def test_two_processes_give_the_loss_curve_of_one_and_go_on_when_one_is_killed(c
     done = torchrun(two, tmp_path / "killed", restarts=1)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "killed").exists(), "the second process was never killed"
-
-    one_rows = {row["step"]: row for row in curve(config) if "held_out" not in row}
-    rows = [row for row in curve(two) if "held_out" not in row]
-    steps = [row["step"] for row in rows]
+    steps = same_curves(config, two)
     assert sorted(set(steps)) == list(range(1, 21)) and steps.count(11) == 2, "it did not take up step 10's checkpoint"
-    for row in rows:
-        expected = one_rows[row["step"]]
-        assert row.keys() == expected.keys()
-        for name in {"distil", "ctc", "hours"} & row.keys():
-            assert row[name] == pytest.approx(expected[name], rel=1e-4), (row, expected)
-    assert any("ctc" in row for row in rows)
 
     model, two_model = (checkpoint.load(run.output)[0] for run in (config, two))
     for name, tensor in model.items():
         torch.testing.assert_close(two_model[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_two_processes_that_read_shards_do_what_one_does(config, tmp_path, monkeypatch):
+    """Both losses in all steps, so that DDP has no unused layer to look for."""
+    manifest = config.data[0].manifest
+    made = shard.write_shards([manifest], tmp_path / "shards", "fake", config.teacher_cache, shard_size=9)
+    assert (made.shards, made.cuts, len(made.skipped)) == (3, 23, 1)
+    one = dataclasses.replace(
+        config,
+        data=(Source(shar=str(tmp_path / "shards")),),
+        stages=(Stage(steps=8, distil=1.0, ctc=0.3),),
+        folder=str(tmp_path / "one"),
+        output=str(tmp_path / "one.safetensors"),
+        validate_every=4,
+    )
+    monkeypatch.setattr(pretrain, "LOG_EVERY", 1)
+    pretrain.pretrain(one)
+    two = dataclasses.replace(one, folder=str(tmp_path / "two"), output=str(tmp_path / "two.st"))
+    (tmp_path / "no death").touch()
+    done = torchrun(two, tmp_path / "no death", restarts=0)
+    assert done.returncode == 0, done.stderr
+    assert same_curves(one, two) == list(range(1, 9))
+    held = [[row["held_out"] for row in curve(run) if "held_out" in row] for run in (one, two)]
+    assert len(held[0]) == len(held[1]) == 2
+    assert "find_unused_parameters" not in done.stderr and "UserWarning" not in done.stderr

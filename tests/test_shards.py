@@ -19,6 +19,7 @@ pytest.importorskip("lhotse")
 from data_prep import shard  # noqa: E402
 from wakeword import checkpoint, pretrain, teacher, tokens  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
+from wakeword.clips import share_of  # noqa: E402
 from wakeword.data import (  # noqa: E402
     Source,
     Utterances,
@@ -212,6 +213,30 @@ def test_a_folder_that_is_no_shards_or_has_another_teacher_is_refused(config, co
         (tmp_path / "run.toml").write_text(text + more)
         with pytest.raises(ConfigError, match=f"run.toml.*{named}"):
             read_config(tmp_path / "run.toml")
+
+
+def test_a_run_holds_out_one_of_each_corpus_where_asked_and_its_card_says_whom(config, folder):
+    each = Shards((Source(shar=folder),), 0.0, each=True)
+    (name,) = each.also
+    assert name == min((f"s{i}" for i in range(26)), key=share_of)
+    assert {cut.supervisions[0].speaker for cut in each.validation(1000)} == {name}
+    assert name not in {cut.supervisions[0].speaker for cut in each}
+    short = dataclasses.replace(config, held_out=0.0, held_out_each=True, stages=(Stage(steps=1, distil=1.0, ctc=0.1),))
+    card = json.loads(pretrain.pretrain(short).with_suffix(".json").read_text())
+    assert card["held_out_also"] == [name] and card["held_out_utterances"] == len(each.validation(1000)) > 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"languages": ("de", "fr")}, r"has languages = \['de', 'fr'\], .*holds languages: 'en' \(130\)"),
+        ({"splits": ("other",)}, r"has splits = \['other'\]: .*splits: 'train' \(117\), 'test' \(13\)"),
+    ],
+)
+def test_shards_without_what_is_asked_for_say_what_they_hold(folder, asked, told):
+    with pytest.raises(ManifestError, match=f"made: no utterance .*{told}") as caught:
+        Shards((Source(shar=folder), Source(shar=folder, **asked)), 0.2)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("damage", ["tar cut short", "tar empty", "cuts cut short", "tars swapped", "tar missing"])

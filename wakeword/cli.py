@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -47,23 +48,54 @@ def main(argv: list[str] | None = None) -> int:
         )
         if name == chosen:  # Only the chosen verb's arguments are built: some need optional packages.
             arguments(one)
-    try:
+
+    def work() -> None:
         args = parser.parse_args(argv)
+        VERBS[args.verb][1](args)
+
+    return exit_status(work)
+
+
+def exit_status(work: Callable[[], int | None], name: str = "wakeword") -> int:
+    """Do the work of a command or a script, and give its exit status; what went wrong is one line that begins `name`.
+
+    Returns:
+        What `work` returns (0 for None); 2 for a user's mistake or a file that cannot be read or written, 130 after
+        Ctrl-C, 1 where the reader of the output is gone. SIGTERM ends the process with 143, in order.
+    """
+    try:
         with _terminated_in_order():
-            VERBS[args.verb][1](args)
+            return work() or 0
     except WakewordError as error:
-        say(str(error))
+        say(str(error), name)
         return 2
     except KeyboardInterrupt:
-        say("interrupted")
+        say("interrupted", name)
         return 130
     except BrokenPipeError:  # The reader of our output is gone (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        say(f"{error.filename or 'the output'}: {error.strerror or error}")
+        say(f"{error.filename or 'the output'}: {error.strerror or error}", name)
         return 2
-    return 0
+
+
+def number(kind: type = int, least: float | None = None, above: float | None = None) -> Callable[[str], float]:
+    """An argparse `type`: a finite int or float, `least` or more, or above `above`; anything else is a usage error."""
+    wanted = "a whole number" if kind is int else "a number"
+    wanted += f", {least:g} or more" if least is not None else f", above {above:g}" if above is not None else ""
+
+    def convert(text: str) -> float:
+        try:
+            value = kind(text)
+            fine = math.isfinite(value)
+        except (ValueError, OverflowError):
+            fine = False
+        if not fine or (least is not None and value < least) or (above is not None and value <= above):
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not '{text}'")
+        return value
+
+    return convert
 
 
 @contextmanager
@@ -91,9 +123,9 @@ def show(report: dict, as_json: bool, text: str | None = None) -> None:
         print(text if text is not None else "\n".join(f"{key}: {value}" for key, value in report.items()))
 
 
-def say(line: str) -> None:
+def say(line: str, name: str = "wakeword") -> None:
     """Print a line for the user, beside the report, on standard error."""
-    print(f"wakeword: {line}", file=sys.stderr, flush=True)
+    print(f"{name}: {line}", file=sys.stderr, flush=True)
 
 
 def say_warnings(warnings: dict[str, str]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +24,10 @@ from wakeword.features import FRAME_S, FRAMES_PER_STEP, SAMPLE_RATE, FeatureSett
 
 MIN_S, MAX_S = 0.3, 35.0
 """Shorter and longer utterances do not batch well."""
+
+# Utterances are in memory where they fit, and one that is longer than a batch is a batch: both are meant so.
+for _told in (r"You are using Dynamic\w+ with an eagerly read CutSet", "We have exceeded the max_duration constraint"):
+    warnings.filterwarnings("ignore", _told, UserWarning, r"lhotse\.dataset\.sampling\.")
 
 BUFFER = 4000
 """Utterances that bucketing holds at once where they are read as it goes, with their audio."""
@@ -54,9 +60,24 @@ def chosen(cut, source: Source) -> bool:
     return ((cut.custom or {}).get("split") or "") in source.splits and MIN_S <= cut.duration <= MAX_S
 
 
-def held_out(speaker: str, fraction: float) -> bool:
-    """Whether a speaker is kept from training: decided by a hash of the name, so that no list of corpora moves it."""
-    return share_of(speaker) < fraction
+def held_out(speaker: str, fraction: float, also: Collection[str] = ()) -> bool:
+    """Whether a speaker is kept from training: decided by a hash of the name, so that no list of corpora moves it.
+
+    `also` are speakers who are kept from it whatever their hash (`lowest_of_each`).
+    """
+    return share_of(speaker) < fraction or speaker in also
+
+
+def lowest_of_each(cuts) -> frozenset[str]:
+    """Of each corpus with two named speakers or more the one with the lowest hash: whom any fraction takes first.
+
+    A small corpus may have nobody below a small fraction; one that has somebody there holds out no more by this.
+    """
+    speakers: dict[str, set[str]] = {}
+    for cut in cuts:
+        if cut.supervisions and cut.supervisions[0].speaker:
+            speakers.setdefault((cut.custom or {}).get("corpus") or "", set()).add(cut.supervisions[0].speaker)
+    return frozenset(min(names, key=share_of) for names in speakers.values() if len(names) > 1)
 
 
 def speaker_of(cut) -> str:
@@ -99,21 +120,36 @@ def read_sources(sources: list[Source]) -> lhotse.CutSet:
     """
     taken = []
     for source in sources:
-        kept = [cut for cut in read_manifest(source.manifest) if chosen(cut, source)]
+        found = read_manifest(source.manifest)
+        kept = [cut for cut in found if chosen(cut, source)]
         if not kept:
-            raise ManifestError(
-                f"{source.manifest}: no utterance of {MIN_S} to {MAX_S} s in the languages {list(source.languages)} "
-                f"and splits {list(source.splits)}"
-            )
+            raise none_chosen(source, found)
         taken += kept
     return lhotse.CutSet.from_cuts(taken)
 
 
-def split_speakers(cuts, fraction: float) -> tuple[lhotse.CutSet, lhotse.CutSet]:
+def none_chosen(source: Source, cuts) -> ManifestError:
+    """The error of a source that takes no utterance: what it asks for, and what there is."""
+    languages, splits = Counter(), Counter()
+    for cut in cuts:
+        languages[(cut.supervisions[0].language if cut.supervisions else None) or ""] += 1
+        splits[(cut.custom or {}).get("split") or ""] += 1
+    wanted = f"languages = {list(source.languages)}, " if source.languages else ""
+    there = "; ".join(
+        f"{name}: " + ", ".join(f"'{value}' ({count})" for value, count in counts.most_common(20))
+        for name, counts in (("languages", languages), ("splits", splits))
+    )
+    return ManifestError(
+        f"{source.manifest or source.shar}: no utterance of {MIN_S} to {MAX_S} s has {wanted}splits = "
+        f"{list(source.splits)}: it holds {there}"
+    )
+
+
+def split_speakers(cuts, fraction: float, also: Collection[str] = ()) -> tuple[lhotse.CutSet, lhotse.CutSet]:
     """Training utterances, and those of the held-out speakers."""
     return (
-        lhotse.CutSet.from_cuts(cut for cut in cuts if not held_out(speaker_of(cut), fraction)),
-        lhotse.CutSet.from_cuts(cut for cut in cuts if held_out(speaker_of(cut), fraction)),
+        lhotse.CutSet.from_cuts(cut for cut in cuts if not held_out(speaker_of(cut), fraction, also)),
+        lhotse.CutSet.from_cuts(cut for cut in cuts if held_out(speaker_of(cut), fraction, also)),
     )
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from wakeword.audio import SAMPLE_RATE
+from wakeword.errors import ConfigError
 
 FRAMES_PER_STEP = 4
 """Feature frames (10 ms) in one encoder frame: a step of the encoder takes a multiple of these."""
@@ -25,6 +26,9 @@ class FeatureSettings:
     Frame `t` sees the `window` samples that end with sample `hop * (t + 1)`. Its log-mel energies are
     `(log(mel + floor) - offset) / scale`; `floor` is about -70 dBFS of white noise a band, so that digital silence and
     a quiet room look alike.
+
+    Raises:
+        ConfigError: settings of which no features can be made.
     """
 
     sample_rate: int = SAMPLE_RATE
@@ -37,6 +41,21 @@ class FeatureSettings:
     floor: float = 1e-7
     offset: float = -9.0
     scale: float = 4.0
+
+    def __post_init__(self):
+        for name, fine, must in (
+            ("sample_rate", self.sample_rate == SAMPLE_RATE, f"{SAMPLE_RATE}: all audio is brought to it"),
+            ("hop", self.hop >= 1, "1 or more"),
+            ("window", self.window >= self.hop, f"hop ({self.hop}) or more"),
+            ("fft", self.fft >= self.window, f"window ({self.window}) or more"),
+            ("mels", self.mels >= 1, "1 or more"),
+            ("low_hz", 0 <= self.low_hz < self.high_hz, f"from 0 to below high_hz ({self.high_hz:g})"),
+            ("high_hz", self.high_hz <= self.sample_rate / 2, f"at most {self.sample_rate / 2:g}"),
+            ("floor", self.floor > 0, "above 0"),
+            ("scale", self.scale > 0, "above 0"),
+        ):
+            if not fine:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be {must}")
 
     @property
     def frame_s(self) -> float:

@@ -50,7 +50,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         # Code inside the block may raise errors of its own about other files; those pass unchanged.
-        if error.filename is not None and Path(error.filename) not in (path, path.parent, temporary):
+        if error.filename is not None and Path(error.filename) not in (path, *path.parents, temporary):
             raise
         raise WakewordError(
             f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
@@ -58,6 +58,20 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Refuse now what `replacing` would refuse in the end: before hours of work whose result is to go there.
+
+    Raises:
+        WakewordError: as `replacing`.
+    """
+    with suppress(_Untouched), replacing(path):
+        raise _Untouched
+
+
+class _Untouched(Exception):
+    pass
 
 
 @cache  # once a folder: some hold a file for each of 100 000 utterances

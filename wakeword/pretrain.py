@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,14 +26,15 @@ from wakeword import processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
-from wakeword.data import Utterances, batches, held_out, read_sources, speaker_of, split_speakers, with_tokens
-from wakeword.errors import Skipped, WakewordError, require
+from wakeword.data import Utterances, batches, lowest_of_each, read_sources, split_speakers, with_tokens
+from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
+from wakeword.files import check_writable
 from wakeword.noises import babble, made_noise
 from wakeword.objectives import Objective, learning_rate, losses, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin, resumed
 from wakeword.pretrain_config import Config, Stage
-from wakeword.pretrain_state import UNBINDING, Progress, load_weights, resume, save_training
+from wakeword.pretrain_state import Progress, load_weights, resume, save_training
 from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
 from wakeword.teacher import cache_teacher
@@ -74,8 +76,8 @@ def settle(model: AcousticModel, training, config: Config, augmentation: Augment
         norm.momentum = 0.1
 
 
-def augmentation_of(config: Config) -> Augmentation:
-    """The run's augmentation, its recordings read."""
+def augmentation_of(config: Config, also: Collection[str] = ()) -> Augmentation:
+    """The run's augmentation, its recordings read; `also` are speakers held out whatever their hash."""
     return Augmentation(
         noise_probability=config.noise_probability,
         snr_db=config.snr_db,
@@ -85,18 +87,19 @@ def augmentation_of(config: Config) -> Augmentation:
         noise=(
             *read_recordings(config.noise),
             *made_noise(config.made_noise, config.seed),
-            *babble(talkers(config), config.babble_mixtures, config.seed),
+            *babble(talkers(config, also), config.babble_mixtures, config.seed),
         ),
         rirs=read_recordings(config.rirs),
         rooms=simulated_rooms(config.simulated_rooms),
     )
 
 
-def talkers(config: Config) -> list[np.ndarray]:
+def talkers(config: Config, also: Collection[str] = ()) -> list[np.ndarray]:
     """An hour of speech for babble, of speakers that train: float32 `[samples]` each."""
     if not config.babble:
         return []
-    cuts = [cut for cut in read_sources(list(config.babble)) if not held_out(speaker_of(cut), config.held_out)]
+    cuts, _ = split_speakers(read_sources(list(config.babble)), config.held_out, also)
+    cuts = list(cuts)
     said, seconds = [], 0.0
     for index in np.random.default_rng(config.seed).permutation(len(cuts)):
         cut = cuts[index].resample(SAMPLE_RATE)
@@ -155,9 +158,12 @@ def validate(
     return report
 
 
-def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet, int]:
-    """Utterances that train and those of held-out speakers, with the teacher's frames, and the dimensions of these."""
+def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet, int, frozenset[str]]:
+    """Utterances that train and those of held-out speakers, with the teacher's frames; the dimensions of these; and
+    the speakers held out whatever their hash.
+    """
     cuts = read_sources(list(config.data))
+    also = lowest_of_each(cuts) if config.held_out_each else frozenset()
     first, skipped = fabric.is_global_zero, Skipped()
     if config.teacher:
         seconds = sum(cut.duration for cut in cuts)
@@ -173,7 +179,7 @@ def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet
         if first:
             print(reason, file=sys.stderr)
     dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
-    return *split_speakers(cuts, config.held_out), dims
+    return *split_speakers(cuts, config.held_out, also), dims, also
 
 
 def of_epoch(training: lhotse.CutSet | Shards, config: Config, epoch: int) -> lhotse.CutSet:
@@ -191,20 +197,29 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         The path of the acoustic model.
 
     Raises:
-        WakewordError: unusable data, teacher or checkpoint.
+        WakewordError: unusable data, teacher or checkpoint; `output` or `folder` cannot be written.
     """
     tqdm = require("tqdm").tqdm
+    if max_steps is not None and max_steps < 1:
+        raise ConfigError(f"max_steps = {max_steps}: must be 1 or more")
+    latest = Path(config.folder) / "training.safetensors"
+    if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes alone writes
+        for file in (Path(config.output), latest):
+            check_writable(file)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     fabric = processes.start(config)
     first = fabric.is_global_zero
     folder = Path(config.folder)
     if any(source.shar for source in config.data):
-        training = Shards(config.data, config.held_out, config.teacher, config.units)
-        validation, dims = training.validation(FEW), training.teacher_dims()
+        training = Shards(config.data, config.held_out, config.teacher, config.units, config.held_out_each)
+        dims, also = training.teacher_dims(), training.also
+        # The first process alone validates; the others need not look for held-out speakers in all the shards.
+        validation = training.validation(FEW) if first else ()
     else:
-        training, validation, dims = from_manifests(config, fabric)
-    if next(iter(training), None) is None or (config.held_out and not len(validation)):
+        training, validation, dims, also = from_manifests(config, fabric)
+    holds_out = config.held_out or config.held_out_each
+    if next(iter(training), None) is None or (first and holds_out and not len(validation)):
         raise WakewordError(f"held_out = {config.held_out}: the utterances do not divide into two sets of speakers")
 
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
@@ -214,15 +229,14 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         sync_norms(model)
     objective = fabric.setup_module(Objective(model, config.compile))
     optimizer = optimizer_of(model, config)
-    frozen_config = dataclasses.asdict(dataclasses.replace(config, **UNBINDING))
-    latest = folder / "training.safetensors"
+    settings = dataclasses.asdict(config)
     if latest.exists():
-        progress = resume(latest, model, optimizer, frozen_config)
+        progress = resume(latest, model, optimizer, settings)
         progress.origin = resumed(progress.origin, progress.step)
     else:
         progress = Progress(origin=origin(config))
 
-    augmentation = augmentation_of(config)
+    augmentation = augmentation_of(config, also)
     total = sum(stage.steps for stage in config.stages)
     last = min(total, max_steps or total)
     folder.mkdir(parents=True, exist_ok=True)
@@ -243,7 +257,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
             log,
             bar,
             latest,
-            frozen_config,
+            settings,
         )
     # DDP ends what it began while the other processes are still there; without them it would wait for them for ever.
     del objective
@@ -251,7 +265,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     settle(model, training, config, augmentation, fabric)
     if first:
         result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
-        card = card_of(config, training, validation, progress, result)
+        card = card_of(config, training, validation, progress, result, also)
         save_acoustic(Path(config.output), model, config.features, card, config.units)
     if unreadable:
         print(f"{unreadable.summary()}: check the files, or prepare their corpus again", file=sys.stderr)
@@ -260,7 +274,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
 
 
 def run(
-    objective, optimizer, training, validation, config, augmentation, progress, last, fabric, log, bar, latest, frozen
+    objective, optimizer, training, validation, config, augmentation, progress, last, fabric, log, bar, latest, settings
 ) -> Skipped:
     """Train until step `last`, epoch after epoch; `progress` is always where the next batch begins.
 
@@ -320,7 +334,7 @@ def run(
                 row = {"step": progress.step, "hours": progress.seconds / 3600, "held_out": found}
                 log.write(json.dumps(row) + "\n")
             if fabric.is_global_zero and (progress.step % config.checkpoint_every == 0 or progress.step == last):
-                save_training(latest, model, optimizer, progress, frozen)
+                save_training(latest, model, optimizer, progress, settings)
         else:
             if whole_epoch and progress.step == before:
                 raise WakewordError("none of the training audio can be read: check the paths in the manifests")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from wakeword import checkpoint
@@ -17,8 +18,11 @@ LINEAGE += ("command", "commit", "resumed")
 """What a card tells of each run before."""
 
 
-def card_of(config: Config, training, validation, progress: Progress, result: dict) -> dict:
-    """On what, with which teacher and how long a model was trained, and what it does on held-out speakers."""
+def card_of(config: Config, training, validation, progress: Progress, result: dict, also: Collection[str] = ()) -> dict:
+    """On what, with which teacher and how long a model was trained, and what it does on held-out speakers.
+
+    `also` are the speakers who were held out whatever their hash.
+    """
     hours: dict[str, dict] = {}
     for cut in training:
         custom = cut.custom or {}
@@ -30,6 +34,7 @@ def card_of(config: Config, training, validation, progress: Progress, result: di
         "data": hours,
         "mixed_in": licences([*config.noise, *config.rirs, *[source.manifest for source in config.babble]]),
         "held_out": config.held_out,
+        "held_out_also": sorted(also),
         "held_out_hours": round(sum(cut.duration for cut in validation) / 3600, 3),
         "held_out_utterances": len(validation),
         "held_out_speakers": {name: round(value, 4) for name, value in result.items()},

@@ -29,8 +29,11 @@ class Config:
     """A pretraining run. Manifests come from `wakeword prepare`.
 
     `size` names the encoder, or is any name where `sizes` gives its dimensions. `output` is the model file, `folder`
-    what the run keeps to resume from. `held_out` is the share of the speakers that only validate. `units` are what CTC
-    writes, `characters` or `phones`. `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of its
+    what the run keeps to resume from. `held_out` is the share of the speakers that only validate; `held_out_each` makes
+    that at least one of each corpus that has two or more (the models that ship were trained without it). `units` are
+    what CTC writes, `characters` or `phones`.
+
+    `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of its
     frames (`folder`/teacher if empty). Frame `t + delay_frames` of the student (`features.frame_s` each) predicts frame
     `t` of the teacher. A batch has `batch_seconds` of audio; `warmup`, `checkpoint_every` and `validate_every` count
     steps. `settle_batches` are those over which the statistics of normalisation are measured anew at the end (0: they
@@ -44,6 +47,10 @@ class Config:
     matrix products in bfloat16 (weights, losses and moments stay in float32); `compile` lets `torch.compile` make one
     kernel of many, which takes a C++ compiler, and minutes at the start. Where `torchrun` starts several
     processes, a batch is `batch_seconds` over all of them, and `threads` and `workers` are each one's.
+
+    A run that was interrupted goes on from its `folder` where `card`, `output`, `folder`, `threads`, `workers`,
+    `device`, `compile`, `checkpoint_every`, `validate_every` and `settle_batches` may be others, and the number of
+    processes too; with another value of any other setting (`precision` among them) it is refused.
     """
 
     size: str = "base"
@@ -51,6 +58,7 @@ class Config:
     folder: str = "exp"
     data: tuple[Source, ...] = ()
     held_out: float = 0.06
+    held_out_each: bool = False
     noise: tuple[str, ...] = ()
     rirs: tuple[str, ...] = ()
     units: str = "characters"
@@ -111,27 +119,29 @@ def config_of(values: dict, path: str) -> Config:
         raise ConfigError(f"{path}: no [[data]] table: name at least one manifest")
     if len({bool(source.shar) for source in config.data}) > 1:
         raise ConfigError(f"{path}: [[data]]: manifests or shards, not both: make shards of the manifests too")
+    wrong = out_of_range(config)
+    if wrong:
+        raise ConfigError(f"{path}: {wrong}")
     if any(stage.distil for stage in config.stages) and not config.teacher:
         raise ConfigError(f"{path}: a stage distils, but 'teacher' names none: set it, or distil = 0")
     if bool(config.babble) != bool(config.babble_mixtures) or any(source.shar for source in config.babble):
         raise ConfigError(f"{path}: babble: give [[babble]] manifests and babble_mixtures, how many, or neither")
-    if not config.stages or min(stage.steps for stage in config.stages) < 1:
-        raise ConfigError(f"{path}: stages: each needs at least one step")
-    wrong = out_of_range(config)
-    if wrong:
-        raise ConfigError(f"{path}: {wrong}")
+    if not config.stages:
+        raise ConfigError(f"{path}: no [[stages]] table: name at least one")
     return config
 
 
 def out_of_range(config: Config) -> str:
     """The first setting that cannot work, with what it must be; empty if there is none."""
     counts = ("warmup", "workers", "delay_frames", "simulated_rooms", "made_noise", "babble_mixtures")
+    counts += ("settle_batches", "weight_decay")
     positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
     shares = ("noise_probability", "rir_probability", "channel_probability", "speed_probability")
     rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]
     rules += [(name, getattr(config, name) >= 0, "0 or more") for name in counts]
     rules += [(name, 0 <= getattr(config, name) <= 1, "from 0 to 1") for name in shares]
     rules += [
+        ("seed", 0 <= config.seed < 2**32, f"from 0 to {2**32 - 1}"),
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
         ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
         ("units", config.units in UNITS, " or ".join(UNITS)),
@@ -141,6 +151,14 @@ def out_of_range(config: Config) -> str:
     for name, fine, must in rules:
         if not fine:
             return f"{name} = {getattr(config, name)}: must be {must}"
+    for index, stage in enumerate(config.stages):
+        rules = [("steps", stage.steps >= 1, "1 or more")]
+        rules += [(name, getattr(stage, name) >= 0, "0 or more") for name in ("distil", "ctc")]
+        for name, fine, must in rules:
+            if not fine:
+                return f"stages[{index}]: {name} = {getattr(stage, name)}: must be {must}"
+        if not (stage.distil or stage.ctc):
+            return f"stages[{index}]: distil and ctc are both 0: it would learn nothing"
     if config.features.mels != config.sizes.mels:
         return f"mels are {config.features.mels} in features, {config.sizes.mels} in sizes: must be equal"
     return ""

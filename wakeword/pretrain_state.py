@@ -15,8 +15,9 @@ from wakeword.acoustic_file import load_acoustic
 from wakeword.errors import ConfigError
 from wakeword.pretrain_config import Config
 
-UNBINDING = dict(card="", output="", folder="", threads=0, workers=0, device="", compile=False, settle_batches=0)
-"""Settings that may change while a run is interrupted: the steps do not depend on them."""
+UNBINDING = ("card", "output", "folder", "threads", "workers", "device", "compile")
+UNBINDING += ("checkpoint_every", "validate_every", "settle_batches")
+"""Settings that may change while a run is interrupted: the steps do not depend on them, but for rounding."""
 
 
 @dataclass
@@ -41,7 +42,7 @@ def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, confi
 
     Raises:
         ModelError: not a training checkpoint.
-        ConfigError: it was made with another configuration.
+        ConfigError: it was made with another value of a setting that is not `UNBINDING`.
     """
     tensors, meta = checkpoint.load(path, "training")
     # A run that an earlier version began goes on: it did what a setting that is newer does by default.
@@ -49,9 +50,13 @@ def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, confi
     if "data" in before:
         before["data"] = [{"shar": "", **source} for source in before["data"]]
     told = lambda value: json.loads(json.dumps(value, default=dataclasses.asdict))  # noqa: E731
-    changed = [key for key in config if told(config[key]) != told(before[key])]
+    changed = [key for key in config if key not in UNBINDING and told(config[key]) != told(before[key])]
     if changed:
-        raise ConfigError(f"{path}: was made with another '{changed[0]}': set it back, or choose another folder")
+        was, now = (json.dumps(told(values[changed[0]]))[:100] for values in (before, config))
+        raise ConfigError(
+            f"{path}: was made with another '{changed[0]}' ({was}, now {now}): set it back, or choose another folder; "
+            f"only {', '.join(UNBINDING)} may change"
+        )
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
     checkpoint.load_optimizer(optimizer, tensors)
     return Progress(**meta["progress"])

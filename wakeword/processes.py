@@ -58,8 +58,9 @@ def start(config: Config):
     else:
         if index:
             raise ConfigError(f"device = '{config.device}': each of several processes has its own: write '{kind}'")
-        # Stages without CTC leave its layer unused. The statistics of normalisation are the same already.
-        strategy = DDPStrategy(timeout=PATIENCE, find_unused_parameters=True, broadcast_buffers=False)
+        # The statistics of normalisation are the same already.
+        unused = leaves_layers_unused(config)
+        strategy = DDPStrategy(timeout=PATIENCE, find_unused_parameters=unused, broadcast_buffers=False)
         devices, environment = local, TorchElasticEnvironment()
     made = fabric.Fabric(
         accelerator=kind,
@@ -71,6 +72,11 @@ def start(config: Config):
     )
     made.launch()
     return made
+
+
+def leaves_layers_unused(config: Config) -> bool:
+    """Whether a stage does without CTC's layer, or without that towards the teacher: DDP then has to look for it."""
+    return any(not stage.ctc or (config.teacher and not stage.distil) for stage in config.stages)
 
 
 def finish(fabric) -> None:

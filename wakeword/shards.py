@@ -15,7 +15,7 @@ from itertools import islice
 import lhotse
 from lhotse.serialization import open_best
 
-from wakeword.data import Source, chosen, fitted, held_out, speaker_of
+from wakeword.data import Source, chosen, fitted, held_out, lowest_of_each, none_chosen, speaker_of
 from wakeword.errors import ConfigError, ManifestError
 
 INDEX = "shards.json"
@@ -24,7 +24,7 @@ standardisation, "files": {field: [names]}}."""
 
 
 def read_index(place: str) -> dict:
-    """The index of a folder of shards, or of such a folder's URL (what `smart_open` opens: s3://, gs://, https://).
+    """The index of a folder of shards, or of such a folder's URL (what `smart_open` opens, s3:// or https://).
 
     Raises:
         ManifestError: there is none, or it is damaged.
@@ -82,10 +82,13 @@ def untaught(cut, units: str):
 class Shards:
     """The utterances that train: of `sources`, without those of the held-out speakers (share `fraction`).
 
+    With `each` the speaker with the lowest hash of each corpus is held out too, for which all shards are gone through
+    once, undecoded; they are `also`.
+
     `teacher` is whose frames are read along; empty: none. `units` are those of the token ids.
 
     Raises:
-        ManifestError: a folder is no whole folder of shards.
+        ManifestError: a folder is no whole folder of shards, or holds no utterance that its source takes.
         ConfigError: its frames are another teacher's, or standardised by another mean and deviation.
     """
 
@@ -93,6 +96,7 @@ class Shards:
     fraction: float
     teacher: str = ""
     units: str = "characters"
+    each: bool = False
 
     def __post_init__(self):
         indexes = [read_index(source.shar) for source in self.sources]
@@ -111,6 +115,11 @@ class Shards:
                 "copy its statistics.json into the others before they begin"
             )
         object.__setattr__(self, "indexes", indexes)
+        for source, index in zip(self.sources, indexes, strict=True):
+            cuts = Whole(source.shar, read_shards(source.shar, index, 0, ("cuts",)))
+            if not any(chosen(cut, source) for cut in cuts):
+                raise none_chosen(source, cuts)
+        object.__setattr__(self, "also", lowest_of_each(self._chosen()) if self.each else frozenset())
 
     def opened(self, seed: int, epoch: int) -> lhotse.CutSet:
         """The training utterances with audio, lazily, in the order of an epoch; folders mixed by their sizes."""
@@ -125,6 +134,11 @@ class Shards:
     def __iter__(self) -> Iterator:
         """The training utterances without their audio."""
         return iter(self._read(0, False, ("cuts",)))
+
+    def _chosen(self) -> Iterator:
+        for source, index in zip(self.sources, self.indexes, strict=True):
+            cuts = Whole(source.shar, read_shards(source.shar, index, 0, ("cuts",)))
+            yield from (cut for cut in cuts if chosen(cut, source))
 
     def teacher_dims(self) -> int:
         """Numbers in a frame of the teacher; 0 without one."""
@@ -148,4 +162,4 @@ class Shards:
         return lhotse.CutSet.mux(*read, weights=[index["cuts"] for index in self.indexes], seed=seed)
 
     def _wanted(self, source: Source, cut, held: bool) -> bool:
-        return chosen(cut, source) and held_out(speaker_of(cut), self.fraction) == held
+        return chosen(cut, source) and held_out(speaker_of(cut), self.fraction, self.also) == held

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 
-from wakeword.cli import bar, json_flag, show, verb
+from wakeword.cli import bar, json_flag, number, show, verb
 from wakeword.errors import WakewordError, require
 
 
@@ -42,7 +42,9 @@ for _name, _module, _help, _example in (
 
 def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG.toml")
-    parser.add_argument("--steps", type=int, help="stop after this many steps in all, with a checkpoint to resume from")
+    parser.add_argument(
+        "--steps", type=number(least=1), help="stop after this many steps in all, with a checkpoint to resume from"
+    )
     json_flag(parser)
 
 

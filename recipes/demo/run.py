@@ -22,10 +22,9 @@ import stream
 
 from wakeword.calibrate import calibrate, calibrated
 from wakeword.checkpoint import rewrite_meta
-from wakeword.cli import bar
+from wakeword.cli import bar, exit_status, number
 from wakeword.clips import find_clips
 from wakeword.detector import Detector
-from wakeword.errors import WakewordError
 from wakeword.evaluate import evaluate
 from wakeword.files import replacing
 from wakeword.misses import held_out_misses
@@ -33,15 +32,7 @@ from wakeword.misses import held_out_misses
 
 def main() -> int:
     args = arguments()
-    try:
-        demo(args)
-    except WakewordError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("demo: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(lambda: demo(args), "demo")
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -143,7 +134,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--phrase", default="computer", help="spoken by machine if there are no clips of it (computer)")
     parser.add_argument("--acoustic", default="base", help="base, micro, or the file of an acoustic model (base)")
     parser.add_argument("--budget", default="1 per h", help="false alarms to calibrate for (1 per h)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="for training (all there are)")
+    parser.add_argument(
+        "--threads", type=number(least=1), default=os.cpu_count() or 1, help="for training (all there are)"
+    )
     parser.add_argument("--fast", action="store_true", help="a third of the data and steps, for a first look")
     return parser.parse_args()
 

@@ -15,11 +15,10 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wakeword.cli import bar
+from wakeword.cli import bar, exit_status
 from wakeword.clips import Clip, find_clips, for_testing, in_pieces
 from wakeword.data import Source, read_sources
 from wakeword.detector import Detector
-from wakeword.errors import WakewordError
 from wakeword.evaluate import NOISY_HOURS, evaluate, evaluate_robustness
 from wakeword.files import replacing
 from wakeword.robustness import alarmed, missed, table, tables
@@ -296,7 +295,8 @@ def main() -> int:
         help="measure and write this instead of RESULTS.md (ROBUSTNESS.md)",
     )
     args = parser.parse_args()
-    try:
+
+    def work() -> None:
         config = from_dict(Config, read_toml(args.config), str(args.config))
         if args.words:
             config = replace(config, words=tuple(args.words))
@@ -306,11 +306,9 @@ def main() -> int:
         runs = [measure(config, settings_of(config, *pair, negatives), test_negatives) for pair in pairs]
         written = args.robustness or args.results
         write(runs, config, written)
-    except WakewordError as error:
-        print(f"one_hour: {error}", file=sys.stderr)
-        return 2
-    print(written.read_text())
-    return 0
+        print(written.read_text())
+
+    return exit_status(work, "one_hour")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from data_prep.text_beside import prepare_text_beside
 from data_prep.voxforge import prepare_voxforge
 from data_prep.wakewords import prepare_wakewords
 from data_prep.words import prepare_dspspeech20, prepare_spoken_digits
+from wakeword.cli import exit_status
 from wakeword.errors import WakewordError
 
 PICOVOICE = "Apache-2.0"
@@ -65,6 +66,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="where the manifests go")
     parser.add_argument("--again", action="store_true", help="prepare also what is there already")
     args = parser.parse_args()
+    return exit_status(lambda: prepare_all(args), "prepare")
+
+
+def prepare_all(args: argparse.Namespace) -> int:
+    """Prepare what is missing and print the table; 1 if a corpus could not be prepared."""
     failed = 0
     print(f"{'corpus':24}{'cuts':>8}{'hours':>9}{'speakers':>10}{'skipped':>9}", flush=True)
     for name, (place, prepare) in CORPORA.items():

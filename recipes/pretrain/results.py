@@ -13,7 +13,8 @@ from pathlib import Path
 import study
 
 from wakeword import checkpoint
-from wakeword.errors import WakewordError, require
+from wakeword.cli import exit_status
+from wakeword.errors import require
 from wakeword.files import replacing
 from wakeword.pretrain_config import read_config
 
@@ -102,35 +103,31 @@ def plot(rows: list[dict], path: Path) -> None:
         figure.savefig(temporary, dpi=90)
 
 
-def main() -> int:
-    try:
-        old = [json.loads(line) for line in PROGRESS.read_text().splitlines()] if PROGRESS.exists() else []
-        rows = merged(old, [row for size in SIZES for row in checks(size)])
-        with replacing(PROGRESS) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        plot(rows, HERE / "training.png")
-        text = [
-            "# The acoustic models that ship",
-            "",
-            "Written by `python recipes/pretrain/results.py` from the logs of `wakeword pretrain",
-            "recipes/pretrain/base.toml` and `micro.toml`, and from the models' cards. The course is on at most 400",
-            "held-out utterances, clean, with the normalisation as it was in training (its statistics follow the last",
-            "batches, so they jump); at a run's end these are measured anew. Losses of runs with other data or",
-            "teachers do not compare. What the encoders are worth under a wake head: ../one_hour/RESULTS.md; what they",
-            "read wrongly: ERROR_RATES.md.",
-            "",
-            *(line for size in SIZES for line in section(size, [row for row in rows if row["size"] == size])),
-            "![losses](training.png)",
-            "",
-        ]
-        with replacing(study.RESULTS) as temporary:
-            temporary.write_text("\n".join(text), encoding="utf-8")
-        study.write_section(study.read_study(HERE / "study.toml"), study.studies.read_lines(study.LINES))
-    except (WakewordError, OSError) as error:
-        print(f"results: {error}", file=sys.stderr)
-        return 2
-    return 0
+def write_results() -> None:
+    """The page, the plot and the course of the runs."""
+    old = [json.loads(line) for line in PROGRESS.read_text().splitlines()] if PROGRESS.exists() else []
+    rows = merged(old, [row for size in SIZES for row in checks(size)])
+    with replacing(PROGRESS) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plot(rows, HERE / "training.png")
+    text = [
+        "# The acoustic models that ship",
+        "",
+        "Written by `python recipes/pretrain/results.py` from the logs of `wakeword pretrain",
+        "recipes/pretrain/base.toml` and `micro.toml`, and from the models' cards. The course is on at most 400",
+        "held-out utterances, clean, with the normalisation as it was in training (its statistics follow the last",
+        "batches, so they jump); at a run's end these are measured anew. Losses of runs with other data or",
+        "teachers do not compare. What the encoders are worth under a wake head: ../one_hour/RESULTS.md; what they",
+        "read wrongly: ERROR_RATES.md.",
+        "",
+        *(line for size in SIZES for line in section(size, [row for row in rows if row["size"] == size])),
+        "![losses](training.png)",
+        "",
+    ]
+    with replacing(study.RESULTS) as temporary:
+        temporary.write_text("\n".join(text), encoding="utf-8")
+    study.write_section(study.read_study(HERE / "study.toml"), study.studies.read_lines(study.LINES))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(write_results, "results"))

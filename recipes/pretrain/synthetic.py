@@ -16,8 +16,7 @@ import numpy as np
 from data_prep.sentences import SENTENCES
 from data_prep.synthesise import synthesise_speech
 from data_prep.voices import installed_voices
-from wakeword.cli import bar
-from wakeword.errors import WakewordError
+from wakeword.cli import bar, exit_status, number
 from wakeword.files import replacing
 from wakeword.lexicon import frequent_words
 
@@ -36,27 +35,27 @@ def random_sentences(count: int, seed: int) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hours", type=float, default=4.0)
+    parser.add_argument("--hours", type=number(float, above=0), default=4.0)
     parser.add_argument("--engines", default="hibari,espeak,flite,festival", help="those that speak fast enough for it")
     parser.add_argument("--clips", type=Path, default=Path("exp/synthetic"), help="where the audio goes")
     parser.add_argument("--out", type=Path, default=Path("exp/manifests"), help="where the manifest goes")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=number(least=0), default=0)
     args = parser.parse_args()
-    try:
-        count = max(1, round(args.hours * 3600 / CLIP_S))
-        said = [*SENTENCES, *random_sentences(max(0, count - len(SENTENCES)), args.seed)]
-        voices = [voice for voice in installed_voices() if voice.engine in args.engines.split(",")]
-        shown = bar()
-        made = synthesise_speech(
-            said, args.clips, count, args.seed, voices=voices, progress=lambda done, n: shown("speech", done / n)
-        )
-        with replacing(args.out / "synthetic_cuts.jsonl.gz") as temporary:
-            temporary.write_bytes(made.manifest.read_bytes())
-    except WakewordError as error:
-        print(f"synthetic: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: synthetic(args), "synthetic")
+
+
+def synthetic(args: argparse.Namespace) -> None:
+    """Make the speech and its manifest."""
+    count = max(1, round(args.hours * 3600 / CLIP_S))
+    said = [*SENTENCES, *random_sentences(max(0, count - len(SENTENCES)), args.seed)]
+    voices = [voice for voice in installed_voices() if voice.engine in args.engines.split(",")]
+    shown = bar()
+    made = synthesise_speech(
+        said, args.clips, count, args.seed, voices=voices, progress=lambda done, n: shown("speech", done / n)
+    )
+    with replacing(args.out / "synthetic_cuts.jsonl.gz") as temporary:
+        temporary.write_bytes(made.manifest.read_bytes())
     print(f"{len(made.paths)} clips in {len(made.by_voice)} voices. {made.skipped.summary()}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from data_prep.cuts import read_cuts, write_cuts
 from data_prep.librispeech import prepare_librispeech
 from data_prep.synthesise import synthesise, synthesise_speech
 from data_prep.voices import NO_VOICES, Voice, installed_voices
-from wakeword.cli import bar
+from wakeword.cli import bar, exit_status
 from wakeword.clips import Clip, find_clips
 from wakeword.data import Source
 from wakeword.detector import Detector
@@ -62,12 +62,11 @@ def main() -> int:
     parser.add_argument("--shared", type=Path, default=beside, help="the folder with corpora/ (beside the checkout)")
     parser.add_argument("--out", type=Path, default=Path("exp/tiny"), help="where all that is made goes (exp/tiny)")
     args = parser.parse_args()
-    try:
+
+    def work() -> None:
         tiny(args.shared / "corpora", args.out)
-    except WakewordError as error:
-        print(f"tiny: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_status(work, "tiny")
 
 
 def tiny(corpora: Path, out: Path) -> dict:
