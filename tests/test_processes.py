@@ -166,11 +166,12 @@ def test_two_processes_that_read_shards_do_what_one_does(config, tmp_path, monke
     )
     monkeypatch.setattr(pretrain, "LOG_EVERY", 1)
     pretrain.pretrain(one)
-    two = dataclasses.replace(one, folder=str(tmp_path / "two"), output=str(tmp_path / "two.st"))
+    two = dataclasses.replace(one, folder=str(tmp_path / "two"), output=str(tmp_path / "two.st"), compile=True)
     (tmp_path / "no death").touch()
     done = torchrun(two, tmp_path / "no death", restarts=0)
     assert done.returncode == 0, done.stderr
     assert same_curves(one, two) == list(range(1, 9))
     held = [[row["held_out"] for row in curve(run) if "held_out" in row] for run in (one, two)]
     assert len(held[0]) == len(held[1]) == 2
+    assert done.stderr.count("several go on without") == 1
     assert "find_unused_parameters" not in done.stderr and "UserWarning" not in done.stderr

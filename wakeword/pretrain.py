@@ -227,7 +227,9 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         load_weights(model, config)
     if fabric.world_size > 1:
         sync_norms(model)
-    objective = fabric.setup_module(Objective(model, config.compile))
+    if config.compile and first and fabric.world_size > 1:
+        print("compile = true: of one process alone; several go on without", file=sys.stderr)
+    objective = fabric.setup_module(Objective(model, config.compile and fabric.world_size == 1))
     optimizer = optimizer_of(model, config)
     settings = dataclasses.asdict(config)
     if latest.exists():

@@ -45,8 +45,8 @@ class Config:
     `init` is an acoustic model to start from (`base`, `micro` or a file; empty: random weights): its encoder and CTC
     layer, whose dimensions must be these; the layer towards the teacher is new. `precision` is `32`, or `bf16` for
     matrix products in bfloat16 (weights, losses and moments stay in float32); `compile` lets `torch.compile` make one
-    kernel of many, which takes a C++ compiler, and minutes at the start. Where `torchrun` starts several
-    processes, a batch is `batch_seconds` over all of them, and `threads` and `workers` are each one's.
+    kernel of many, which takes a C++ compiler, and minutes at the start; several processes go on without. Where
+    `torchrun` starts several, a batch is `batch_seconds` over all of them, and `threads` and `workers` are each one's.
 
     A run that was interrupted goes on from its `folder` where `card`, `output`, `folder`, `threads`, `workers`,
     `device`, `compile`, `checkpoint_every`, `validate_every` and `settle_batches` may be others, and the number of

@@ -49,7 +49,8 @@ def start(config: Config):
             f"device = '{config.device}': {there} GPU(s) here for {local} process(es): choose another device, or "
             "start as many processes as there are GPUs"
         )
-    if config.compile and kind == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+    compilers = os.environ.get("CXX", "g++"), "clang++"
+    if config.compile and world == 1 and kind == "cpu" and not any(map(shutil.which, compilers)):
         raise ConfigError("compile = true: there is no C++ compiler: install one (g++), or set it to false")
     if world == 1:
         device = torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
