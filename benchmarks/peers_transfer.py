@@ -23,6 +23,7 @@ from wakeword.augment import Augmentation
 from wakeword.clips import find_clips, for_training, in_pieces, read_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
+from wakeword.levels import active_span
 from wakeword.train import TrainConfig, augmentation_of, split_clips, without_phrases
 
 HOP_S = BLOCK / SAMPLE_RATE
@@ -75,7 +76,8 @@ def positive_pieces(
         raise WakewordError(f"{manifest}: no clip to train on could be read: make the manifest again")
     for index in range(len(read) * copies):
         rng = np.random.default_rng([seed, 1, index])
-        yield examples.positive(read[index % len(read)], speech, settings, rng)
+        clip = read[index % len(read)]
+        yield examples.positive(clip, active_span(clip), speech, settings, rng)
 
 
 def embedded(

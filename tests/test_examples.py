@@ -19,6 +19,7 @@ from wakeword.augment import Augmentation  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
 from wakeword.examples import LATEST_S, UNSURE_S, label, on_disk  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
+from wakeword.levels import active_span  # noqa: E402
 
 
 @given(
@@ -72,7 +73,9 @@ def test_examples_are_labelled_for_the_output_of_their_phrase_and_for_the_others
 
     def made(clips, elsewhere):
         quiet = Augmentation(noise_probability=0.0, rir_probability=0.0)
-        return examples.positives(clips, elsewhere, 2, [], quiet, encoder, settings, 2, 0, lambda *at: told.append(at))
+        spans = [[active_span(samples) for samples in said] for said in clips]
+        common = [], quiet, encoder, settings, 2, 0, lambda *at: told.append(at)
+        return examples.positives(clips, spans, elsewhere, 2, *common)
 
     found = made(clips, elsewhere)
     assert [len(said) for said in found] == [4, 6] and told[-1] == ("clips", 1.0) and len(told) == 10
@@ -86,3 +89,19 @@ def test_examples_are_labelled_for_the_output_of_their_phrase_and_for_the_others
         np.testing.assert_array_equal(mine.frames, theirs.frames)
         np.testing.assert_array_equal(mine.labels[:, 0], theirs.labels[:, 0])
     assert elsewhere.tolist() == [[-1, 0], [-1, -1]]
+
+
+def test_labels_follow_the_span_that_is_given_and_parts_are_cut_by_it(speech_like):
+    """Not the sound, which is the same in all of them."""
+    samples, rng = speech_like(2.0, 1), np.random.default_rng
+    quiet = Augmentation(noise_probability=0.0, rir_probability=0.0)
+    (_, start_s, end_s), (_, later_s, last_s) = (
+        examples.positive(samples, span, [], quiet, rng(7)) for span in ((0.4, 1.0), (0.9, 1.7))
+    )
+    longer = (end_s - start_s) / 0.6  # at another speed
+    assert later_s - start_s == pytest.approx(0.5 * longer) and last_s - end_s == pytest.approx(0.7 * longer)
+    for seed in range(8):
+        part = examples.partly(samples, (0.5, 1.5), rng(seed))
+        begins = np.array_equal(part[200:-200], samples[200 : len(part) - 200])
+        cut_s = (len(part) if begins else len(samples) - len(part)) / 16000
+        assert 0.75 <= cut_s <= 1.15 if begins else 0.85 <= cut_s <= 1.25

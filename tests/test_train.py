@@ -186,6 +186,19 @@ def test_the_command_line_pairs_phrases_and_clips_by_their_order(material, tmp_p
     assert all(each["calibration"] is None and each["estimate"]["clips"] >= 1 for each in report["phrases"])
     card = checkpoint.read_meta(tmp_path / "two.wakeword")["card"]["phrases"]
     assert [card[name]["clips"] + card[name]["held_out_clips"] for name in ("going up", "going down")] == [5, 18]
+    assert "aligned_clips" not in card["going up"]
+
+
+def test_training_tells_once_what_found_the_phrase(material, tmp_path, capsys):
+    """The acoustic model, where it can spell it; this one cannot."""
+    given = ["--phrase", "going up", "--positives", str(material / "up"), "--labels", "aligned"]
+    given += ["--acoustic", str(material / "small.safetensors"), "--steps", "1", "--threads", "1"]
+    assert main(["train", *given, "--output", str(tmp_path / "up.wakeword")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("'going up' found by energy in all") == 1 and "neither characters nor phones" in printed
+    assert checkpoint.read_meta(tmp_path / "up.wakeword")["card"]["phrases"]["going up"]["aligned_clips"] == 0
+    assert main(["train", *given, "--labels", "loud", "--output", str(tmp_path / "up.wakeword")]) == 2
+    assert "labels = 'loud': must be one of energy, aligned" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("speakers", [False, True])

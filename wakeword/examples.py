@@ -14,7 +14,7 @@ from wakeword.augment import Augmentation, at_speed, augment, piece_of
 from wakeword.clips import Clip, read_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.features import SAMPLE_RATE, FeatureSettings, log_mel
-from wakeword.levels import active_span
+from wakeword.levels import Span, active_span
 from wakeword.transfer import lower
 
 LATEST_S = 0.28
@@ -61,13 +61,13 @@ def label(frames: int, frame_s: float, start_s: float, end_s: float) -> np.ndarr
     return labels
 
 
-def positive(samples: np.ndarray, speech: list[np.ndarray], settings: Augmentation, rng) -> tuple:
-    """A clip at another speed, amid running speech or quiet, in a room and noise.
+def positive(samples: np.ndarray, span: Span, speech: list[np.ndarray], settings: Augmentation, rng) -> tuple:
+    """A clip, with its phrase at `span`, at another speed, amid running speech or quiet, in a room and noise.
 
     Returns:
         The audio, and where in it the phrase begins and ends, in seconds.
     """
-    start_s, end_s = active_span(samples)
+    start_s, end_s = span
     factor = float(rng.choice([0.9, 0.95, 1.0, 1.0, 1.05, 1.1]))
     if factor != 1.0:
         samples = at_speed(samples, factor)
@@ -88,9 +88,9 @@ def positive(samples: np.ndarray, speech: list[np.ndarray], settings: Augmentati
     return augment(whole, settings, rng, spoken), start_s, end_s
 
 
-def partly(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def partly(samples: np.ndarray, span: Span, rng: np.random.Generator) -> np.ndarray:
     """The beginning of a clip or its end, with a quarter to two thirds of its phrase: float32 `[samples]`."""
-    start_s, end_s = active_span(samples)
+    start_s, end_s = span
     kept = rng.uniform(0.25, 0.65)
     first = rng.random() < 0.5
     cut = int((start_s + (kept if first else 1 - kept) * (end_s - start_s)) * SAMPLE_RATE)
@@ -103,6 +103,7 @@ def partly(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def positives(
     clips: Sequence[list[np.ndarray]],
+    spans: Sequence[list[Span]],
     elsewhere: np.ndarray,
     copies: int,
     speech: list[np.ndarray],
@@ -118,15 +119,20 @@ def positives(
 
     Args:
         clips: for each phrase its clips, float32 `[samples]`.
+        spans: where in each of them the phrase lies, in seconds (`align.locate`).
         elsewhere: int8 `[phrases, outputs]`, the label of a phrase's clips for the outputs of the others: 0 or -1.
         cut: of a part of each clip (`partly`), in which no phrase of its own ends: negatives that begin or end as
             the phrase does.
     """
     found: list[list[Example]] = [[] for _ in clips]
-    order = [(output, clip) for output, said in enumerate(clips) for _ in range(copies) for clip in said]
-    for index, (output, clip) in enumerate(order):
+    said = [list(zip(*each, strict=True)) for each in zip(clips, spans, strict=True)]
+    order = [(output, clip) for output, each in enumerate(said) for _ in range(copies) for clip in each]
+    for index, (output, (clip, span)) in enumerate(order):
         rng = np.random.default_rng([seed, 4 if cut else 1, index])
-        samples, start_s, end_s = positive(partly(clip, rng) if cut else clip, speech, augmentation, rng)
+        if cut:
+            clip = partly(clip, span, rng)
+            span = active_span(clip)
+        samples, start_s, end_s = positive(clip, span, speech, augmentation, rng)
         frames = frozen(encoder, samples, settings, boundary)
         labels = np.repeat(elsewhere[output : output + 1], len(frames), axis=0)
         labels[:, output] = 0 if cut else label(len(frames), settings.frame_s, start_s, end_s)

@@ -14,6 +14,9 @@ HOP_S, WINDOW_S = 0.01, 0.02  # a click touches two windows, so a median of five
 LONGEST_GAP_S = 0.3  # inside a phrase: stops and the gap between its words
 RANGE_DB = 25.0  # under the peak; what lies lower is the room's tail or breath
 
+Span = tuple[float, float]
+"""Where something begins and ends, in seconds."""
+
 
 def active_power(samples: np.ndarray) -> float:
     """Mean power of speech over the time in which there is speech; full scale squared is 1; 0 for silence.
@@ -41,7 +44,7 @@ def noise_power(samples: np.ndarray) -> float:
     return float(power.mean()) if power.size else 0.0
 
 
-def active_span(samples: np.ndarray) -> tuple[float, float]:
+def active_span(samples: np.ndarray) -> Span:
     """Where in a clip its loudest stretch of sound begins and ends, in seconds: the phrase, in a clip of one.
 
     Frame energies in dB after pre-emphasis (against hum and rumble), smoothed by a median of five (against clicks) and

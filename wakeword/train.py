@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from wakeword import __version__, examples, tokens
+from wakeword.align import LABELS, Located, locate
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.budget import parse_budget
 from wakeword.calibrate import Calibration, calibrate, calibrated
@@ -59,8 +60,9 @@ class TrainConfig:
     negatives' voices; `channel_probability` is that of a telephone, codec or microphone.
 
     `batch` counts the examples of each phrase in a step, and the windows of negatives, the share `hard` of which is
-    mined. `loss` is one of `losses.LOSSES`, `negative_weight` weighs the windows in it; with `average` the weights of
-    the steps are averaged.
+    mined. `labels` is one of `align.LABELS`: what says where the phrase lies in its clips, their energy or the
+    acoustic model. `loss` is one of `losses.LOSSES`, `negative_weight` weighs the windows in it; with `average` the
+    weights of the steps are averaged.
     """
 
     phrases: tuple[Phrase, ...] = ()
@@ -81,6 +83,7 @@ class TrainConfig:
     batch: int = 24
     learning_rate: float = 2e-3
     encoder_learning_rate: float = 3e-4
+    labels: str = "energy"
     loss: str = "frames"
     negative_weight: float = 1.0
     hard: float = 0.5
@@ -102,11 +105,13 @@ class TrainConfig:
 class Trained:
     """What a run made: the file, what was unfrozen and why, and for each phrase what is known of it.
 
-    `estimates` are of held-out clips (see `estimate`); `calibrations` are none if there was nothing to calibrate on.
+    `located` says where each phrase lies in the clips that trained. `estimates` are of held-out clips (see
+    `estimate`); `calibrations` are none if there was nothing to calibrate on.
     """
 
     path: Path
     unfrozen: str
+    located: list[Located]
     calibrations: list[Calibration]
     estimates: list[dict]
     skipped: Skipped
@@ -198,10 +203,10 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
         training_negatives, config.negative_copies, config.negative_hours, *common, skipped, progress
     )
     elsewhere = labels_elsewhere(phrases)
-    found = examples.positives(clips, elsewhere, config.copies, speech, *common, progress)
-    cut = (
-        examples.positives(clips, elsewhere, config.parts, speech, *common, progress, cut=True) if config.parts else []
-    )
+    located = locate(config.labels, clips, phrases, config.acoustic)
+    heard = clips, [each.spans for each in located], elsewhere
+    found = examples.positives(*heard, config.copies, speech, *common, progress)
+    cut = examples.positives(*heard, config.parts, speech, *common, progress, cut=True) if config.parts else []
     begun = Path(f"{config.output}.begun")
     fit(model, encoder_parameters, found, cut, stream, chosen.boundary, config, progress, begun)
 
@@ -238,15 +243,16 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     card["phrases"] = {
         phrase: {
             "clips": len(said),
+            **({"aligned_clips": where.aligned} if config.labels == "aligned" else {}),
             "held_out_clips": len(held_out),
             "estimate": estimated,
             "held_out_misses": dataclasses.asdict(misses[phrase]),
         }
-        for phrase, said, held_out, estimated in zip(phrases, clips, dev_clips, estimates, strict=True)
+        for phrase, said, where, held_out, estimated in zip(phrases, clips, located, dev_clips, estimates, strict=True)
     }
     save_wakeword(config.output, model, meta)
     begun.unlink(missing_ok=True)
-    return Trained(Path(config.output), chosen.reason, calibrations, estimates, skipped)
+    return Trained(Path(config.output), chosen.reason, located, calibrations, estimates, skipped)
 
 
 def augmentation_of(config: TrainConfig, speech: list[np.ndarray]) -> Augmentation:
@@ -320,6 +326,8 @@ def check(config: TrainConfig) -> None:
             raise ConfigError(f"{name} = {getattr(config, name)}: must be from 0 to 1")
     if len(config.snr_db) != 2 or not config.snr_db[0] <= config.snr_db[1]:
         raise ConfigError(f"snr_db = {list(config.snr_db)}: must be the least and the most, in dB")
+    if config.labels not in LABELS:
+        raise ConfigError(f"labels = {config.labels!r}: must be one of {', '.join(LABELS)}")
     if config.loss not in LOSSES:
         raise ConfigError(f"loss = {config.loss!r}: must be one of {', '.join(LOSSES)}")
     parse_budget(config.budget)

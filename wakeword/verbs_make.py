@@ -87,6 +87,11 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--acoustic", default="base", help="base, micro, or the file of an acoustic model (base)")
     parser.add_argument("--unfreeze", default="auto", help="auto, none, all, or how many top blocks (auto)")
     parser.add_argument("--budget", default="0.5 per h", help="false alarms of each phrase to allow (0.5 per h)")
+    parser.add_argument(
+        "--labels",
+        default="energy",
+        help="energy, or aligned: the acoustic model says where the phrase lies in its clips (energy)",
+    )
     parser.add_argument("--depth", type=int, default=4, help="new layers before the output nodes; 0: none (4)")
     parser.add_argument("--steps", type=int, default=1000, help="training steps (1000)")
     parser.add_argument("--seed", type=int, default=0)
@@ -115,6 +120,8 @@ def _train(args) -> None:
     given["phrases"] = tuple(map(Phrase, args.phrases, map(tuple, args.positives)))
     trained = train(TrainConfig(**given), bar())
     lines = [f"{trained.path}: {', '.join(map(repr, args.phrases))} on {args.acoustic}; {trained.unfrozen}"]
+    if args.labels == "aligned":
+        lines += [found.summary(phrase) for phrase, found in zip(args.phrases, trained.located, strict=True)]
     phrases = []
     for phrase, estimate, calibration in zip_longest(args.phrases, trained.estimates, trained.calibrations):
         low, high = estimate["miss_rate_interval"]

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from wakeword import examples, features
+from wakeword.align import locate
 from wakeword.calibrate import lowest_within
 from wakeword.clips import Clip, find_clips, for_testing, for_training, in_pieces, read_clips
 from wakeword.data import read_manifest
@@ -145,7 +146,8 @@ def trained(
     speech = examples.speech_of(negatives, run.seed, skipped)
     common = augmentation_of(run, speech), model.encoder, settings, boundary, run.seed
     stream = examples.negatives(negatives, run.negative_copies, run.negative_hours, *common, skipped, quiet)
-    heard = said, labels_elsewhere(words)
+    spans = [each.spans for each in locate(run.labels, said, words, acoustic)]
+    heard = said, spans, labels_elsewhere(words)
     found = examples.positives(*heard, run.copies, speech, *common, quiet)
     cut = examples.positives(*heard, run.parts, speech, *common, quiet, cut=True) if run.parts else []
     with tempfile.TemporaryDirectory() as scratch:
