@@ -91,14 +91,16 @@ def test_examples_are_labelled_for_the_output_of_their_phrase_and_for_the_others
     assert elsewhere.tolist() == [[-1, 0], [-1, -1]]
 
 
-def test_labels_follow_the_span_that_is_given_and_parts_are_cut_by_it(speech_like):
+@pytest.mark.parametrize("speed", [1.0, 1.25])
+def test_labels_follow_the_span_that_is_given_and_parts_are_cut_by_it(speech_like, speed):
     """Not the sound, which is the same in all of them."""
     samples, rng = speech_like(2.0, 1), np.random.default_rng
-    quiet = Augmentation(noise_probability=0.0, rir_probability=0.0)
+    quiet = Augmentation(noise_probability=0.0, rir_probability=0.0, speed_probability=1.0, speeds=(speed, speed))
     (_, start_s, end_s), (_, later_s, last_s) = (
         examples.positive(samples, span, [], quiet, rng(7)) for span in ((0.4, 1.0), (0.9, 1.7))
     )
-    longer = (end_s - start_s) / 0.6  # at another speed
+    longer = (end_s - start_s) / 0.6
+    assert longer == pytest.approx(1 / speed)
     assert later_s - start_s == pytest.approx(0.5 * longer) and last_s - end_s == pytest.approx(0.7 * longer)
     for seed in range(8):
         part = examples.partly(samples, (0.5, 1.5), rng(seed))

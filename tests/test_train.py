@@ -246,6 +246,22 @@ def test_phrases_that_cannot_be_trained_are_refused_in_a_line(phrases, named):
         check(TrainConfig(phrases=(Phrase("one", ("a",)),)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"speeds": (0.0, 1.1)}, r"speeds = \[0.0, 1.1\]"),
+        ({"speeds": (1.2, 0.9)}, "speeds = "),
+        ({"level_dbfs": (-10.0, -20.0)}, "level_dbfs = "),
+        ({"snr_db": (1.0,)}, "snr_db = "),
+        ({"speed_probability": 1.5}, "speed_probability = 1.5: must be from 0 to 1"),
+    ],
+)
+def test_settings_of_what_is_heard_that_cannot_work_are_refused_in_a_line(changes, named):
+    with pytest.raises(ConfigError, match=named) as caught:
+        check(TrainConfig(phrases=(Phrase("one", ("a",)),), output="o", **changes))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_phrase_within_another_is_no_negative_of_it():
     found = labels_elsewhere(["computer", "hey computer", "jarvis", "commuter"])
     assert found.dtype == np.int8

@@ -68,8 +68,9 @@ def positive(samples: np.ndarray, span: Span, speech: list[np.ndarray], settings
         The audio, and where in it the phrase begins and ends, in seconds.
     """
     start_s, end_s = span
-    factor = float(rng.choice([0.9, 0.95, 1.0, 1.0, 1.05, 1.1]))
-    if factor != 1.0:
+    factor = 1.0
+    if rng.random() < settings.speed_probability:
+        factor = float(rng.uniform(*settings.speeds))
         samples = at_speed(samples, factor)
 
     def surroundings(shortest_s: float, longest_s: float) -> np.ndarray:

@@ -57,7 +57,8 @@ class TrainConfig:
 
     `budget` is each phrase's own. `copies` of each clip are heard, each in other surroundings, and `parts` copies of a
     part of it, as negatives. `made_noise` and `babble` count noises made beside the recorded ones, babble of the
-    negatives' voices; `channel_probability` is that of a telephone, codec or microphone.
+    negatives' voices; `channel_probability` is that of a telephone, codec or microphone. The share `speed_probability`
+    of the copies is heard at a speed out of the range `speeds`, and all at a level out of `level_dbfs`, drawn evenly.
 
     `batch` counts the examples of each phrase in a step, and the windows of negatives, the share `hard` of which is
     mined. `labels` is one of `align.LABELS`: what says where the phrase lies in its clips, their energy or the
@@ -95,6 +96,9 @@ class TrainConfig:
     babble: int = 0
     rir_probability: float = 0.3
     channel_probability: float = 0.0
+    speed_probability: float = 0.67
+    speeds: tuple[float, ...] = (0.9, 1.1)
+    level_dbfs: tuple[float, ...] = (-45.0, -15.0)
     smoothing_frames: int = 3
     refractory_s: float = 1.0
     seed: int = 0
@@ -266,6 +270,9 @@ def augmentation_of(config: TrainConfig, speech: list[np.ndarray]) -> Augmentati
         snr_db=config.snr_db,
         rir_probability=config.rir_probability,
         channel_probability=config.channel_probability,
+        speed_probability=config.speed_probability,
+        speeds=config.speeds,
+        level_dbfs=config.level_dbfs,
         noise=(
             *read_recordings(config.noise),
             *made_noise(config.made_noise, config.seed),
@@ -321,11 +328,13 @@ def check(config: TrainConfig) -> None:
                 raise ConfigError(f"{name} = {getattr(config, name)}: must be {least} or more")
     if not 0 <= config.held_out < 1:
         raise ConfigError(f"held_out = {config.held_out}: must be from 0 to below 1")
-    for name in ("hard", "noise_probability", "rir_probability", "channel_probability"):
+    for name in ("hard", "noise_probability", "rir_probability", "channel_probability", "speed_probability"):
         if not 0 <= getattr(config, name) <= 1:
             raise ConfigError(f"{name} = {getattr(config, name)}: must be from 0 to 1")
-    if len(config.snr_db) != 2 or not config.snr_db[0] <= config.snr_db[1]:
-        raise ConfigError(f"snr_db = {list(config.snr_db)}: must be the least and the most, in dB")
+    for name, unit in (("snr_db", "in dB"), ("level_dbfs", "in dBFS"), ("speeds", "above 0")):
+        ends = getattr(config, name)
+        if len(ends) != 2 or not ends[0] <= ends[1] or (name == "speeds" and not ends[0] > 0):
+            raise ConfigError(f"{name} = {list(ends)}: must be the least and the most, {unit}")
     if config.labels not in LABELS:
         raise ConfigError(f"labels = {config.labels!r}: must be one of {', '.join(LABELS)}")
     if config.loss not in LOSSES:
