@@ -1,66 +1,67 @@
-"""Clips that are the same recording, though cut, shifted or scaled differently: a split that parts them is no split."""
+"""Which clips of manifests are copies of one recording: `python -m data_prep.duplicates MANIFEST [MANIFEST ...]`."""
 
 from __future__ import annotations
 
+import argparse
+import itertools
+import json
+import sys
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
+from wakeword.clips import Clip, find_clips
+from wakeword.duplicates import groups_of_clips
+from wakeword.errors import WakewordError
 
-from wakeword.audio import SAMPLE_RATE, read_audio
-from wakeword.errors import AudioError
-
-BAND_HZ = (200.0, 2000.0)  # above mains hum, which would make any two clips of one room alike
-LONGEST_S = 10.0
-BLOCK = 64
+Place = tuple[str, str]
 
 
-def duplicate_groups(paths: Sequence[Path], threshold: float = 0.9) -> list[int]:
-    """For each clip the index of the first clip that is the same recording; its own index if there is none before it.
+def copies(manifests: Sequence[str]) -> list[list[tuple[Place, Clip]]]:
+    """The groups of two clips or more that are one recording, each clip with its manifest and split, in their order.
 
-    Two clips are the same if the peak of their normalised cross-correlation over all lags, 200 to 2000 Hz, is at
-    least `threshold` in size; that relation is closed transitively. Two takes of one speaker stay below 0.8, one
-    recording transcoded or shifted lies above 0.95. Every pair is compared, about 0.2 ms each: meant for hundreds
-    of clips. A clip that cannot be read, or is silent in the band, is a group of its own.
+    Raises:
+        WakewordError: as `clips.find_clips`.
     """
-    audio = [_read(path) for path in paths]
-    group = list(range(len(paths)))
-    if not audio:
-        return group
-    # Twice the longest clip, so that the circular correlation of the FFT does not wrap around; with only the bins up
-    # to 2 kHz kept, the correlation comes out at 4 kHz.
-    size = 1 << int(np.ceil(np.log2(2 * max(max(map(len, audio)), 16))))
-    bins = int(size * BAND_HZ[1] / SAMPLE_RATE) + 1
-    frequency = np.arange(bins) * SAMPLE_RATE / size
-    outside = (frequency < BAND_HZ[0]) | (frequency >= BAND_HZ[1])
-    spectra = np.zeros((len(audio), bins), np.complex64)
-    for row, samples in zip(spectra, audio, strict=True):
-        row[:] = np.fft.rfft(samples, size)[:bins]
-        row[outside] = 0
-        energy = 2 * np.sum(np.abs(row) ** 2) / (2 * (bins - 1))
-        if energy > 1e-9:
-            row /= np.sqrt(energy)
-    for i in range(len(audio) - 1):
-        for start in range(i + 1, len(audio), BLOCK):
-            lags = np.fft.irfft(spectra[i].conj() * spectra[start : start + BLOCK], axis=1)
-            for j in start + np.flatnonzero(np.abs(lags).max(axis=1) >= threshold):
-                _join(group, i, int(j))
-    return [_first(group, i) for i in range(len(group))]
+    clips = [((path, clip.split or "no split"), clip) for path in manifests for clip in find_clips([path])]
+    found: dict[int, list] = {}
+    for entry, group in zip(clips, groups_of_clips([clip for _, clip in clips]), strict=True):
+        found.setdefault(group, []).append(entry)
+    return [group for group in found.values() if len(group) > 1]
 
 
-def _read(path: Path) -> np.ndarray:
+def twins(groups: Sequence[Sequence[tuple[Place, Clip]]]) -> Counter[tuple[Place, Place]]:
+    """How many clips of one manifest and split have a twin in another: `{(one, other): clips of one}`."""
+    found: Counter = Counter()
+    for group in groups:
+        within = Counter(place for place, _ in group)
+        for one, other in itertools.permutations(within, 2):
+            found[one, other] += within[one]
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m data_prep.duplicates", description=__doc__.splitlines()[0])
+    parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="manifests, or folders of clips")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each group")
+    args = parser.parse_args(arguments)
     try:
-        return read_audio(path, 0.0, LONGEST_S)
-    except AudioError:
-        return np.zeros(0, np.float32)
+        groups = copies(args.manifests)
+    except WakewordError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for group in groups:
+        if args.json:
+            clips = [{"manifest": path, "split": split, "clip": clip.name} for (path, split), clip in group]
+            print(json.dumps({"clips": clips}))
+        else:
+            print(" = ".join(clip.name for _, clip in group))
+    # Beside the lines of JSON, not among them.
+    told = sys.stderr if args.json else sys.stdout
+    print(f"{sum(map(len, groups))} clips are copies of each other, of {len(groups)} recordings", file=told)
+    for (one, other), count in sorted(twins(groups).items()):
+        print(f"{count} clips of {' '.join(one)} have a twin in {' '.join(other)}", file=told)
+    return 0
 
 
-def _first(group: list[int], i: int) -> int:
-    while group[i] != i:
-        i = group[i]
-    return i
-
-
-def _join(group: list[int], i: int, j: int) -> None:
-    low, high = sorted((_first(group, i), _first(group, j)))
-    group[high] = low
+if __name__ == "__main__":
+    sys.exit(main())

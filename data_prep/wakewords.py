@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from data_prep.common import Prepared, Utterance, audio_files, file_key, folder, write_manifest
-from data_prep.duplicates import duplicate_groups
+from wakeword.clips import Clip
+from wakeword.duplicates import groups_of_clips
 
 REMEDY = "give a folder that holds clips of the phrase"
 
@@ -38,7 +39,7 @@ def prepare_wakewords(
     name = name or "wakewords-" + re.sub(r"\W+", "-", phrase.lower()).strip("-")
     utterances = []
     paths = audio_files(src)
-    groups = duplicate_groups(paths) if duplicates else None
+    groups = groups_of_clips([Clip(path) for path in paths]) if duplicates else None
     for index, path in enumerate(paths):
         key = file_key(path, src, "/")
         custom = {"split": "test" if even_odd and index % 2 else "train", "index": index}

@@ -18,6 +18,7 @@ from wakeword.budget import parse_budget
 from wakeword.calibrate import Calibration, calibrate, calibrated
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
 from wakeword.detector import Detector
+from wakeword.duplicates import closed, groups_of_clips
 from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.features import FeatureSettings
 from wakeword.fit import fit
@@ -31,6 +32,8 @@ from wakeword.settings import from_dict
 from wakeword.transfer import choose_unfreeze, save_wakeword, stacked, unfreeze
 
 FEWEST_CLIPS = 3
+MOST_COMPARED = 1000
+"""So many clips of unknown speakers are compared with each other for copies of one recording, about a CPU minute."""
 ROOMS = 100
 """Simulated rooms that clips and negatives are heard in, beside recorded ones."""
 
@@ -121,11 +124,17 @@ class Trained:
     skipped: Skipped
 
 
-def split_clips(clips: list[Clip], fraction: float, seed: int, fewest: int = 0) -> tuple[list[Clip], list[Clip]]:
+def split_clips(
+    clips: list[Clip], fraction: float, seed: int, fewest: int = 0, groups: list[int] | None = None
+) -> tuple[list[Clip], list[Clip]]:
     """Clips to train on and clips held out: whole speakers where several are named, else files or parts of them.
 
     `fraction` of the names is held out, but at least `fewest` and never all. They are chosen by a hash of the name, a
     file's below the folder that holds all files: so where the clips lie does not change the choice.
+
+    Args:
+        groups: for each clip the index of the first that is the same recording, as `duplicates.groups_of_clips` finds
+            them: those stay on one side, with all of their speakers.
     """
     # Copies of one recording, where the manifest tells them, stay on one side.
     above = os.path.commonpath([clip.path.absolute().parent for clip in clips]) if clips else ""
@@ -133,6 +142,9 @@ def split_clips(clips: list[Clip], fraction: float, seed: int, fewest: int = 0) 
     names = [clip.speaker or str(clip.attributes.get("group", file)) for clip, file in zip(clips, files, strict=True)]
     if len(set(names)) < 4:
         names = [f"{file} {clip.start_s}" for clip, file in zip(clips, files, strict=True)]
+    if groups is not None:
+        first = closed(len(clips), [(i, names.index(name)) for i, name in enumerate(names)] + [*enumerate(groups)])
+        names = [names[i] for i in first]
     ranked = sorted(set(names), key=lambda name: share_of(f"{seed}/{name}"))
     count = max(round(fraction * len(ranked)), fewest)
     out = set(ranked[: min(count, len(ranked) - 1)])
@@ -289,7 +301,11 @@ def usable_clips(phrase: Phrase, config: TrainConfig, skipped: Skipped) -> tuple
     Raises:
         WakewordError: no such path, or too few clips.
     """
-    training, held_out = split_clips(for_training(find_clips(phrase.positives)), config.held_out, config.seed, fewest=1)
+    everything = for_training(find_clips(phrase.positives))
+    groups = None
+    if len(everything) <= MOST_COMPARED and not all(clip.speaker or "group" in clip.attributes for clip in everything):
+        groups = groups_of_clips(everything)
+    training, held_out = split_clips(everything, config.held_out, config.seed, fewest=1, groups=groups)
     clips = [samples for _, samples in read_clips(training, skipped)]
     if len(clips) < FEWEST_CLIPS:
         raise WakewordError(

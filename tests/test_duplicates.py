@@ -1,0 +1,130 @@
+"""Copies of one recording: found through codecs, cuts, levels and noise, kept on one side of a split, listed."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from wakeword.audio import read_audio, write_wav
+from wakeword.clips import Clip, find_clips
+from wakeword.duplicates import SAME, closed, duplicate_groups, groups_of_clips, likenesses
+
+
+def encoded_again(samples: np.ndarray) -> np.ndarray:
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16000, format="OGG", subtype="OPUS", compression_level=0.95)
+    file.seek(0)
+    return soundfile.read(file, dtype="float32")[0]
+
+
+def changed(samples: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    cut, end = rng.integers(800, 4800, 2)
+    noisy = samples + samples.std() * 10 ** (-15 / 20) * rng.standard_normal(len(samples)).astype(np.float32)
+    trimmed = samples[cut : len(samples) - end]
+    return [encoded_again(samples), -0.3 * samples, trimmed, noisy, encoded_again(0.5 * noisy[cut:])]
+
+
+def test_copies_are_found_and_other_sounds_are_not(speech_like):
+    rng = np.random.default_rng(0)
+    quiet = 0.0005 * rng.standard_normal(8000).astype(np.float32)
+    originals = [np.concatenate([quiet, speech_like(0.6, seed), quiet]) for seed in range(4)]
+    clips, expected = list(originals), list(range(4))
+    for index, samples in enumerate(originals):
+        clips += changed(samples, rng)
+        expected += [index] * 5
+    assert duplicate_groups(clips) == expected
+    assert duplicate_groups([]) == [] and duplicate_groups(clips[:1]) == [0]
+    odd = [np.zeros(0, np.float32), np.zeros(16000, np.float32), quiet[:20], np.zeros(16000, np.float32)]
+    assert duplicate_groups(odd) == [0, 1, 2, 3]
+
+
+def test_likeness_is_symmetric_and_does_not_hang_on_the_others(speech_like):
+    clips = [speech_like(0.5 + 0.1 * seed, seed) for seed in range(5)]
+    alike = likenesses(clips)
+    np.testing.assert_array_equal(alike, alike.T)
+    np.testing.assert_allclose(likenesses(clips[1:3]), alike[1:3, 1:3], atol=1e-4)
+    assert (np.diag(alike) == 1).all() and alike.min() >= 0 and alike.max() < 1.01
+
+
+def test_related_pairs_are_closed_in_chains():
+    assert closed(6, [(0, 2), (1, 2), (4, 3)]) == [0, 0, 0, 3, 3, 5]
+    assert closed(0, []) == []
+
+
+def test_a_file_that_cannot_be_read_is_alone(tmp_path, speech_like):
+    for name in ("a", "c"):
+        write_wav(tmp_path / f"{name}.wav", speech_like(0.7, 1))
+    (tmp_path / "b.wav").write_bytes(b"no audio")
+    assert groups_of_clips(find_clips(tmp_path)) == [0, 1, 0]
+
+
+def test_copies_stay_on_one_side():
+    pytest.importorskip("torch")
+    pytest.importorskip("lhotse")
+    from wakeword.train import split_clips
+
+    clips = [Clip(Path(f"/x/{index}.wav")) for index in range(40)]
+    alone = list(range(40))
+    assert split_clips(clips, 0.3, 0, groups=alone) == split_clips(clips, 0.3, 0)
+    groups = [index % 20 for index in range(40)]
+    for seed in range(5):
+        _, apart = split_clips(clips, 0.3, seed)
+        _, out = split_clips(clips, 0.3, seed, groups=groups)
+        sides = [clip in out for clip in clips]
+        assert sides[:20] == sides[20:] and len(out) == 12 == len(apart)
+    # A copy joins two speakers.
+    clips = [Clip(Path(f"/x/{index}.wav"), speaker=f"s{index // 4}") for index in range(40)]
+    alone[39] = 0
+    for seed in range(5):
+        out = {clip.speaker for clip in split_clips(clips, 0.3, seed, groups=alone)[1]}
+        assert ("s0" in out) == ("s9" in out)
+
+
+def test_training_keeps_copies_together(tmp_path, speech_like, monkeypatch):
+    pytest.importorskip("torch")
+    pytest.importorskip("lhotse")
+    from wakeword.errors import Skipped
+    from wakeword.train import Phrase, TrainConfig, usable_clips
+
+    for index in range(12):
+        write_wav(tmp_path / f"{index}.wav", speech_like(0.7, index))
+        write_wav(tmp_path / f"{index}-again.wav", 0.5 * speech_like(0.7, index))
+    phrase = Phrase("hello", (str(tmp_path),))
+    for seed in range(4):
+        _, held_out = usable_clips(phrase, TrainConfig(held_out=0.25, seed=seed), Skipped())
+        names = sorted(clip.path.stem.removesuffix("-again") for clip in held_out)
+        assert len(names) == 6 and names[::2] == names[1::2]
+
+
+def test_the_command_lists_the_copies_across_manifests_and_splits(tmp_path, speech_like, write_corpus, capsys):
+    pytest.importorskip("lhotse")
+    from data_prep.duplicates import main
+
+    sounds = {name: speech_like(0.7, seed) for seed, name in enumerate("abcd")}
+    one = write_corpus(tmp_path / "one", {**sounds, "e": 0.5 * sounds["a"]}, splits={"e": "test"})
+    two = write_corpus(tmp_path / "two", {"f": -sounds["a"], "g": speech_like(0.7, 9)})
+    assert main([str(one), str(two), "--json"]) == 0
+    printed = capsys.readouterr()
+    (group,) = map(json.loads, printed.out.splitlines())
+    assert [Path(each["clip"]).stem for each in group["clips"]] == ["a", "e", "f"]
+    assert [each["split"] for each in group["clips"]] == ["train", "test", "train"]
+    assert f"1 clips of {one} train have a twin in {one} test" in printed.err
+    assert main([str(one), str(two)]) == 0
+    assert "3 clips are copies of each other, of 1 recordings" in capsys.readouterr().out
+    assert main([str(tmp_path / "nowhere")]) == 2 and "no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["alexa", "computer"])
+def test_real_copies_part_from_real_other_takes(shared, word):
+    clips = [read_audio(path) for path in sorted((shared / "wake-words" / word).glob("*.opus"))[:120:2]]
+    rng = np.random.default_rng(0)
+    alike = likenesses(clips)[np.triu_indices(len(clips), 1)]
+    assert not ((alike > SAME - 0.02) & (alike < SAME + 0.05)).any()
+    for samples in clips[:8]:
+        again = likenesses([samples, *changed(samples, rng)])[0, 1:]
+        assert (again >= SAME).all(), again
