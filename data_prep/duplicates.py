@@ -9,9 +9,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from wakeword.cli import exit_status
 from wakeword.clips import Clip, find_clips
 from wakeword.duplicates import groups_of_clips
-from wakeword.errors import WakewordError
 
 Place = tuple[str, str]
 
@@ -44,23 +44,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="manifests, or folders of clips")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each group")
     args = parser.parse_args(arguments)
-    try:
-        groups = copies(args.manifests)
-    except WakewordError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_status(lambda: tell(copies(args.manifests), args.json), "duplicates")
+
+
+def tell(groups: Sequence[Sequence[tuple[Place, Clip]]], as_json: bool) -> None:
+    """Print the groups, a line each, and how many clips of one split have a twin in another."""
     for group in groups:
-        if args.json:
+        if as_json:
             clips = [{"manifest": path, "split": split, "clip": clip.name} for (path, split), clip in group]
             print(json.dumps({"clips": clips}))
         else:
             print(" = ".join(clip.name for _, clip in group))
     # Beside the lines of JSON, not among them.
-    told = sys.stderr if args.json else sys.stdout
+    told = sys.stderr if as_json else sys.stdout
     print(f"{sum(map(len, groups))} clips are copies of each other, of {len(groups)} recordings", file=told)
     for (one, other), count in sorted(twins(groups).items()):
         print(f"{count} clips of {' '.join(one)} have a twin in {' '.join(other)}", file=told)
-    return 0
 
 
 if __name__ == "__main__":

@@ -30,7 +30,10 @@ from studies import Variant  # noqa: E402
 
 @dataclass(frozen=True)
 class Study:
-    """`pretraining` is the TOML file that all start from, `common` what all of them change in it."""
+    """`pretraining` is the TOML file that all start from, `common` what all of them change in it.
+
+    `reading` is what its maker reads from the table, for the page.
+    """
 
     pretraining: str = ""
     words_config: str = ""
@@ -39,6 +42,7 @@ class Study:
     common: dict = field(default_factory=dict)
     words: dict = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
+    reading: str = ""
 
 
 def read_study(path: Path) -> Study:
@@ -114,6 +118,8 @@ def section(study: Study, lines: list[dict]) -> list[str]:
         "own data; about 100 % or more: its CTC layer is not trained.",
         "",
         *(table(study, lines) or ["No trial is done yet."]),
+        "",
+        *study.reading.splitlines(),
     ]
 
 
