@@ -146,7 +146,7 @@ def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
 def test_each_variant_of_the_heads_is_a_training_of_its_own(head_study):
     read = head_study.read_study(ROOT / "recipes" / "one_hour" / "study.toml")
     words = head_study.words_of(read, seed=2)
-    runs = [head_study.training_of(words, words.words, {**read.common, **each.changes}) for each in read.variants]
+    runs = [head_study.training_of(words, {**read.common, **each.changes}) for each in read.variants]
     assert len(set(runs)) == len(runs) >= 15 and all(run.seed == 2 and run.steps == words.steps for run in runs)
 
 

@@ -115,11 +115,15 @@ class Shards:
                 "copy its statistics.json into the others before they begin"
             )
         object.__setattr__(self, "indexes", indexes)
-        for source, index in zip(self.sources, indexes, strict=True):
-            cuts = Whole(source.shar, read_shards(source.shar, index, 0, ("cuts",)))
+        read = [
+            (source, Whole(source.shar, read_shards(source.shar, index, 0, ("cuts",))))
+            for source, index in zip(self.sources, indexes, strict=True)
+        ]
+        for source, cuts in read:
             if not any(chosen(cut, source) for cut in cuts):
                 raise none_chosen(source, cuts)
-        object.__setattr__(self, "also", lowest_of_each(self._chosen()) if self.each else frozenset())
+        taken = (cut for source, cuts in read if self.each for cut in cuts if chosen(cut, source))
+        object.__setattr__(self, "also", lowest_of_each(taken))
 
     def opened(self, seed: int, epoch: int) -> lhotse.CutSet:
         """The training utterances with audio, lazily, in the order of an epoch; folders mixed by their sizes."""
@@ -134,11 +138,6 @@ class Shards:
     def __iter__(self) -> Iterator:
         """The training utterances without their audio."""
         return iter(self._read(0, False, ("cuts",)))
-
-    def _chosen(self) -> Iterator:
-        for source, index in zip(self.sources, self.indexes, strict=True):
-            cuts = Whole(source.shar, read_shards(source.shar, index, 0, ("cuts",)))
-            yield from (cut for cut in cuts if chosen(cut, source))
 
     def teacher_dims(self) -> int:
         """Numbers in a frame of the teacher; 0 without one."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -46,8 +46,8 @@ AT_A_TIME = 500 * FRAMES_PER_STEP
 """Log-mel frames that an encoder hears at a time: more do not fit a CPU's cache."""
 
 
-def training_of(config: one_hour.Config, words: Sequence[str], changes: dict) -> TrainConfig:
-    """The training of a head for `words`; `changes` are settings of `TrainConfig`.
+def training_of(config: one_hour.Config, changes: dict) -> TrainConfig:
+    """The training of a head for the words; `changes` are settings of `TrainConfig`.
 
     Raises:
         ConfigError: one of them is unknown, or cannot work.
@@ -61,7 +61,7 @@ def training_of(config: one_hour.Config, words: Sequence[str], changes: dict) ->
         **{name: getattr(config, name) for name in ("negative_hours", "negative_copies")},
         **changes,
     }
-    phrases = tuple(Phrase(word, (one_hour.manifest(config, f"wakewords-{word}"),)) for word in words)
+    phrases = tuple(Phrase(word, (one_hour.manifest(config, f"wakewords-{word}"),)) for word in config.words)
     training = replace(from_dict(TrainConfig, values, "changes"), phrases=phrases)
     check(training)
     return training
@@ -84,7 +84,7 @@ def probe(
         ConfigError: as there.
     """
     skipped = Skipped()
-    run = training_of(config, config.words, changes or {})
+    run = training_of(config, changes or {})
     negatives, others = negatives_of(replace(config, seed=0))
     clips = {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
     divided = {word: split_clips(for_training(each), HELD_OUT, seed=0) for word, each in clips.items()}

@@ -49,7 +49,7 @@ def read_study(path: Path) -> Study:
     words = words_of(study, seed=1)
     for variant in study.variants:
         try:
-            training_of(words, words.words, {**study.common, **variant.changes})
+            training_of(words, {**study.common, **variant.changes})
         except ConfigError as error:
             raise ConfigError(f"{path}: variant '{variant.name}': {error}") from error
     return study

@@ -55,7 +55,7 @@ def read_study(path: Path) -> Study:
     studies.check_names(study.variants, path)
     for variant in study.variants:
         pretraining_of(study, variant, seed=1)
-        training_of(words_of(study, seed=1), ("any",), head_of(variant))
+        training_of(words_of(study, seed=1), head_of(variant))
     return study
 
 
