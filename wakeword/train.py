@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from wakeword.duplicates import closed, groups_of_clips
 from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.features import FeatureSettings
 from wakeword.fit import fit
-from wakeword.head import HeadSizes
+from wakeword.head import HeadSizes, WakeModel
 from wakeword.losses import LOSSES
 from wakeword.metrics import wilson_interval
 from wakeword.misses import Misses, count_misses
@@ -211,25 +211,15 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     training_negatives, dev_negatives = split_negatives(config)
     chosen = choose_unfreeze(config.unfreeze, sum(map(len, clips)), len(model.encoder.sizes.dilations))
 
-    speech = examples.speech_of(training_negatives, config.seed, skipped)
-    augmentation = augmentation_of(config, speech)
-    encoder_parameters = unfreeze(model, chosen.boundary)
-    common = augmentation, model.encoder, settings, chosen.boundary, config.seed
-    stream = examples.negatives(
-        training_negatives, config.negative_copies, config.negative_hours, *common, skipped, progress
-    )
-    elsewhere = labels_elsewhere(phrases)
-    located = locate(config.labels, clips, phrases, config.acoustic)
-    heard = clips, [each.spans for each in located], elsewhere
-    found = examples.positives(*heard, config.copies, speech, *common, progress)
-    cut = examples.positives(*heard, config.parts, speech, *common, progress, cut=True) if config.parts else []
     begun = Path(f"{config.output}.begun")
-    fit(model, encoder_parameters, found, cut, stream, chosen.boundary, config, progress, begun)
+    located, heard = learn(
+        model, settings, chosen.boundary, config, clips, training_negatives, skipped, progress, begun
+    )
 
     card = {
         "acoustic": acoustic["card"],
         "unfrozen": chosen.reason,
-        "negative_hours": round(len(stream) * settings.frame_s / 3600 / max(1, config.negative_copies), 2),
+        "negative_hours": round(heard * settings.frame_s / 3600 / max(1, config.negative_copies), 2),
         "skipped": len(skipped),
         "seed": config.seed,
         "version": __version__,
@@ -269,6 +259,39 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     save_wakeword(config.output, model, meta)
     begun.unlink(missing_ok=True)
     return Trained(Path(config.output), chosen.reason, located, calibrations, estimates, skipped)
+
+
+def learn(
+    model: WakeModel,
+    settings: FeatureSettings,
+    boundary: int,
+    config: TrainConfig,
+    clips: Sequence[list[np.ndarray]],
+    negatives: list[Clip],
+    skipped: Skipped,
+    progress: Callable[[str, float], None],
+    begun: Path,
+) -> tuple[list[Located], int]:
+    """Train the head of `model`, and its encoder above `boundary`, on clips of the phrases and on speech without them.
+
+    Args:
+        clips: for each phrase its clips, float32 `[samples]` each.
+        begun: where an interrupted run leaves its state, and finds it.
+
+    Returns:
+        Where each phrase lies in its clips, and how many frames of negatives were heard.
+    """
+    phrases = [phrase.text for phrase in config.phrases]
+    encoder_parameters = unfreeze(model, boundary)
+    speech = examples.speech_of(negatives, config.seed, skipped)
+    common = augmentation_of(config, speech), model.encoder, settings, boundary, config.seed
+    stream = examples.negatives(negatives, config.negative_copies, config.negative_hours, *common, skipped, progress)
+    located = locate(config.labels, clips, phrases, config.acoustic)
+    heard = clips, [each.spans for each in located], labels_elsewhere(phrases)
+    found = examples.positives(*heard, config.copies, speech, *common, progress)
+    cut = examples.positives(*heard, config.parts, speech, *common, progress, cut=True) if config.parts else []
+    fit(model, encoder_parameters, found, cut, stream, boundary, config, progress, begun)
+    return located, len(stream)
 
 
 def augmentation_of(config: TrainConfig, speech: list[np.ndarray]) -> Augmentation:

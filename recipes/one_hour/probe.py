@@ -20,21 +20,19 @@ import lhotse
 import numpy as np
 import torch
 
-from wakeword import examples, features
-from wakeword.align import locate
+from wakeword import features
 from wakeword.calibrate import lowest_within
 from wakeword.clips import Clip, find_clips, for_testing, for_training, in_pieces, read_clips
 from wakeword.data import read_manifest
 from wakeword.errors import Skipped
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import replacing
-from wakeword.fit import fit
 from wakeword.head import HeadSizes, WakeModel
 from wakeword.metrics import Track, hits
 from wakeword.settings import from_dict
 from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
-from wakeword.train import Phrase, TrainConfig, augmentation_of, check, labels_elsewhere, split_clips, without_phrases
-from wakeword.transfer import choose_unfreeze, stacked, unfreeze
+from wakeword.train import Phrase, TrainConfig, check, learn, split_clips, without_phrases
+from wakeword.transfer import choose_unfreeze, stacked
 
 sys.path.insert(0, str(Path(__file__).parent))
 import run as one_hour  # noqa: E402
@@ -84,7 +82,7 @@ def probe(
         ConfigError: as there.
     """
     skipped = Skipped()
-    run = training_of(config, changes or {})
+    run = training_of(config, {**(changes or {}), "acoustic": acoustic})
     negatives, others = negatives_of(replace(config, seed=0))
     clips = {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
     divided = {word: split_clips(for_training(each), HELD_OUT, seed=0) for word, each in clips.items()}
@@ -92,7 +90,7 @@ def probe(
         [samples for _, samples in read_clips(chosen_clips(training, most_clips, config.seed), skipped)]
         for training, _ in divided.values()
     ]
-    model, settings = trained(acoustic, run, said, negatives, skipped)
+    model, settings = trained(run, said, negatives, skipped)
 
     noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
     bed = noise_bed(for_testing(noise), skipped)
@@ -126,7 +124,7 @@ def chosen_clips(clips: list[Clip], most: int, seed: int) -> list[Clip]:
 
 
 def trained(
-    acoustic: str, run: TrainConfig, said: list[list[np.ndarray]], negatives: list[Clip], skipped: Skipped
+    run: TrainConfig, said: list[list[np.ndarray]], negatives: list[Clip], skipped: Skipped
 ) -> tuple[WakeModel, FeatureSettings]:
     """The model of a training, and the features that it hears.
 
@@ -135,23 +133,14 @@ def trained(
         negatives: speech without the phrases.
     """
     quiet = lambda stage, fraction: None  # noqa: E731
-    words = [phrase.text for phrase in run.phrases]
     torch.manual_seed(run.seed)
     torch.set_num_threads(run.threads)
-    model, meta = stacked(acoustic, HeadSizes(run.depth, run.channels, outputs=len(words)))
-    settings = from_dict(FeatureSettings, meta["features"], acoustic)
+    model, meta = stacked(run.acoustic, HeadSizes(run.depth, run.channels, outputs=len(run.phrases)))
+    settings = from_dict(FeatureSettings, meta["features"], run.acoustic)
     blocks = len(model.encoder.sizes.dilations)
     boundary = choose_unfreeze(run.unfreeze, min(map(len, said)), blocks).boundary
-    parameters = unfreeze(model, boundary)
-    speech = examples.speech_of(negatives, run.seed, skipped)
-    common = augmentation_of(run, speech), model.encoder, settings, boundary, run.seed
-    stream = examples.negatives(negatives, run.negative_copies, run.negative_hours, *common, skipped, quiet)
-    spans = [each.spans for each in locate(run.labels, said, words, acoustic)]
-    heard = said, spans, labels_elsewhere(words)
-    found = examples.positives(*heard, run.copies, speech, *common, quiet)
-    cut = examples.positives(*heard, run.parts, speech, *common, quiet, cut=True) if run.parts else []
     with tempfile.TemporaryDirectory() as scratch:
-        fit(model, parameters, found, cut, stream, boundary, run, quiet, Path(scratch) / "begun")
+        learn(model, settings, boundary, run, said, negatives, skipped, quiet, Path(scratch) / "begun")
     return model, settings
 
 
