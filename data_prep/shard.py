@@ -99,10 +99,22 @@ def write_shards(
     return Sharded(len(files["cuts"]), count, seconds / 3600, skipped)
 
 
-def write_shards_of(config_file: str, out: str | Path, shard_size: int = 1000, seed: int = 0) -> dict[str, Sharded]:
+def write_shards_of(
+    config_file: str,
+    out: str | Path,
+    teacher: str = "",
+    teacher_cache: str = "",
+    shard_size: int = 1000,
+    seed: int = 0,
+    threads: int = 0,
+) -> dict[str, Sharded]:
     """Write what a pretraining on manifests takes as shards, with its teacher's frames: a folder in `out` a manifest.
 
     A folder that is there already stays as it is.
+
+    Args:
+        teacher: another one than the configuration's, with a `teacher_cache` of its own.
+        threads: of the teacher; 0: as the configuration has it.
 
     Returns:
         What was written, by folder.
@@ -122,7 +134,8 @@ def write_shards_of(config_file: str, out: str | Path, shard_size: int = 1000, s
     if twice:
         raise WakewordError(f"{config_file}: two of its manifests are named {twice[0]}: a folder each, so rename one")
     # One cache for all: its frames are standardised by one mean and deviation.
-    cache = config.teacher_cache or str(Path(out) / "teacher")
+    own = "" if teacher else config.teacher_cache
+    cache = teacher_cache or own or str(Path(out) / "teacher")
     made = {}
     for source, name in zip(config.data, names, strict=True):
         folder = Path(out) / name
@@ -132,7 +145,8 @@ def write_shards_of(config_file: str, out: str | Path, shard_size: int = 1000, s
         folder.mkdir(parents=True, exist_ok=True)
         taken = folder / "taken_cuts.jsonl.gz"
         read_sources([source]).to_file(taken)
-        found = write_shards([str(taken)], folder, config.teacher, cache, shard_size, seed, config.threads)
+        asked = teacher or config.teacher, cache, shard_size, seed, threads or config.threads
+        found = write_shards([str(taken)], folder, *asked)
         made[str(folder)] = found
     return made
 
@@ -142,7 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("manifests", nargs="*", metavar="MANIFEST", help="of `wakeword prepare`")
     parser.add_argument("--config", metavar="FILE", help="a pretraining configuration: its data and teacher")
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder of shards to be made")
-    parser.add_argument("--teacher", default="", help="with the frames of this teacher (a folder or a package)")
+    parser.add_argument("--teacher", default="", help="whose frames (a folder, a package); --config has one")
     parser.add_argument("--teacher-cache", default="", metavar="DIR", help="where its frames are kept (DIR/teacher)")
     parser.add_argument("--size", type=number(least=1), default=1000, help="utterances in a shard (1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the order (0)")
@@ -150,18 +164,16 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if bool(args.manifests) == bool(args.config):
         parser.error("give manifests, or --config")
-    if args.config and (args.teacher or args.teacher_cache or args.threads):
-        parser.error("with --config the teacher, its cache and the threads are the configuration's")
     return exit_status(lambda: write(args), "shard")
 
 
 def write(args: argparse.Namespace) -> None:
     """Write the shards that the command line asks for, and say how many."""
+    own = args.teacher, args.teacher_cache, args.size, args.seed
     if args.config:
-        made = write_shards_of(args.config, args.out, args.size, args.seed)
+        made = write_shards_of(args.config, args.out, *own, args.threads or 0)
     else:
-        own = args.teacher, args.teacher_cache, args.size, args.seed, args.threads or 1
-        made = {args.out: write_shards(args.manifests, args.out, *own)}
+        made = {args.out: write_shards(args.manifests, args.out, *own, args.threads or 1)}
     for place, each in made.items():
         print(f"{place}: {each.cuts} utterances, {each.hours:.2f} h in {each.shards} shards. {each.skipped.summary()}")
 
