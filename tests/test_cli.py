@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from wakeword.audio import write_wav
-from wakeword.cli import exit_status, number
+from wakeword.cli import exit_status, number, show
 from wakeword.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -127,3 +128,13 @@ def test_corpora_whose_manifests_cannot_be_written_are_not_probed(script, tmp_pa
     assert script("prepare", ["--shared", tmp_path, "--out", tmp_path / "file"]) == 1
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rir ")]
     assert "rir_cuts.jsonl.gz: cannot be written (" in row
+
+
+def test_a_report_names_the_first_of_many_skipped_files(capsys):
+    reasons = {f"{i}.wav": f"{i}.wav: empty" for i in range(336)}
+    show({"cuts": 3, "reasons": reasons}, as_json=False)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "cuts: 3" and second.startswith("reasons: 0.wav: empty; 1.wav: empty")
+    assert second.endswith("9.wav: empty; and 326 more: --json lists all")
+    show({"reasons": reasons}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"reasons": reasons}

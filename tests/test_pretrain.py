@@ -371,7 +371,8 @@ def card_after(config, hours, **changes):
     config = dataclasses.replace(config, noise=(), **changes)
     cuts = [cut_of("a", "CC0", 1800), cut_of("b", "CC-BY", 900), cut_of("a", "CC0", 1800)]
     progress = Progress(step=7, seconds=3600 * hours, origin=pretrain_card.origin(config))
-    card = pretrain_card.card_of(config, cuts, [cut_of("a", "CC0", 360)], progress, {"ctc": 0.123456, "per": 0.5})
+    held = [cut_of("a", "CC0", 180), cut_of("b", "CC0", 180)]
+    card = pretrain_card.card_of(config, cuts, held, 1, progress, {"ctc": 0.123456, "per": 0.5})
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]))
     save_acoustic(Path(config.output), model, config.features, card, config.units)
     return card
@@ -385,6 +386,7 @@ def test_a_card_says_how_and_from_what_the_model_was_made(config, monkeypatch):
     assert card["version"] == __version__ and card["begun_from"] == [] and card["mixed_in"] == {}
     assert card["data"] == {"a": {"hours": 1.0, "licence": "CC0"}, "b": {"hours": 0.25, "licence": "CC-BY"}}
     assert (card["hours_heard"], card["steps"], card["held_out_hours"]) == (12.3, 7, 0.1)
+    assert (card["held_out_utterances"], card["validated_utterances"]) == (2, 1)
     assert card["held_out_speakers"] == {"ctc": 0.1235, "per": 0.5}
     assert card["distillation_delay_s"] == pytest.approx(4 * 0.02)
     assert json.loads(Path(config.output).with_suffix(".json").read_text())["units"] == "characters"
@@ -464,7 +466,7 @@ def test_a_card_names_all_that_was_mixed_in_with_its_licence(config, tmp_path, w
         babble=(Source(paths["babble"]),),
         babble_mixtures=1,
     )
-    card = pretrain_card.card_of(config, [], [], Progress(), {})
+    card = pretrain_card.card_of(config, [], [], 0, Progress(), {})
     wanted = {f"the {name}": f"licence of {name}" for name in ("babble", "noise", "rirs")}
     assert card["mixed_in"] == {**wanted, "unnamed": "?"}
 
@@ -627,6 +629,9 @@ def test_distillation_is_the_mean_over_known_frames_at_the_delay(student, length
     known = [data.draw(st.integers(0, length)) for length in lengths]
     batch = batch_of(lengths, known, [0] * len(lengths))
     found = losses(student, batch, Stage(distil=1.0, ctc=1.0), delay)
+    if all(min(these, length - delay) <= 0 for these, length in zip(known, lengths, strict=True)):
+        assert found == {}, "a loss of nothing would look perfect"
+        return
     assert set(found) == {"distil"}
     predicted = student.teacher(student.encoder(batch["features"])[-1])
     each = []
@@ -634,7 +639,7 @@ def test_distillation_is_the_mean_over_known_frames_at_the_delay(student, length
         for t in range(min(known[row], length - delay)):
             p, q = predicted[row, t + delay], batch["teacher"][row, t]
             each.append(float((p - q).square().mean() + 1 - torch.dot(p, q) / (p.norm() * q.norm())))
-    assert float(found["distil"]) == pytest.approx(np.mean(each) if each else 0.0, rel=1e-3, abs=1e-5)
+    assert float(found["distil"]) == pytest.approx(np.mean(each), rel=1e-3, abs=1e-5)
 
 
 @torch.no_grad()
@@ -768,6 +773,7 @@ def test_the_recipes_are_read():
         ("snr_db = [25, 0]\n" + GOOD, "snr_db"),
         ("checkpoint_every = 0\n" + GOOD, "checkpoint_every"),
         ("delay_frames = -1\n" + GOOD, "delay_frames"),
+        ("delay_frames = 51\n" + GOOD, "delay_frames = 51: must be at most 50"),
         ("threads = 0\n" + GOOD, "threads"),
         ("device = 'gpu'\n" + GOOD, "device"),
         ("device = 'cuda:x'\n" + GOOD, "device"),
@@ -789,3 +795,31 @@ def test_a_configuration_that_cannot_work_is_a_config_error(tmp_path, text, name
 def test_no_configuration_is_a_config_error(tmp_path, name):
     with pytest.raises(ConfigError, match="cannot be read"):
         read_config(tmp_path / name)
+
+
+@pytest.mark.parametrize("wrong", ["noise", "rirs", "babble", "init", "settings", "checkpoint"])
+def test_what_is_refused_is_refused_before_the_teacher_works(config, tmp_path, monkeypatch, wrong):
+    def works(*_):
+        raise AssertionError("the teacher was asked")
+
+    config = dataclasses.replace(config, teacher="fake", noise=())
+    latest = Path(config.folder) / "training.safetensors"
+    if wrong in ("settings", "checkpoint"):
+        pretrain.pretrain(dataclasses.replace(config, teacher=""), max_steps=1)
+        told = "made with another 'teacher'"
+        if wrong == "checkpoint":
+            latest.write_bytes(latest.read_bytes()[:-100])
+            told = "training.safetensors: no whole checkpoint .*: delete it, and the run begins anew"
+    else:
+        nowhere = str(tmp_path / "nowhere")
+        changes = {
+            "noise": {"noise": (nowhere,)},
+            "rirs": {"rirs": (nowhere,)},
+            "babble": {"babble": (Source(nowhere),), "babble_mixtures": 1},
+            "init": {"init": nowhere},
+        }
+        config, told = dataclasses.replace(config, **changes[wrong]), "nowhere"
+    monkeypatch.setattr(pretrain, "cache_teacher", works)
+    with pytest.raises(WakewordError, match=told) as caught:
+        pretrain.pretrain(config)
+    assert len(str(caught.value).splitlines()) == 1

@@ -239,6 +239,22 @@ def test_shards_without_what_is_asked_for_say_what_they_hold(folder, asked, told
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("damage", ["no recording", "no teacher", "no teacher's name", "fewer recordings"])
+def test_a_damaged_index_is_one_line(folder, tmp_path, damage):
+    shutil.copytree(folder, tmp_path / "copy")
+    index = read_index(folder)
+    if damage == "no teacher's name":
+        del index["teacher"]
+    elif damage == "fewer recordings":
+        index["files"]["recording"].pop()
+    else:
+        del index["files"][damage.removeprefix("no ")]
+    (tmp_path / "copy" / INDEX).write_text(json.dumps(index))
+    with pytest.raises(ManifestError, match="copy: no whole folder of shards .*data_prep.shard") as caught:
+        Shards((Source(shar=str(tmp_path / "copy")),), 0.1)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("damage", ["tar cut short", "tar empty", "cuts cut short", "tars swapped", "tar missing"])
 def test_damaged_shards_are_one_line_that_names_the_folder(folder, tmp_path, damage):
     place = tmp_path / "copy"

@@ -194,12 +194,16 @@ def test_a_part_of_a_recording_gets_the_frames_of_its_part(fake, corpus, tmp_pat
 def test_a_model_is_found_in_its_folder_or_package(tmp_path, monkeypatch):
     (tmp_path / "deep" / "model").mkdir(parents=True)
     (tmp_path / "deep" / "model" / "model.bin").touch()
+    with pytest.raises(WakewordError, match="model: has a model.bin but no tokenizer.json: fetch the whole folder"):
+        find_model(str(tmp_path))
+    (tmp_path / "deep" / "model" / "tokenizer.json").touch()
     assert find_model(str(tmp_path / "deep" / "model")) == tmp_path / "deep" / "model"
     assert find_model(str(tmp_path)) == tmp_path / "deep" / "model"
     package = tmp_path / "packages" / "some_model_package"
     (package / "inside").mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "inside" / "model.bin").touch()
+    (package / "inside" / "tokenizer.json").touch()
     monkeypatch.syspath_prepend(tmp_path / "packages")
     assert find_model("some_model_package") == package / "inside"
 
@@ -254,7 +258,8 @@ def model_folder(tmp_path):
     folder = tmp_path / "some" / "whisper"
     folder.mkdir(parents=True)
     (folder / "model.bin").write_bytes(model_of(NAMES))
-    (folder / "config.json").write_text("{}")
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
     (folder / "vocabulary.txt").symlink_to(folder / "config.json")
     (folder / "folder").mkdir()
     return folder
@@ -270,7 +275,12 @@ def test_the_lower_layers_stay_and_all_that_is_no_layer(model_folder, tmp_path, 
     kept = below(layers)
     assert len(kept) == len(NAMES) - 2 * (LAYERS - layers)
     assert (out / "model.bin").read_bytes() == model_of(kept)
-    assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.bin", "vocabulary.txt"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.json",
+        "model.bin",
+        "tokenizer.json",
+        "vocabulary.txt",
+    ]
     assert (model_folder / "model.bin").read_bytes() == whole
     assert layers < LAYERS or model_of(kept) == whole
 
@@ -310,6 +320,16 @@ def opened(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "faster_whisper", SimpleNamespace(WhisperModel=whisper_model))
     return found
+
+
+def test_a_damaged_or_incomplete_teacher_is_one_line(tmp_path):
+    pytest.importorskip("faster_whisper", reason="a teacher needs wakeword[teacher]")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    for content in (b"", b"not a model\n", model_of(NAMES)):
+        (tmp_path / "model.bin").write_bytes(content)
+        with pytest.raises(WakewordError, match=f"teacher '{tmp_path}': cannot be loaded .*fetch the whole") as caught:
+            load_teacher(str(tmp_path))
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_teacher_is_a_folder_or_the_layers_below_one_of_its(model_folder, opened):

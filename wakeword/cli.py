@@ -120,7 +120,16 @@ def show(report: dict, as_json: bool, text: str | None = None) -> None:
     if as_json:
         print(json.dumps(report, default=str))
     else:
-        print(text if text is not None else "\n".join(f"{key}: {value}" for key, value in report.items()))
+        print(text if text is not None else "\n".join(f"{key}: {_few(value)}" for key, value in report.items()))
+
+
+def _few(value: object) -> object:
+    """A value for people: of the reasons why files were skipped the first few."""
+    if not isinstance(value, dict):
+        return value
+    shown = "; ".join(str(each) for each in list(value.values())[:WARNINGS_SHOWN])
+    more = len(value) - WARNINGS_SHOWN
+    return shown + (f"; and {more} more: --json lists all" if more > 0 else "")
 
 
 def say(line: str, name: str = "wakeword") -> None:

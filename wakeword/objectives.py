@@ -77,11 +77,7 @@ def weights_of(stage: Stage) -> dict[str, float]:
 def losses(model: AcousticModel, batch: dict, stage: Stage, delay: int) -> dict[str, Tensor]:
     """The means of the `terms` that the stage weighs and for which the batch has a target."""
     found = terms(model, batch, tuple(weights_of(stage)), delay)
-    return {
-        name: total / count.clamp(min=1)
-        for name, (total, count) in found.items()
-        if count or (name == "distil" and batch["teacher"] is not None)
-    }
+    return {name: total / count for name, (total, count) in found.items() if count}
 
 
 def optimizer_of(model: nn.Module, config: Config) -> torch.optim.AdamW:

@@ -26,6 +26,7 @@ from wakeword import processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
+from wakeword.clips import find_clips
 from wakeword.data import Utterances, batches, lowest_of_each, read_sources, split_speakers, with_tokens
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
@@ -34,7 +35,7 @@ from wakeword.noises import babble, made_noise
 from wakeword.objectives import Objective, learning_rate, losses, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin, resumed
 from wakeword.pretrain_config import Config, Stage
-from wakeword.pretrain_state import Progress, load_weights, resume, save_training
+from wakeword.pretrain_state import Progress, load_weights, refuse_changed, resume, save_training
 from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
 from wakeword.teacher import cache_teacher
@@ -43,7 +44,9 @@ LOG_EVERY = 20
 """Steps between lines of the log."""
 
 FEW = 400
-"""Held-out utterances that validate while training, and at the end where the data is in shards."""
+"""Held-out utterances that validate while training."""
+MANY = 1000
+"""Those that validate at the end where the data is in shards: they are in memory."""
 
 
 @torch.no_grad()
@@ -133,7 +136,7 @@ def validate(
     model.eval()
     dataset = Utterances(config.features, None, config.seed, 0)
     total: dict[str, float] = {"said": 0, "errors": 0}
-    count = 0
+    counts: dict[str, int] = {}
     both = Stage(distil=1.0 if model.teacher is not None else 0.0, ctc=1.0)
     for batch in batches(cuts.subset(first=min(limit, len(cuts))), dataset, config.batch_seconds, shuffle=False):
         if unreadable is not None:
@@ -143,7 +146,7 @@ def validate(
         batch = processes.to_device(batch, device)
         for name, value in losses(model, batch, both, config.delay_frames).items():
             total[name] = total.get(name, 0.0) + float(value)
-        count += 1
+            counts[name] = counts.get(name, 0) + 1
         best = model.log_probs(batch["features"]).argmax(-1).cpu()
         for row, length in enumerate(batch["token_lengths"].tolist()):
             if length:
@@ -152,7 +155,7 @@ def validate(
                 total["errors"] += torchaudio.functional.edit_distance(heard, said)
                 total["said"] += len(said)
     model.train()
-    report = {name: total[name] / max(1, count) for name in ("distil", "ctc") if name in total}
+    report = {name: total[name] / counts[name] for name in ("distil", "ctc") if name in counts}
     if total["said"]:
         report["cer" if config.units == "characters" else "per"] = total["errors"] / total["said"]
     return report
@@ -182,6 +185,24 @@ def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet
     return *split_speakers(cuts, config.held_out, also), dims, also
 
 
+def check_inputs(config: Config, latest: Path, settings: dict) -> None:
+    """Refuse now what would be refused after hours of the teacher's work.
+
+    Raises:
+        WakewordError: no such noise, impulse responses, babble or acoustic model to begin from, or a checkpoint of
+            other settings.
+    """
+    for paths in (config.noise, config.rirs):
+        if paths:
+            find_clips(paths)
+    if config.babble:
+        read_sources(list(config.babble))
+    if config.init:
+        load_weights(AcousticModel(config.sizes, len(tokens.UNITS[config.units]), 0), config)
+    if latest.exists():
+        refuse_changed(latest, settings)
+
+
 def of_epoch(training: lhotse.CutSet | Shards, config: Config, epoch: int) -> lhotse.CutSet:
     """The training utterances: those in memory, or the shards as this epoch reads them."""
     return training.opened(config.seed, epoch) if isinstance(training, Shards) else training
@@ -206,6 +227,8 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes alone writes
         for file in (Path(config.output), latest):
             check_writable(file)
+    settings = dataclasses.asdict(config)
+    check_inputs(config, latest, settings)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     fabric = processes.start(config)
@@ -215,7 +238,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         training = Shards(config.data, config.held_out, config.teacher, config.units, config.held_out_each)
         dims, also = training.teacher_dims(), training.also
         # The first process alone validates; the others need not look for held-out speakers in all the shards.
-        validation = training.validation(FEW) if first else ()
+        validation = training.validation(MANY) if first else ()
     else:
         training, validation, dims, also = from_manifests(config, fabric)
     holds_out = config.held_out or config.held_out_each
@@ -231,7 +254,6 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         print("compile = true: of one process alone; several go on without", file=sys.stderr)
     objective = fabric.setup_module(Objective(model, config.compile and fabric.world_size == 1))
     optimizer = optimizer_of(model, config)
-    settings = dataclasses.asdict(config)
     if latest.exists():
         progress = resume(latest, model, optimizer, settings)
         progress.origin = resumed(progress.origin, progress.step)
@@ -267,7 +289,8 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     settle(model, training, config, augmentation, fabric)
     if first:
         result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
-        card = card_of(config, training, validation, progress, result, also)
+        held = training.held() if isinstance(training, Shards) else validation
+        card = card_of(config, training, held, len(validation), progress, result, also)
         save_acoustic(Path(config.output), model, config.features, card, config.units)
     if unreadable:
         print(f"{unreadable.summary()}: check the files, or prepare their corpus again", file=sys.stderr)

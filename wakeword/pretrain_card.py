@@ -18,11 +18,17 @@ LINEAGE += ("command", "commit", "resumed")
 """What a card tells of each run before."""
 
 
-def card_of(config: Config, training, validation, progress: Progress, result: dict, also: Collection[str] = ()) -> dict:
+def card_of(
+    config: Config, training, held, validated: int, progress: Progress, result: dict, also: Collection[str] = ()
+) -> dict:
     """On what, with which teacher and how long a model was trained, and what it does on held-out speakers.
 
-    `also` are the speakers who were held out whatever their hash.
+    Args:
+        training, held: the utterances that train, and those of held-out speakers.
+        validated: how many of these `result` is of.
+        also: the speakers who were held out whatever their hash.
     """
+    durations = [cut.duration for cut in held]
     hours: dict[str, dict] = {}
     for cut in training:
         custom = cut.custom or {}
@@ -33,10 +39,16 @@ def card_of(config: Config, training, validation, progress: Progress, result: di
         "name": config.size,
         "data": hours,
         "mixed_in": licences([*config.noise, *config.rirs, *[source.manifest for source in config.babble]]),
+        "made": {
+            "noises": config.made_noise,
+            "babble_mixtures": config.babble_mixtures,
+            "rooms": config.simulated_rooms,
+        },
         "held_out": config.held_out,
         "held_out_also": sorted(also),
-        "held_out_hours": round(sum(cut.duration for cut in validation) / 3600, 3),
-        "held_out_utterances": len(validation),
+        "held_out_hours": round(sum(durations) / 3600, 3),
+        "held_out_utterances": len(durations),
+        "validated_utterances": validated,
         "held_out_speakers": {name: round(value, 4) for name, value in result.items()},
         "teacher": config.teacher,
         "hours_heard": round(progress.seconds / 3600 + (before[-1]["hours_heard"] if before else 0.0), 1),

@@ -14,6 +14,9 @@ from wakeword.features import FeatureSettings
 from wakeword.settings import from_dict, read_toml
 from wakeword.tokens import UNITS
 
+MOST_DELAY = 50
+"""Frames (2 s): beyond, short utterances have nothing left to distil."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -30,7 +33,7 @@ class Config:
 
     `size` names the encoder, or is any name where `sizes` gives its dimensions. `output` is the model file, `folder`
     what the run keeps to resume from. `held_out` is the share of the speakers that only validate; `held_out_each` makes
-    that at least one of each corpus that has two or more (the models that ship were trained without it). `units` are
+    that at least one of each corpus that has two or more. `units` are
     what CTC writes, `characters` or `phones`.
 
     `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of its
@@ -143,6 +146,7 @@ def out_of_range(config: Config) -> str:
     rules += [
         ("seed", 0 <= config.seed < 2**32, f"from 0 to {2**32 - 1}"),
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
+        ("delay_frames", config.delay_frames <= MOST_DELAY, f"at most {MOST_DELAY}"),
         ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
         ("units", config.units in UNITS, " or ".join(UNITS)),
         ("precision", config.precision in ("32", "bf16"), "32 or bf16"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from wakeword import checkpoint, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import load_acoustic
-from wakeword.errors import ConfigError
+from wakeword.errors import ConfigError, ModelError
 from wakeword.pretrain_config import Config
 
 UNBINDING = ("card", "output", "folder", "threads", "workers", "device", "compile")
@@ -37,14 +38,14 @@ def save_training(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW
     checkpoint.save(path, tensors, "training", {"progress": dataclasses.asdict(progress), "config": config})
 
 
-def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, config: dict) -> Progress:
-    """Take up a run where its checkpoint left it.
+def refuse_changed(path: Path, config: dict) -> None:
+    """Refuse a checkpoint of another value of a setting that is not `UNBINDING`; reads its header alone.
 
     Raises:
         ModelError: not a training checkpoint.
-        ConfigError: it was made with another value of a setting that is not `UNBINDING`.
+        ConfigError: there is such a setting.
     """
-    tensors, meta = checkpoint.load(path, "training")
+    meta = read_state(checkpoint.read_meta, path)
     # A run that an earlier version began goes on: it did what a setting that is newer does by default.
     before = {key: meta["config"].get(key, getattr(Config, key, None)) for key in config}
     if "data" in before:
@@ -57,6 +58,26 @@ def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, confi
             f"{path}: was made with another '{changed[0]}' ({was}, now {now}): set it back, or choose another folder; "
             f"only {', '.join(UNBINDING)} may change"
         )
+
+
+def read_state(read: Callable, path: Path):
+    """What `read` makes of a checkpoint; the remedy for a damaged one is not that of a model."""
+    try:
+        return read(path, "training")
+    except ModelError as error:
+        raise ModelError(
+            f"{path}: no whole checkpoint ({error}): delete it, and the run begins anew, or choose another folder"
+        ) from error
+
+
+def resume(path: Path, model: AcousticModel, optimizer: torch.optim.AdamW, config: dict) -> Progress:
+    """Take up a run where its checkpoint left it.
+
+    Raises:
+        ModelError, ConfigError: as `refuse_changed`, or the checkpoint is damaged.
+    """
+    refuse_changed(path, config)
+    tensors, meta = read_state(checkpoint.load, path)
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
     checkpoint.load_optimizer(optimizer, tensors)
     return Progress(**meta["progress"])

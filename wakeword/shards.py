@@ -34,6 +34,9 @@ def read_index(place: str) -> dict:
             index = json.load(file)
         if index["cuts"] < 1 or not index["files"]["cuts"]:
             raise ValueError("no utterances")
+        for field in ("recording", *(["teacher"] if index["teacher"] else [])):
+            if len(index["files"][field]) != len(index["files"]["cuts"]):
+                raise ValueError(f"not as many files of '{field}' as of 'cuts'")
         return index
     except Exception as error:  # whatever a store raises
         reason = " ".join(str(error).split())[:200]
@@ -130,10 +133,12 @@ class Shards:
         return self._read(seed * 1_000_003 + epoch, False, self._fields())
 
     def validation(self, most: int) -> lhotse.CutSet:
-        """The first `most` utterances of held-out people, with their audio in memory; synthetic voices are left out."""
-        held = self._read(0, True, self._fields())
-        people = (cut for cut in held if not (cut.custom or {}).get("synthetic"))
-        return lhotse.CutSet.from_cuts(islice(people, most))
+        """The first `most` utterances of `held`, with their audio in memory."""
+        return lhotse.CutSet.from_cuts(islice(self.held(self._fields()), most))
+
+    def held(self, fields: tuple[str, ...] = ("cuts",)) -> Iterator:
+        """All utterances of held-out people, without their audio; synthetic voices are left out."""
+        return (cut for cut in self._read(0, True, fields) if not (cut.custom or {}).get("synthetic"))
 
     def __iter__(self) -> Iterator:
         """The training utterances without their audio."""

@@ -41,7 +41,7 @@ def find_model(source: str) -> Path:
     `faster_whisper.download_model(SIZE, FOLDER)` fetches such a folder, and so does whoever converts a model.
 
     Raises:
-        WakewordError: neither a folder with `model.bin` nor an installed package that holds one.
+        WakewordError: neither a folder with `model.bin` nor an installed package that holds one, or only half of it.
     """
     roots = [Path(source)]
     if source.isidentifier():
@@ -51,6 +51,10 @@ def find_model(source: str) -> Path:
     for root in roots:
         for found in [root / "model.bin", *sorted(root.glob("**/model.bin"))]:
             if found.is_file():
+                if not (found.parent / "tokenizer.json").is_file():  # faster-whisper would ask the network for it
+                    raise WakewordError(
+                        f"{found.parent}: has a model.bin but no tokenizer.json: fetch the whole folder"
+                    )
                 return found.parent
     raise WakewordError(
         f"teacher '{source}': no CTranslate2 Whisper model there: give a folder that holds model.bin (faster-whisper's "
@@ -62,7 +66,7 @@ def load_teacher(source: str, threads: int = 2) -> Teacher:
     """Whisper's encoder, from a folder or an installed package; after `@` the layer whose output is taken.
 
     Raises:
-        WakewordError: no model there, no such layer, or faster-whisper is not installed.
+        WakewordError: no model there, a damaged or incomplete one, no such layer, or faster-whisper is not installed.
     """
     whisper = require("faster_whisper", "teacher")
     # A folder may have the sign in its own name.
@@ -71,7 +75,13 @@ def load_teacher(source: str, threads: int = 2) -> Teacher:
         folder = find_model(place if at else source)
         if at:
             folder = with_layers(folder, layer, Path(scratch), source)
-        model = whisper.WhisperModel(str(folder), device="auto", compute_type="float32", cpu_threads=threads)
+        try:
+            model = whisper.WhisperModel(str(folder), device="auto", compute_type="float32", cpu_threads=threads)
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WakewordError(
+                f"teacher '{source}': cannot be loaded ({reason}): damaged or incomplete, fetch the whole folder again"
+            ) from error
 
     def encode(samples: np.ndarray) -> np.ndarray:
         frames = -(-len(samples) // int(FRAME_S * SAMPLE_RATE))
@@ -156,7 +166,7 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
     Args:
         cuts: lhotse CutSet (eager).
         source: a folder with a CTranslate2 Whisper model, or an installed package; `SOURCE@2`: its second layer.
-        progress: called with the seconds of audio that each window adds.
+        progress: called with the seconds of audio that are there already, then with those that each window adds.
 
     Returns:
         The cuts with their arrays, and the utterances that could not be read.
@@ -171,6 +181,8 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
     statistics_file = folder / "statistics.json"
     path_of = lambda cut: folder / cut.id[-2:].replace("/", "_") / f"{cut.id.replace('/', '_')}.npy"  # noqa: E731
     missing = [cut for cut in cuts if not _is_of(path_of(cut), cut)]
+    if progress:
+        progress(sum(cut.duration for cut in cuts) - sum(cut.duration for cut in missing))
     skipped = Skipped()
     if missing or not statistics_file.exists():
         teacher = load_teacher(source, threads)

@@ -6,6 +6,7 @@ in the repository: a model is trained on in several runs, and their logs do not 
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -64,7 +65,9 @@ def section(size: str, rows: list[dict]) -> list[str]:
         f"## {size}",
         "",
         f"{card['parameters'] / 1e6:.2f} M parameters; {speech:.1f} h of speech, {card['held_out_hours']} h of "
-        "held-out speakers. The runs, one after the other, at their ends:",
+        f"held-out speakers ({card['held_out_utterances']} utterances, of which "
+        f"{card.get('validated_utterances', card['held_out_utterances'])} give the figures). The runs, one after the "
+        "other, at their ends:",
         "",
         f"| run | commit | hours heard in all | {heads} | what |",
         "|" + "---|" * (4 + len(LOSSES)),
@@ -130,4 +133,5 @@ def write_results() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(exit_status(write_results, "results"))
