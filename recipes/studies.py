@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import statistics
 import sys
@@ -100,18 +101,20 @@ def run(doc: str, config: Path, lines: Path, read: Callable, trial: Callable, wr
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=config)
-    parser.add_argument("--only", nargs="+", help="these variants")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these variants; '*' in a name stands for anything")
     parser.add_argument("--seeds", nargs="+", type=number(least=0), help="instead of the configuration's")
     parser.add_argument("--limit", type=number(least=0), default=10**6, help="stop after so many trials")
     args = parser.parse_args()
 
     def work() -> None:
         study = read(args.config)
-        unknown = set(args.only or ()) - {variant.name for variant in study.variants}
+        names = [variant.name for variant in study.variants]
+        unknown = [name for name in args.only or () if not fnmatch.filter(names, name)]
         if unknown:
-            raise ConfigError(f"{args.config}: no variant named {', '.join(sorted(unknown))}")
+            raise ConfigError(f"{args.config}: no variant named {', '.join(unknown)}")
         done = {(row["variant"], row["seed"]) for row in read_lines(lines)}
-        variants = [variant for variant in study.variants if variant.name in (args.only or [variant.name])]
+        asked = {found for name in args.only or ["*"] for found in fnmatch.filter(names, name)}
+        variants = [variant for variant in study.variants if variant.name in asked]
         wanted = [(variant, seed) for seed in args.seeds or study.seeds for variant in variants]
         left = [(variant, seed) for variant, seed in wanted if (variant.name, seed) not in done]
         for variant, seed in left[: args.limit]:
