@@ -25,15 +25,15 @@ class Variant:
     changes: dict = field(default_factory=dict)
 
 
-def check_names(variants: Sequence[Variant], path: Path) -> None:
-    """Refuse variants without a name of their own.
+def check_names(variants: Sequence, path: Path, kind: str = "variants") -> None:
+    """Refuse variants, or what else is called `kind`, without a name of their own.
 
     Raises:
         ConfigError: there are such, or none at all.
     """
     names = [variant.name for variant in variants]
     if not names or not all(names) or len(set(names)) < len(names):
-        raise ConfigError(f"{path}: give [[variants]], each with a name of its own")
+        raise ConfigError(f"{path}: give [[{kind}]], each with a name of its own")
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -45,6 +45,12 @@ def add_line(line: dict, path: Path) -> None:
     """One more of them."""
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in [*read_lines(path), line]))
+
+
+def spread(values: Sequence[float]) -> str:
+    """The mean of rates, and of several the least and the most."""
+    shown = f"{statistics.mean(values):.1%}"
+    return shown + (f" ({min(values):.1%}–{max(values):.1%})" if len(values) > 1 else "")
 
 
 def table(
@@ -69,8 +75,7 @@ def table(
         cells = [variant.name, variant.asks, str(len(done))]
         for condition, rate in columns:
             each = [statistics.mean(word[condition][rate] for word in row["missed"].values()) for row in done]
-            spread = f" ({min(each):.1%}–{max(each):.1%})" if len(each) > 1 else ""
-            cells.append(f"{statistics.mean(each):.1%}{spread}")
+            cells.append(spread(each))
         cells += [cell(done) for cell in (more or {}).values()]
         rows.append("| " + " | ".join(cells) + " |")
     names = [f"missed, {condition}, {rate} FA/h" for condition, rate in columns]
