@@ -136,7 +136,7 @@ def test_the_study_that_ships_is_a_grid_of_runs_that_differ(study, monkeypatch, 
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)  # where neither manifests nor shards are
     read = study.read_study(Path("recipes/transfer_study/study.toml"))
-    assert {part.name for part in read.parts} == {"trigger", "source", "balance", "commands"}
+    assert {part.name for part in read.parts} == {"trigger", "longer", "source", "balance", "commands"}
     names = [trial.name for trial in read.variants]
     assert len(set(names)) == len(names) and len(read.seeds) >= 3
     trigger = [trial for trial in read.variants if trial.part.name == "trigger"]
