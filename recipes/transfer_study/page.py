@@ -182,7 +182,9 @@ def curves_of(part, lines: list[dict]) -> dict[tuple[str, str], dict[tuple, list
     curves = defaultdict(lambda: defaultdict(list))
     for line in lines:
         colour = line["objective"] if source else trains(line["unfreeze"])
-        label = ", ".join(filter(None, [colour, described(line, varied)]))
+        # From scratch no acoustic model is heard.
+        names = [name for name in varied if (name, line["unfreeze"]) != ("acoustic", "scratch")]
+        label = ", ".join(filter(None, [colour, described(line, names)]))
         curves[colour, label][line["acoustic"], line["clips"]].append(line)
     return curves
 
@@ -196,7 +198,8 @@ def plot(part, lines: list[dict], rate: float, path: Path) -> None:
     require("matplotlib", "plot")
     backend = require("matplotlib.backends.backend_agg", "plot")
     names = conditions(lines)
-    figure = require("matplotlib.figure", "plot").Figure(figsize=(1 + 4.6 * len(names), 4.4), dpi=90)
+    size = (1 + 4.6 * len(names), 5.0)
+    figure = require("matplotlib.figure", "plot").Figure(figsize=size, dpi=90, layout="constrained")
     backend.FigureCanvasAgg(figure)
     axis = "source_minutes" if part.axis == "source" else "minutes"
     curves = curves_of(part, lines)
@@ -224,14 +227,17 @@ def plot(part, lines: list[dict], rate: float, path: Path) -> None:
                 capsize=2,
             )
             drawn[colour] += 1
-        axes.set(xscale="log", title=name, ylim=(0, None))
-        axes.set_xlabel(
-            "minutes of speech in pretraining" if part.axis == "source" else "minutes of clips, of all words"
-        )
-        axes.grid(True, which="both", alpha=0.25)
+        ticks = sorted({statistics.mean(x[axis] for x in done) for each in curves.values() for done in each.values()})
+        apart = [x for last, x in zip([0, *ticks], ticks, strict=False) if x > 1.15 * last]
+        axes.set(xscale="log", title=name)
+        axes.set_xticks([], minor=True)
+        axes.set_xticks(apart, [f"{x:.3g}" for x in apart])
+        axes.grid(True, alpha=0.25)
+    figure.axes[0].set_ylim(bottom=0)
+    source = part.axis == "source"
+    figure.supxlabel("minutes of speech in pretraining" if source else "minutes of clips, of all words", fontsize=10)
     wrong = "taken for another word" if "errors" in lines[0] else f"missed at {rate:g} false alarms per hour"
-    figure.axes[0].set_ylabel(wrong)
-    figure.axes[0].legend(fontsize=7)
-    figure.tight_layout()
+    figure.supylabel(wrong, fontsize=10)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
