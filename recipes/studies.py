@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import statistics
 import sys
@@ -24,15 +25,15 @@ class Variant:
     changes: dict = field(default_factory=dict)
 
 
-def check_names(variants: Sequence[Variant], path: Path) -> None:
-    """Refuse variants without a name of their own.
+def check_names(variants: Sequence, path: Path, kind: str = "variants") -> None:
+    """Refuse variants, or what else is called `kind`, without a name of their own.
 
     Raises:
         ConfigError: there are such, or none at all.
     """
     names = [variant.name for variant in variants]
     if not names or not all(names) or len(set(names)) < len(names):
-        raise ConfigError(f"{path}: give [[variants]], each with a name of its own")
+        raise ConfigError(f"{path}: give [[{kind}]], each with a name of its own")
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -44,6 +45,12 @@ def add_line(line: dict, path: Path) -> None:
     """One more of them."""
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in [*read_lines(path), line]))
+
+
+def spread(values: Sequence[float]) -> str:
+    """The mean of rates, and of several the least and the most."""
+    shown = f"{statistics.mean(values):.1%}"
+    return shown + (f" ({min(values):.1%}–{max(values):.1%})" if len(values) > 1 else "")
 
 
 def table(
@@ -68,8 +75,7 @@ def table(
         cells = [variant.name, variant.asks, str(len(done))]
         for condition, rate in columns:
             each = [statistics.mean(word[condition][rate] for word in row["missed"].values()) for row in done]
-            spread = f" ({min(each):.1%}–{max(each):.1%})" if len(each) > 1 else ""
-            cells.append(f"{statistics.mean(each):.1%}{spread}")
+            cells.append(spread(each))
         cells += [cell(done) for cell in (more or {}).values()]
         rows.append("| " + " | ".join(cells) + " |")
     names = [f"missed, {condition}, {rate} FA/h" for condition, rate in columns]
@@ -100,18 +106,20 @@ def run(doc: str, config: Path, lines: Path, read: Callable, trial: Callable, wr
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=config)
-    parser.add_argument("--only", nargs="+", help="these variants")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these variants; '*' in a name stands for anything")
     parser.add_argument("--seeds", nargs="+", type=number(least=0), help="instead of the configuration's")
     parser.add_argument("--limit", type=number(least=0), default=10**6, help="stop after so many trials")
     args = parser.parse_args()
 
     def work() -> None:
         study = read(args.config)
-        unknown = set(args.only or ()) - {variant.name for variant in study.variants}
+        names = [variant.name for variant in study.variants]
+        unknown = [name for name in args.only or () if not fnmatch.filter(names, name)]
         if unknown:
-            raise ConfigError(f"{args.config}: no variant named {', '.join(sorted(unknown))}")
+            raise ConfigError(f"{args.config}: no variant named {', '.join(unknown)}")
         done = {(row["variant"], row["seed"]) for row in read_lines(lines)}
-        variants = [variant for variant in study.variants if variant.name in (args.only or [variant.name])]
+        asked = {found for name in args.only or ["*"] for found in fnmatch.filter(names, name)}
+        variants = [variant for variant in study.variants if variant.name in asked]
         wanted = [(variant, seed) for seed in args.seeds or study.seeds for variant in variants]
         left = [(variant, seed) for variant, seed in wanted if (variant.name, seed) not in done]
         for variant, seed in left[: args.limit]:

@@ -21,6 +21,7 @@ from wakeword.data import (  # noqa: E402
     Utterances,
     batches,
     collate,
+    fewer,
     held_out,
     lowest_of_each,
     paced,
@@ -474,3 +475,20 @@ def test_a_prepared_corpus_makes_batches(shared, tmp_path):
     found = list(batches(cuts, dataset, 40.0))
     assert sum(len(batch["lengths"]) for batch in found) == 8
     assert all(batch["token_lengths"].min() > 5 and torch.isfinite(batch["features"]).all() for batch in found)
+
+
+@given(minutes=st.floats(0.01, 3.0), more=st.floats(0.0, 3.0), seed=st.integers(0, 3))
+def test_fewer_minutes_are_a_part_of_more_and_fit(minutes, more, seed):
+    cuts = [cut_of(f"u{index}", seconds=0.5 + index % 7) for index in range(40)]
+    few, many = (fewer(cuts, each, seed) for each in (minutes, minutes + more))
+    names = [cut.id for cut in few]
+    assert set(names) <= {cut.id for cut in many} and names == [cut.id for cut in cuts if cut.id in names]
+    seconds = sum(cut.duration for cut in few)
+    assert len(few) == 1 or seconds <= 60 * minutes
+    assert len(few) == 40 or seconds > 60 * minutes - 6.5 or len(few) == 1
+    assert len(fewer(cuts, 100.0, seed)) == 40 and len(fewer([], minutes, seed)) == 0
+
+
+def test_which_minutes_train_hangs_on_the_seed():
+    cuts = [cut_of(f"u{index}") for index in range(40)]
+    assert {cut.id for cut in fewer(cuts, 0.2, 0)} != {cut.id for cut in fewer(cuts, 0.2, 1)}

@@ -15,8 +15,9 @@ from torch.nn import functional  # noqa: E402
 from wakeword import fit, losses  # noqa: E402
 from wakeword.examples import Example, label  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.steps import Steps  # noqa: E402
 from wakeword.train import TrainConfig  # noqa: E402
-from wakeword.transfer import unfreeze  # noqa: E402
+from wakeword.transfer import from_scratch, unfreeze  # noqa: E402
 
 BOUNDARY, DIMS = 2, 40  # below it lies a tap, so that what is frozen is two blocks' outputs
 
@@ -25,7 +26,7 @@ def quiet(stage: str, fraction: float) -> None:
     pass
 
 
-def made_examples(outputs: int, each: int = 12, seed: int = 0) -> list[list[Example]]:
+def made_examples(outputs: int, each: int = 12, seed: int = 0, dims: int = DIMS) -> list[list[Example]]:
     """For each output, examples of random frames, with labels as `examples.positives` gives them."""
     rng, found = np.random.default_rng(seed), []
     for output in range(outputs):
@@ -34,12 +35,12 @@ def made_examples(outputs: int, each: int = 12, seed: int = 0) -> list[list[Exam
             count = int(rng.integers(60, 100))
             labels = np.zeros((count, outputs), np.int8)
             labels[:, output] = label(count, 0.04, 1.0, 1.8)
-            found[-1].append(Example(rng.standard_normal((count, DIMS)).astype(np.float16), labels))
+            found[-1].append(Example(rng.standard_normal((count, dims)).astype(np.float16), labels))
     return found
 
 
-def made_stream(seed: int = 1, frames: int = 3000) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((frames, DIMS)).astype(np.float16)
+def made_stream(seed: int = 1, frames: int = 3000, dims: int = DIMS) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((frames, dims)).astype(np.float16)
 
 
 def labelled(outputs: int, clips: int) -> torch.Tensor:
@@ -141,20 +142,60 @@ def test_hard_negatives_are_where_any_output_is_highest(small_model, outputs, se
     assert (whole.max(axis=1)[found] >= lowest - 1e-4).all()
 
 
+@given(seed=st.integers(0, 3), short=st.integers(20, 60), long=st.integers(61, 90))
+@torch.no_grad()
+def test_batches_are_heard_in_one_pass_where_the_normalisation_learns_and_each_alone_where_it_does_not(
+    small_model, seed, short, long
+):
+    generator = torch.Generator().manual_seed(seed)
+    said, windows = (torch.randn(3, frames, 64, generator=generator) for frames in (short, long))
+    model = small_model(seed)
+    for each, expected in zip(fit.logits_of_each(model, [said, windows], 0), (said, windows), strict=True):
+        assert torch.equal(each, fit.logits_of(model, expected, 0))
+    from_scratch(model, seed)
+    found = fit.logits_of_each(model, [said, windows], 0)
+    assert [each.shape[:2] for each in found] == [(3, short), (3, long)]
+    whole = torch.cat([torch.cat([said, said[:, -1:].expand(-1, long - short, -1)], dim=1), windows])
+    expected = fit.logits_of(model, whole, 0)
+    torch.testing.assert_close(found[0], expected[:3, :short])
+    torch.testing.assert_close(found[1], expected[3:])
+
+
+def test_a_pretrained_encoder_rests_at_first_and_one_from_scratch_does_not(small_model):
+    config = TrainConfig(steps=90, learning_rate=0.1, encoder_learning_rate=0.01)
+    for scratch in (False, True):
+        model = small_model(0)
+        parameters = from_scratch(model, 0) if scratch else unfreeze(model, BOUNDARY)
+        steps, seen = Steps(model, parameters, config), []
+        for step in range(config.steps):
+            steps.begin(step)
+            head, encoder = (group["lr"] for group in steps.optimizer.param_groups)
+            seen.append((head, encoder, all(p.requires_grad for p in parameters)))
+        trains = [step for step, (_, rate, free) in enumerate(seen) if rate > 0 and free]
+        assert trains == list(range(0 if scratch else 30, 90))
+        head, encoder, _ = seen[-1]
+        assert encoder == pytest.approx(head if scratch else head / 10) and 0 < head < 0.0025
+
+
 class Killed(Exception):
     pass
 
 
-def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(small_model, tmp_path):
+@pytest.mark.parametrize(("boundary", "scratch"), [(BOUNDARY, False), (0, True)])
+def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(
+    small_model, tmp_path, boundary, scratch
+):
+    dims = 64 if scratch else DIMS
+
     def run(begun, progress, config):
         model = small_model(0, HeadSizes(depth=3, channels=8, outputs=3))
         fit.fit(
             model,
-            unfreeze(model, BOUNDARY),
-            made_examples(3),
-            made_examples(3, each=4),
-            made_stream(),
-            BOUNDARY,
+            from_scratch(model, 0) if scratch else unfreeze(model, boundary),
+            made_examples(3, dims=dims),
+            made_examples(3, each=4, dims=dims),
+            made_stream(dims=dims),
+            boundary,
             config,
             progress,
             begun,
@@ -174,3 +215,5 @@ def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(
     again = run(tmp_path / "begun", lambda stage, fraction: fractions.append(fraction), config)
     assert len(fractions) == 70 - 50 + 50
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
+    norm = "encoder.stem.1.running_mean"
+    assert torch.equal(whole[norm], small_model(0).state_dict()[norm]) != scratch, "only new statistics are learnt"

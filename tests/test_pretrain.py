@@ -362,6 +362,17 @@ def test_training_starts_from_another_model(config, tmp_path):
             assert then[name] == tensor + 1, "the statistics began anew"
 
 
+def test_few_minutes_of_a_manifest_train_and_all_held_out_speakers_validate(config):
+    cards = []
+    for minutes in (0.0, 0.1):
+        run = dataclasses.replace(config, minutes=minutes, stages=(Stage(steps=2, distil=0.0, ctc=1.0),))
+        run = dataclasses.replace(run, folder=f"{config.folder}-{minutes}")
+        cards.append(json.loads(pretrain.pretrain(run).with_suffix(".json").read_text()))
+    hours = [card["data"]["made"]["hours"] for card in cards]
+    assert 0.05 < 60 * hours[1] <= 0.1 < 60 * hours[0]
+    assert cards[0]["held_out_utterances"] == cards[1]["held_out_utterances"] > 0
+
+
 def cut_of(corpus, licence, seconds):
     return SimpleNamespace(custom={"corpus": corpus, "licence": licence}, duration=seconds)
 
@@ -523,7 +534,16 @@ def test_training_in_bfloat16_follows_that_in_float32(config, tmp_path):
 def test_a_run_of_an_earlier_version_goes_on(config, started):
     latest = Path(started) / "training.safetensors"
     before = checkpoint.read_meta(latest)["config"]
-    newer = ("precision", "init", "units", "made_noise", "babble", "channel_probability", "speed_probability")
+    newer = (
+        "precision",
+        "init",
+        "units",
+        "minutes",
+        "made_noise",
+        "babble",
+        "channel_probability",
+        "speed_probability",
+    )
     before = {key: value for key, value in before.items() if key not in newer}
     for source in before["data"]:
         del source["shar"]
@@ -767,6 +787,7 @@ def test_the_recipes_are_read():
         ("noise_probability = 1.01\n" + GOOD, "noise_probability = 1.01: must be from 0 to 1"),
         ("rir_probability = nan\n" + GOOD, "rir_probability"),
         ("held_out = 1.5\n" + GOOD, "held_out"),
+        ("minutes = -1\n" + GOOD, "minutes = -1.0: must be 0 or more"),
         ("batch_seconds = 0\n" + GOOD, "batch_seconds"),
         ("learning_rate = -1.0\n" + GOOD, "learning_rate"),
         ("snr_db = [5]\n" + GOOD, "snr_db"),

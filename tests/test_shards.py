@@ -187,6 +187,18 @@ def test_training_on_shards_resumes_bit_for_bit(config, tmp_path):
     assert card["data"]["made"]["hours"] > 0 and card["held_out_speakers"]["distil"] > 0
 
 
+def test_a_run_on_few_minutes_of_shards_hears_those_alone_and_holds_out_the_same_speakers(config, folder):
+    whole = Shards((Source(shar=folder),), 0.2, "fake")
+    few = whole.few(0.2, seed=0)
+    assert 8 < sum(cut.duration for cut in few) <= 12 and {cut.id for cut in few} < {cut.id for cut in whole}
+    assert all(cut.load_audio().shape[1] == cut.num_samples and len(cut.load_teacher()) for cut in few)
+    short = dataclasses.replace(config, minutes=0.2, stages=(Stage(steps=6, distil=1.0, ctc=0.1),), batch_seconds=5.0)
+    card = json.loads(pretrain.pretrain(short).with_suffix(".json").read_text())
+    assert card["data"]["made"]["hours"] == pytest.approx(sum(cut.duration for cut in few) / 3600, abs=1e-4)
+    assert card["held_out_utterances"] == len(whole.validation(1000))
+    assert card["hours_heard"] >= 0 and card["steps"] == 6
+
+
 def test_a_run_without_a_teacher_takes_shards_that_have_one(config, folder):
     alone = dataclasses.replace(config, teacher="", stages=(Stage(steps=4, distil=0.0, ctc=1.0),))
     card = json.loads(pretrain.pretrain(alone).with_suffix(".json").read_text())

@@ -21,7 +21,7 @@ from wakeword.runtimes import running  # noqa: E402
 from wakeword.streams import negative_stream, positive_stream, score_stream  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("run", "probe", "study", "studies", "results", "synthetic")
+MODULES = ("run", "probe", "heard", "study", "studies", "results", "synthetic")
 
 
 @pytest.fixture
@@ -57,6 +57,14 @@ def probe(recipes):
     import probe
 
     return probe
+
+
+@pytest.fixture
+def hearing(recipes):
+    sys.path.insert(0, str(ROOT / "recipes" / "one_hour"))
+    import heard
+
+    return heard
 
 
 @pytest.fixture
@@ -146,7 +154,7 @@ def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
 def test_each_variant_of_the_heads_is_a_training_of_its_own(head_study):
     read = head_study.read_study(ROOT / "recipes" / "one_hour" / "study.toml")
     words = head_study.words_of(read, seed=2)
-    runs = [head_study.training_of(words, {**read.common, **each.changes}) for each in read.variants]
+    runs = [head_study.probe.training_of(words, {**read.common, **each.changes}) for each in read.variants]
     assert len(set(runs)) == len(runs) >= 15 and all(run.seed == 2 and run.steps == words.steps for run in runs)
 
 
@@ -168,14 +176,14 @@ def clips(tmp_path, speech_like):
 
 
 @pytest.mark.parametrize("hop", [80, 160])
-def test_the_probe_gives_the_scores_of_the_detector(probe, small_model, wake_meta, clips, hop):
+def test_the_probe_gives_the_scores_of_the_detector(hearing, small_model, wake_meta, clips, hop):
     """Over a stream in pieces, whatever the head's depth."""
     settings = FeatureSettings(mels=16, hop=hop)
     noise = (0.1 * np.random.default_rng(1).standard_normal(16000)).astype(np.float32)
     for pieces in (lambda: negative_stream(clips), lambda: positive_stream(clips, noise=noise, snr_db=5.0)):
         scores = []
         for model in (small_model(0), small_model(1, HeadSizes(depth=3, channels=8))):
-            (track,) = probe.tracks(model, settings, probe.heard(pieces(), settings))
+            (track,) = hearing.tracks(model, settings, hearing.heard(pieces(), settings))
             meta = wake_meta(features=dataclasses.asdict(settings), smoothing_frames=round(0.12 / settings.frame_s))
             (expected,), _ = score_stream(Detector(*running(model, meta)), pieces())
             assert expected.score.std() > 0.02
@@ -188,10 +196,10 @@ def test_the_probe_gives_the_scores_of_the_detector(probe, small_model, wake_met
         assert np.abs(scores[0] - scores[1]).max() > 0.05, "another model, and the same scores"
 
 
-def test_the_probe_hears_each_output(probe, small_model, clips):
+def test_the_probe_hears_each_output(hearing, small_model, clips):
     settings = FeatureSettings(mels=16)
     model = small_model(0, HeadSizes(depth=2, channels=8, outputs=3))
-    found = probe.tracks(model, settings, probe.heard(negative_stream(clips), settings))
+    found = hearing.tracks(model, settings, hearing.heard(negative_stream(clips), settings))
     assert len(found) == 3 and np.abs(found[0].score - found[2].score).max() > 0.01
 
 

@@ -100,6 +100,30 @@ def test_two_phrases_are_detected_and_not_taken_for_each_other(material, trained
         assert len(events) == 18 and found >= 16 and confused <= 1, (name, found, confused)
 
 
+def test_output_nodes_alone_on_an_encoder_from_scratch_learn_too(material, tmp_path):
+    """The head without layers through training, streaming and export."""
+    config = TrainConfig(
+        phrases=(Phrase("going up", (str(material / "up"),)), Phrase("going down", (str(material / "down"),))),
+        acoustic=str(material / "small.safetensors"),
+        unfreeze="scratch",
+        output=str(tmp_path / "sweeps.wakeword"),
+        depth=0,
+        copies=2,
+        steps=150,
+        batch=8,
+        learning_rate=4e-3,
+        threads=1,
+    )
+    assert "random weights" in train(config).unfrozen
+    assert export_onnx(config.output, tmp_path / "sweeps.onnx") < 1e-4
+    assert checkpoint.read_meta(config.output)["sizes"]["head"]["depth"] == 0
+    detector = Detector.load(tmp_path / "sweeps.onnx")
+    for said, name in enumerate(("up", "down")):
+        tracks, events = score_stream(detector, positive_stream(find_clips(material / f"test-{name}")))
+        found = [int(np.isfinite(hits(track, 0.5)).sum()) for track in tracks]
+        assert len(events) == 18 and found[said] >= 14 and found[1 - said] <= 4, (name, found)
+
+
 def test_the_file_says_of_each_phrase_what_is_known(material, trained):
     _, meta = checkpoint.load(trained.path, "wakeword")
     assert [entry["phrase"] for entry in meta["phrases"]] == ["going up", "going down"]

@@ -15,12 +15,15 @@ from wakeword.errors import ConfigError, ModelError  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.head import HeadSizes, WakeModel  # noqa: E402
 from wakeword.transfer import (  # noqa: E402
+    Unfreeze,
     choose_unfreeze,
+    from_scratch,
     load_wakeword,
     lower,
     memory_frames,
     save_wakeword,
     stacked,
+    trainable,
     unfreeze,
     upper,
 )
@@ -108,6 +111,7 @@ def test_unfreezing_again_less_freezes_the_rest(small_model):
         ("auto", 10**6, 0),
         ("none", 10**6, 10),
         ("all", 1, 0),
+        ("scratch", 10**6, 0),
         ("0", 5, 10),
         ("1", 5, 9),
         ("9", 5, 1),
@@ -115,12 +119,36 @@ def test_unfreezing_again_less_freezes_the_rest(small_model):
 )
 def test_what_is_unfrozen_goes_by_the_wish_and_the_clips(wanted, clips, boundary):
     chosen = choose_unfreeze(wanted, clips, 10)
-    assert chosen.boundary == boundary
+    assert chosen.boundary == boundary and chosen.scratch == (wanted == "scratch")
     assert ("auto" in chosen.reason) == (wanted == "auto") and (str(clips) in chosen.reason) == (wanted == "auto")
 
 
 def test_a_small_encoder_is_unfrozen_no_further_than_its_blocks():
     assert choose_unfreeze("auto", 500, 2).boundary == 0
+
+
+def test_from_scratch_nothing_of_the_pretrained_encoder_is_left_and_all_of_it_trains(small_model):
+    model, before = small_model(3), {name: value.clone() for name, value in small_model(3).state_dict().items()}
+    unfreeze(model, 2)
+    torch.manual_seed(5)
+    following = torch.rand(1)
+    torch.manual_seed(5)
+    parameters = trainable(model, Unfreeze(0, "", scratch=True), 1)
+    assert torch.equal(torch.rand(1), following), "the head's random numbers hang on it"
+    assert len(parameters) == len(list(model.encoder.parameters())) and all(p.requires_grad for p in parameters)
+    assert all(module.training for module in model.encoder.modules())
+    after = model.state_dict()
+    products = [name for name in after if name.startswith("encoder") and after[name].dim() > 1]
+    assert len(products) == 10 and not any(torch.equal(after[name], before[name]) for name in products)
+    assert all(
+        float(value.abs().max()) == 0 for name, value in after.items() if name.endswith("encoder.stem.1.running_mean")
+    )
+    assert all(torch.equal(after[name], before[name]) for name in after if name.startswith("head"))
+    first = {name: value.clone() for name, value in after.items()}
+    from_scratch(model, 1)
+    assert all(torch.equal(first[name], value) for name, value in model.state_dict().items())
+    from_scratch(model, 2)
+    assert not torch.equal(first[products[0]], model.state_dict()[products[0]])
 
 
 @given(st.one_of(st.text(), st.sampled_from(["10", "11", "-1", "1.5", "AUTO", "", "²", "①", " 1", "1_0", "１２"])))
@@ -130,7 +158,9 @@ def test_other_wishes_are_config_errors(wanted):
     except ConfigError as error:
         assert "auto, none, all" in str(error)
     else:
-        assert wanted in ("auto", "none", "all") or (wanted.isdecimal() and chosen.boundary == 10 - int(wanted))
+        assert wanted in ("auto", "none", "all", "scratch") or (
+            wanted.isdecimal() and chosen.boundary == 10 - int(wanted)
+        )
 
 
 @pytest.fixture

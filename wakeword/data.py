@@ -153,6 +153,20 @@ def split_speakers(cuts, fraction: float, also: Collection[str] = ()) -> tuple[l
     )
 
 
+def fewer(cuts, minutes: float, seed: int) -> lhotse.CutSet:
+    """Of the utterances those whose names have the lowest hash, as many as `minutes` hold, in their order.
+
+    Of fewer minutes they are among those of more. All if there are no more; one at least.
+    """
+    cuts = list(cuts)
+    if not cuts:
+        return lhotse.CutSet.from_cuts(cuts)
+    ranked = sorted(cuts, key=lambda cut: share_of(f"{seed}/{cut.id}"))
+    ends = np.cumsum([cut.duration for cut in ranked])
+    kept = {cut.id for cut, end in zip(ranked, ends, strict=True) if end <= 60 * minutes} or {ranked[0].id}
+    return lhotse.CutSet.from_cuts(cut for cut in cuts if cut.id in kept)
+
+
 def with_tokens(cuts, units: str = "characters") -> tuple[lhotse.CutSet, Skipped]:
     """Put token ids on the utterances whose transcript fits the units; the others train without CTC."""
     unusable = Skipped()

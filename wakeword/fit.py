@@ -17,6 +17,7 @@ from wakeword.errors import ModelError
 from wakeword.examples import Example
 from wakeword.head import WakeModel
 from wakeword.losses import other_loss, phrase_loss
+from wakeword.steps import Steps
 from wakeword.transfer import memory_frames, upper
 
 WINDOW = 75
@@ -34,12 +35,11 @@ def fit(
     progress: Callable[[str, float], None],
     begun: Path,
 ) -> None:
-    """Train the head, and after a third of the steps the unfrozen part of the encoder.
+    """Train the head, and what trains of the encoder, as `steps.Steps` says.
 
     Each batch: `config.batch` examples of each phrase, and as many windows of the negative stream, the share
     `config.hard` of them from where the highest of the model's own scores was highest at its last look (hard
-    negatives). The loss is `config.loss` (losses.py), that of the windows times `config.negative_weight`. The weights
-    that stay are a moving average over the steps (Polyak and Juditsky 1992), unless `config.average` is off.
+    negatives). The loss is `config.loss` (losses.py), that of the windows times `config.negative_weight`.
 
     Of several phrases each output hears in each batch what it would hear alone: as many of its own examples and of
     the windows, at the same weights. Only the other phrases' examples are added, which together weigh as much as the
@@ -53,62 +53,39 @@ def fit(
         config: a `train.TrainConfig`.
         begun: where an interrupted run leaves its state, and finds it.
     """
-    head_parameters = list(model.head.parameters())
-    parameters = head_parameters + encoder_parameters
-    groups = [{"params": head_parameters, "lr": config.learning_rate}]
-    if encoder_parameters:
-        groups.append({"params": encoder_parameters, "lr": 0.0})
-    optimizer = torch.optim.AdamW(groups, weight_decay=1e-2, fused=True)
-    average = [parameter.detach().clone() for parameter in parameters]
+    steps = Steps(model, encoder_parameters, config)
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
     most = len(stream) - WINDOW - warm
     look_every = max(50, config.steps // 6)
     identity = _identity(config, [*positives, *parts], stream)
-    first, hard = _resume(begun, identity, model, optimizer, average)
-    thaw = config.steps // 3
+    first, hard = _resume(begun, identity, model, steps)
     model.head.train()
     for step in range(first, config.steps):
         if most > 0 and step and step % look_every == 0 and step != first:
             hard = hardest(model, stream, boundary)
-            _save(begun, identity, step, hard, model, optimizer, average)
-        decay = 0.5 * (1 + np.cos(np.pi * step / config.steps)) + 0.01
-        optimizer.param_groups[0]["lr"] = config.learning_rate * decay * min(1.0, (step + 1) / 50)
-        for parameter in encoder_parameters:
-            parameter.requires_grad_(step >= thaw)
-        if encoder_parameters:
-            warmth = min(1.0, max(0.0, (step - thaw + 1) / 50))
-            optimizer.param_groups[1]["lr"] = config.encoder_learning_rate * decay * warmth
+            _save(begun, identity, step, hard, model, steps)
+        steps.begin(step)
 
         rng = np.random.default_rng([config.seed, 3, step])
         batch = [said[index] for said in positives for index in rng.integers(len(said), size=config.batch)]
         if parts:
             batch += [said[index] for said in parts for index in rng.integers(len(said), size=config.batch // 3)]
         inputs, labels = padded(batch)
-        loss = phrase_loss(logits_of(model, inputs, boundary), labels, config.loss)
+        heard = [inputs]
         if most > 0:
             starts = rng.integers(most, size=config.batch)
             if len(hard):
                 count = round(config.hard * config.batch)
                 near = rng.choice(hard, size=count) - warm - rng.integers(10, WINDOW - 10, size=count)
                 starts[:count] = np.clip(near, 0, most - 1)
-            windows = torch.from_numpy(np.stack([stream[s : s + warm + WINDOW] for s in starts])).float()
-            # The first frames lack their past.
-            logits = logits_of(model, windows, boundary)[:, warm:]
-            loss = loss + config.negative_weight * other_loss(logits, config.loss)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
-        optimizer.step()
-        # It begins as a plain mean, so that the first steps do not weigh on it for long.
-        keep = min(0.99, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, parameter in zip(average, parameters, strict=True):
-                mean.lerp_(parameter, 1 - keep)
+            heard.append(torch.from_numpy(np.stack([stream[s : s + warm + WINDOW] for s in starts])).float())
+        said, *others = logits_of_each(model, heard, boundary)
+        loss = phrase_loss(said, labels, config.loss)
+        for windows in others:  # whose first frames lack their past
+            loss = loss + config.negative_weight * other_loss(windows[:, warm:], config.loss)
+        steps.take(step, loss)
         progress("training", (step + 1) / config.steps)
-    if config.average:
-        with torch.no_grad():
-            for mean, parameter in zip(average, parameters, strict=True):
-                parameter.copy_(mean)
+    steps.finish()
     model.eval()
 
 
@@ -131,10 +108,24 @@ def logits_of(model: WakeModel, inputs: Tensor, boundary: int) -> Tensor:
     return model.head(taps, taps.new_zeros(len(taps), model.head.stack.state_size))[0]
 
 
+def logits_of_each(model: WakeModel, batches: list[Tensor], boundary: int) -> list[Tensor]:
+    """`logits_of` of several batches; of an encoder in train mode, in one pass.
+
+    Normalised each by its own statistics, phrases and other speech would be told apart by what is not there later.
+    """
+    if not model.encoder.training:
+        return [logits_of(model, batch, boundary) for batch in batches]
+    frames = max(batch.shape[1] for batch in batches)
+    longer = [torch.cat([batch, batch[:, -1:].expand(-1, frames - batch.shape[1], -1)], dim=1) for batch in batches]
+    found = logits_of(model, torch.cat(longer), boundary).split([len(batch) for batch in batches])
+    return [logits[:, : batch.shape[1]] for logits, batch in zip(found, batches, strict=True)]
+
+
 @torch.no_grad()
 def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 0.002) -> np.ndarray:
     """Frames int64 `[n]` of the negative stream where the highest of the outputs is highest."""
-    model.head.eval()
+    encoder_trains = model.encoder.training
+    model.eval()
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
     scores = np.full(len(stream), -np.inf, np.float32)
     for start in range(0, len(stream), 2000):
@@ -142,6 +133,7 @@ def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 
         piece = torch.from_numpy(stream[first : start + 2000]).float()[None]
         scores[start : start + 2000] = logits_of(model, piece, boundary)[0, start - first :].amax(dim=-1).numpy()
     model.head.train()
+    model.encoder.train(encoder_trains)
     count = min(len(stream), max(200, int(share * len(stream))))
     return np.sort(np.argpartition(-scores, count - 1)[:count])
 
@@ -157,15 +149,15 @@ def _identity(config, positives: list[list[Example]], stream: np.ndarray) -> str
     return digest.hexdigest()
 
 
-def _save(begun: Path, identity: str, step: int, hard: np.ndarray, model, optimizer, average: list[Tensor]) -> None:
+def _save(begun: Path, identity: str, step: int, hard: np.ndarray, model: WakeModel, steps: Steps) -> None:
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"average/{index}": tensor for index, tensor in enumerate(average)}
-    tensors |= checkpoint.optimizer_tensors(optimizer)
+    tensors |= {f"average/{index}": tensor for index, tensor in enumerate(steps.average)}
+    tensors |= checkpoint.optimizer_tensors(steps.optimizer)
     tensors["hard"] = torch.from_numpy(hard)
     checkpoint.save(begun, tensors, "training", {"identity": identity, "step": step})
 
 
-def _resume(begun: Path, identity: str, model, optimizer, average: list[Tensor]) -> tuple[int, np.ndarray]:
+def _resume(begun: Path, identity: str, model: WakeModel, steps: Steps) -> tuple[int, np.ndarray]:
     """The step to go on with, and the hard frames; a state of another run, or a damaged one, is passed over."""
     try:
         tensors, meta = checkpoint.load(begun, "training")
@@ -174,7 +166,7 @@ def _resume(begun: Path, identity: str, model, optimizer, average: list[Tensor])
     if meta.get("identity") != identity:
         return 0, np.zeros(0, np.int64)
     model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
-    checkpoint.load_optimizer(optimizer, tensors)
-    for index, mean in enumerate(average):
+    checkpoint.load_optimizer(steps.optimizer, tensors)
+    for index, mean in enumerate(steps.average):
         mean.copy_(tensors[f"average/{index}"])
     return meta["step"], tensors["hard"].numpy()

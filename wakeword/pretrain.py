@@ -27,7 +27,7 @@ from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.clips import find_clips
-from wakeword.data import Utterances, batches, lowest_of_each, read_sources, split_speakers, with_tokens
+from wakeword.data import Utterances, batches, fewer, lowest_of_each, read_sources, split_speakers, with_tokens
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
 from wakeword.files import check_writable
@@ -167,6 +167,9 @@ def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet
     """
     cuts = read_sources(list(config.data))
     also = lowest_of_each(cuts) if config.held_out_each else frozenset()
+    if config.minutes:
+        training, held = split_speakers(cuts, config.held_out, also)
+        cuts = fewer(training, config.minutes, config.seed) + held
     first, skipped = fabric.is_global_zero, Skipped()
     if config.teacher:
         seconds = sum(cut.duration for cut in cuts)
@@ -239,6 +242,8 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         dims, also = training.teacher_dims(), training.also
         # The first process alone validates; the others need not look for held-out speakers in all the shards.
         validation = training.validation(MANY) if first else ()
+        if config.minutes:
+            training = training.few(config.minutes, config.seed)
     else:
         training, validation, dims, also = from_manifests(config, fabric)
     holds_out = config.held_out or config.held_out_each

@@ -33,7 +33,9 @@ class Config:
 
     `size` names the encoder, or is any name where `sizes` gives its dimensions. `output` is the model file, `folder`
     what the run keeps to resume from. `held_out` is the share of the speakers that only validate; `held_out_each` makes
-    that at least one of each corpus that has two or more. `units` are
+    that at least one of each corpus that has two or more. `minutes` is
+    how much of the speech of the others trains, utterances chosen by a hash of their names and the seed, held in memory
+    where they are in shards (0: all of it, read as it goes). `units` are
     what CTC writes, `characters` or `phones`.
 
     `teacher` is what `teacher.load_teacher` takes, `teacher_cache` the folder of its
@@ -62,6 +64,7 @@ class Config:
     data: tuple[Source, ...] = ()
     held_out: float = 0.06
     held_out_each: bool = False
+    minutes: float = 0.0
     noise: tuple[str, ...] = ()
     rirs: tuple[str, ...] = ()
     units: str = "characters"
@@ -137,7 +140,7 @@ def config_of(values: dict, path: str) -> Config:
 def out_of_range(config: Config) -> str:
     """The first setting that cannot work, with what it must be; empty if there is none."""
     counts = ("warmup", "workers", "delay_frames", "simulated_rooms", "made_noise", "babble_mixtures")
-    counts += ("settle_batches", "weight_decay")
+    counts += ("settle_batches", "weight_decay", "minutes")
     positive = ("batch_seconds", "learning_rate", "clip_gradient", "checkpoint_every", "validate_every", "threads")
     shares = ("noise_probability", "rir_probability", "channel_probability", "speed_probability")
     rules = [(name, getattr(config, name) > 0, "above 0") for name in positive]

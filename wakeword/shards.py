@@ -15,7 +15,7 @@ from itertools import islice
 import lhotse
 from lhotse.serialization import open_best
 
-from wakeword.data import Source, chosen, fitted, held_out, lowest_of_each, none_chosen, speaker_of
+from wakeword.data import Source, chosen, fewer, fitted, held_out, lowest_of_each, none_chosen, speaker_of
 from wakeword.errors import ConfigError, ManifestError
 
 INDEX = "shards.json"
@@ -131,6 +131,11 @@ class Shards:
     def opened(self, seed: int, epoch: int) -> lhotse.CutSet:
         """The training utterances with audio, lazily, in the order of an epoch; folders mixed by their sizes."""
         return self._read(seed * 1_000_003 + epoch, False, self._fields())
+
+    def few(self, minutes: float, seed: int) -> lhotse.CutSet:
+        """Those of the training utterances that `data.fewer` takes, with their audio in memory."""
+        kept = {cut.id for cut in fewer(self, minutes, seed)}
+        return lhotse.CutSet.from_cuts(cut for cut in self.opened(0, 0) if cut.id in kept)
 
     def validation(self, most: int) -> lhotse.CutSet:
         """The first `most` utterances of `held`, with their audio in memory."""

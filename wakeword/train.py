@@ -29,7 +29,7 @@ from wakeword.misses import Misses, count_misses
 from wakeword.noises import babble, made_noise
 from wakeword.runtimes import running
 from wakeword.settings import from_dict
-from wakeword.transfer import choose_unfreeze, save_wakeword, stacked, unfreeze
+from wakeword.transfer import Unfreeze, choose_unfreeze, save_wakeword, stacked, trainable
 
 FEWEST_CLIPS = 3
 MOST_COMPARED = 1000
@@ -212,9 +212,7 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     chosen = choose_unfreeze(config.unfreeze, sum(map(len, clips)), len(model.encoder.sizes.dilations))
 
     begun = Path(f"{config.output}.begun")
-    located, heard = learn(
-        model, settings, chosen.boundary, config, clips, training_negatives, skipped, progress, begun
-    )
+    located, heard = learn(model, settings, chosen, config, clips, training_negatives, skipped, progress, begun)
 
     card = {
         "acoustic": acoustic["card"],
@@ -264,7 +262,7 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
 def learn(
     model: WakeModel,
     settings: FeatureSettings,
-    boundary: int,
+    chosen: Unfreeze,
     config: TrainConfig,
     clips: Sequence[list[np.ndarray]],
     negatives: list[Clip],
@@ -272,7 +270,8 @@ def learn(
     progress: Callable[[str, float], None],
     begun: Path,
 ) -> tuple[list[Located], int]:
-    """Train the head of `model`, and its encoder above `boundary`, on clips of the phrases and on speech without them.
+    """Train the head of `model`, and what is `chosen` of its encoder, on clips of the phrases and on speech without
+    them.
 
     Args:
         clips: for each phrase its clips, float32 `[samples]` each.
@@ -282,7 +281,8 @@ def learn(
         Where each phrase lies in its clips, and how many frames of negatives were heard.
     """
     phrases = [phrase.text for phrase in config.phrases]
-    encoder_parameters = unfreeze(model, boundary)
+    boundary = chosen.boundary
+    encoder_parameters = trainable(model, chosen, config.seed)
     speech = examples.speech_of(negatives, config.seed, skipped)
     common = augmentation_of(config, speech), model.encoder, settings, boundary, config.seed
     stream = examples.negatives(negatives, config.negative_copies, config.negative_hours, *common, skipped, progress)

@@ -23,14 +23,20 @@ TOP_BLOCKS = 3
 
 @dataclass(frozen=True)
 class Unfreeze:
-    """What of the encoder trains with the head: the blocks above `boundary`; 0 means all of it, stem too."""
+    """What of the encoder trains with the head: the blocks above `boundary`; 0 means all of it, stem too.
+
+    With `scratch` all of it begins from random weights (`from_scratch`).
+    """
 
     boundary: int
     reason: str
+    scratch: bool = False
 
 
 def choose_unfreeze(wanted: str, clips: int, blocks: int) -> Unfreeze:
     """What to unfreeze: `auto` by the number of training clips, `none`, `all`, or a number of top blocks.
+
+    `scratch` forgets what pretraining learnt, to see what transfer brings: recipes/transfer_study.
 
     Raises:
         ConfigError: none of these, or more blocks than there are.
@@ -46,9 +52,11 @@ def choose_unfreeze(wanted: str, clips: int, blocks: int) -> Unfreeze:
         return Unfreeze(blocks, "as asked: only the new layers train")
     if wanted == "all":
         return Unfreeze(0, "as asked: the whole encoder trains")
+    if wanted == "scratch":
+        return Unfreeze(0, "as asked: an encoder of this size trains from random weights", scratch=True)
     if wanted.isdecimal() and 0 <= int(wanted) < blocks:
         return Unfreeze(blocks - int(wanted), f"as asked: the top {int(wanted)} blocks of the encoder train too")
-    raise ConfigError(f"--unfreeze {wanted}: one of auto, none, all, or a number of blocks below {blocks}")
+    raise ConfigError(f"--unfreeze {wanted}: one of auto, none, all, scratch, or a number of blocks below {blocks}")
 
 
 def stacked(acoustic: str | Path, head: HeadSizes) -> tuple[WakeModel, dict]:
@@ -74,6 +82,24 @@ def unfreeze(model: WakeModel, boundary: int) -> list[torch.nn.Parameter]:
     for block in model.encoder.stack.blocks[boundary:]:
         block.requires_grad_(True)
     return [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
+
+
+def from_scratch(model: WakeModel, seed: int) -> list[torch.nn.Parameter]:
+    """Give the encoder random weights; return its parameters, all of which train.
+
+    It stays in train mode: its normalisation has no statistics yet and learns them. By that mode training knows what
+    it has before it (`steps.Steps`, `fit.logits_of_each`).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.encoder.load_state_dict(Encoder(model.encoder.sizes).state_dict())
+    model.encoder.train().requires_grad_(True)
+    return list(model.encoder.parameters())
+
+
+def trainable(model: WakeModel, chosen: Unfreeze, seed: int) -> list[torch.nn.Parameter]:
+    """Make of the encoder what was chosen; return its parameters that train."""
+    return from_scratch(model, seed) if chosen.scratch else unfreeze(model, chosen.boundary)
 
 
 def lower(encoder: Encoder, features: Tensor, boundary: int) -> Tensor:

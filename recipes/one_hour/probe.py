@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -20,28 +19,34 @@ import lhotse
 import numpy as np
 import torch
 
-from wakeword import features
 from wakeword.calibrate import lowest_within
-from wakeword.clips import Clip, find_clips, for_testing, for_training, in_pieces, read_clips
+from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
 from wakeword.data import read_manifest
 from wakeword.errors import Skipped
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings
-from wakeword.files import replacing
+from wakeword.features import SAMPLE_RATE, FeatureSettings
 from wakeword.head import HeadSizes, WakeModel
-from wakeword.metrics import Track, hits
-from wakeword.settings import from_dict
-from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
+from wakeword.metrics import hits
+from wakeword.settings import from_dict, read_toml
+from wakeword.streams import negative_stream, noise_bed, positive_stream
 from wakeword.train import Phrase, TrainConfig, check, learn, split_clips, without_phrases
 from wakeword.transfer import choose_unfreeze, stacked
 
 sys.path.insert(0, str(Path(__file__).parent))
 import run as one_hour  # noqa: E402
+from heard import kept, tracks  # noqa: E402
 
-SMOOTHING_S = 0.12
 HELD_OUT = 0.4
 """Of the clips of a word that train elsewhere."""
-AT_A_TIME = 500 * FRAMES_PER_STEP
-"""Log-mel frames that an encoder hears at a time: more do not fit a CPU's cache."""
+
+
+def words_of(path: str, changes: dict, folder: str | Path, seed: int) -> one_hour.Config:
+    """The words of a TOML file, and how long they train; `folder` keeps what probes share.
+
+    Raises:
+        ConfigError: no such file, or an unknown key in it or in `changes`.
+    """
+    words = from_dict(one_hour.Config, {**read_toml(path), **changes}, path)
+    return replace(words, folder=str(folder), seed=seed)
 
 
 def training_of(config: one_hour.Config, changes: dict) -> TrainConfig:
@@ -65,35 +70,46 @@ def training_of(config: one_hour.Config, changes: dict) -> TrainConfig:
     return training
 
 
-def probe(
-    acoustic: str, config: one_hour.Config, changes: dict | None = None, most_clips: int = 0
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight.
+def probe(acoustic: str, config: one_hour.Config, changes: dict | None = None) -> dict:
+    """`probed` with the clips that train elsewhere: its miss rates alone."""
+    return probed(acoustic, config, changes)["missed"]
 
-    One head has an output for each word: it trains in a third of the time of three.
+
+def probed(
+    acoustic: str,
+    config: one_hour.Config,
+    changes: dict | None = None,
+    most_clips: int = 0,
+    clips: dict[str, list[Clip]] | None = None,
+) -> dict:
+    """Train one head with an output for each word, in a third of the time of three, and test it.
 
     Args:
         acoustic: an acoustic model's name or file.
         config: the words, their negatives, and how long to train.
         changes: as in `training_of`.
         most_clips: so many of each word's clips train, chosen by the seed; 0: all.
+        clips: those of each word; none: those that the manifests of the words keep for training.
+
+    Returns:
+        `missed`: miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight;
+        `tested`, the number of clips, and `hours` of negatives behind them; `trained`, the number of clips that
+        trained, and the `minutes` of them.
 
     Raises:
-        ConfigError: as there.
+        ConfigError: as `training_of`.
     """
     skipped = Skipped()
     run = training_of(config, {**(changes or {}), "acoustic": acoustic})
     negatives, others = negatives_of(replace(config, seed=0))
-    clips = {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
-    divided = {word: split_clips(for_training(each), HELD_OUT, seed=0) for word, each in clips.items()}
-    said = [
-        [samples for _, samples in read_clips(chosen_clips(training, most_clips, config.seed), skipped)]
-        for training, _ in divided.values()
-    ]
+    if clips is None:
+        clips = {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
+    divided = divide(clips)
+    said = read_chosen(divided, most_clips, config.seed, skipped)
     model, settings = trained(run, said, negatives, skipped)
 
-    noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
-    bed = noise_bed(for_testing(noise), skipped)
+    noise = one_hour.unheard_noise(config)
+    bed = noise_bed(noise, skipped)
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
     missed: dict[str, dict] = {}
     for output, (word, alarms) in enumerate(zip(config.words, tracks(model, settings, unheard), strict=True)):
@@ -105,7 +121,33 @@ def probe(
             track = tracks(model, settings, heard)[output]
             found = {rate: np.isnan(hits(track, threshold)).mean() for rate, threshold in rates.items()}
             missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
-    return missed
+    return {
+        "missed": missed,
+        "tested": sum(len(test) for _, test in divided.values()),
+        "hours": round(alarms.hours, 2),
+        **amount(said),
+    }
+
+
+def divide(clips: dict[str, list[Clip]]) -> dict[str, tuple[list[Clip], list[Clip]]]:
+    """For each word its clips to train on, and those to test on, of other speakers where they are named."""
+    return {word: split_clips(for_training(each), HELD_OUT, seed=0) for word, each in clips.items()}
+
+
+def read_chosen(
+    divided: dict[str, tuple[list[Clip], list[Clip]]], most: int, seed: int, skipped: Skipped
+) -> list[list[np.ndarray]]:
+    """For each word the clips that train, at most `most` (0: all), float32 `[samples]` each."""
+    return [
+        [samples for _, samples in read_clips(chosen_clips(training, most, seed), skipped)]
+        for training, _ in divided.values()
+    ]
+
+
+def amount(said: list[list[np.ndarray]]) -> dict[str, float]:
+    """How many clips of all words train, and how many minutes they last."""
+    minutes = sum(len(samples) for each in said for samples in each) / SAMPLE_RATE / 60
+    return {"trained": sum(map(len, said)), "minutes": round(minutes, 2)}
 
 
 @cache
@@ -138,9 +180,9 @@ def trained(
     model, meta = stacked(run.acoustic, HeadSizes(run.depth, run.channels, outputs=len(run.phrases)))
     settings = from_dict(FeatureSettings, meta["features"], run.acoustic)
     blocks = len(model.encoder.sizes.dilations)
-    boundary = choose_unfreeze(run.unfreeze, min(map(len, said)), blocks).boundary
+    chosen = choose_unfreeze(run.unfreeze, sum(map(len, said)), blocks)
     with tempfile.TemporaryDirectory() as scratch:
-        learn(model, settings, boundary, run, said, negatives, skipped, quiet, Path(scratch) / "begun")
+        learn(model, settings, chosen, run, said, negatives, skipped, quiet, Path(scratch) / "begun")
     return model, settings
 
 
@@ -155,55 +197,3 @@ def decoded(manifest: str) -> str:
         kept.to_file(begun)
         begun.replace(path)
     return str(path)
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A stream's log-mel frames, float32 `[frames, mels]`, and its clips' starts and ends, seconds, `[clips]` each."""
-
-    frames: np.ndarray
-    starts_s: np.ndarray
-    ends_s: np.ndarray
-
-
-def heard(pieces: Iterable[Stream], settings: FeatureSettings) -> Heard:
-    """The features of a whole stream, as a detector computes them piece by piece."""
-    state, frames, events = features.initial_state(settings), [], []
-    for piece in pieces:
-        events += piece.events
-        found, state = features.step(piece.samples, state, settings)
-        frames.append(found)
-    starts, ends = (np.array([getattr(event, name) for event in events]) for name in ("start_s", "end_s"))
-    return Heard(np.concatenate(frames), starts, ends)
-
-
-def kept(folder: str, settings: FeatureSettings, made_of: list, make: Callable[[], Iterable[Stream]]) -> Heard:
-    """`heard` of a stream, from a file in `folder` where another probe left it; `made_of` tells it from others."""
-    digest = hashlib.sha256(repr((settings, made_of)).encode()).hexdigest()[:16]
-    path = Path(folder) / f"features_{digest}.npz"
-    if not path.exists():
-        found = heard(make(), settings)
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **vars(found))
-    with np.load(path) as file:
-        return Heard(**file)
-
-
-def tracks(model: WakeModel, settings: FeatureSettings, stream: Heard) -> list[Track]:
-    """The scores of a model over a stream, a track for each of its outputs."""
-    state, head_state = model.encoder.initial_state(), torch.zeros(1, model.head.stack.state_size)
-    posteriors: list[np.ndarray] = []
-    whole = len(stream.frames) // FRAMES_PER_STEP * FRAMES_PER_STEP
-    with torch.inference_mode():
-        for start in range(0, whole, AT_A_TIME):
-            piece = torch.from_numpy(stream.frames[start : min(whole, start + AT_A_TIME)])
-            taps, state = model.encoder.step(piece[None], state)
-            logits, head_state = model.head(torch.cat(taps, dim=-1), head_state)
-            posteriors.append(torch.sigmoid(logits[0]).numpy())
-    window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
-    time_s = settings.frame_s * np.arange(1, whole // FRAMES_PER_STEP + 1)
-    hours = float((stream.ends_s - stream.starts_s).sum()) / 3600
-    return [
-        Track(time_s, np.convolve(output, window)[: 1 - len(window)], hours, stream.starts_s, stream.ends_s)
-        for output in np.concatenate(posteriors).T
-    ]

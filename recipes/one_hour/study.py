@@ -10,7 +10,7 @@ repository: what stands there is not run again. The table goes to STUDY.md.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wakeword.errors import ConfigError
@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 LINES = HERE / "study.jsonl"
 PAGE = HERE / "STUDY.md"
 sys.path[:0] = [str(HERE.parent), str(HERE)]
+import probe  # noqa: E402
 import studies  # noqa: E402
-from probe import one_hour, probe, training_of  # noqa: E402
 from studies import Variant  # noqa: E402
 
 
@@ -49,21 +49,20 @@ def read_study(path: Path) -> Study:
     words = words_of(study, seed=1)
     for variant in study.variants:
         try:
-            training_of(words, {**study.common, **variant.changes})
+            probe.training_of(words, {**study.common, **variant.changes})
         except ConfigError as error:
             raise ConfigError(f"{path}: variant '{variant.name}': {error}") from error
     return study
 
 
-def words_of(study: Study, seed: int) -> one_hour.Config:
+def words_of(study: Study, seed: int) -> probe.one_hour.Config:
     """The words, and how long they train."""
-    words = from_dict(one_hour.Config, {**read_toml(study.words_config), **study.words}, study.words_config)
-    return replace(words, folder=study.folder, seed=seed)
+    return probe.words_of(study.words_config, study.words, study.folder, seed)
 
 
 def trial(study: Study, variant: Variant, seed: int) -> dict:
     """Train and test one variant with one seed: a line of study.jsonl."""
-    missed = probe(study.acoustic, words_of(study, seed), {**study.common, **variant.changes})
+    missed = probe.probe(study.acoustic, words_of(study, seed), {**study.common, **variant.changes})
     return {"variant": variant.name, "seed": seed, "missed": missed}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wakeword.pretrain_config import Config, config_of
@@ -23,8 +23,8 @@ LINES = HERE / "study.jsonl"
 RESULTS = HERE / "RESULTS.md"
 HEADING = "## What helps: the study"
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "one_hour")]
+import probe  # noqa: E402
 import studies  # noqa: E402
-from probe import one_hour, probe, training_of  # noqa: E402
 from studies import Variant  # noqa: E402
 
 
@@ -55,7 +55,7 @@ def read_study(path: Path) -> Study:
     studies.check_names(study.variants, path)
     for variant in study.variants:
         pretraining_of(study, variant, seed=1)
-        training_of(words_of(study, seed=1), head_of(variant))
+        probe.training_of(words_of(study, seed=1), head_of(variant))
     return study
 
 
@@ -74,10 +74,9 @@ def head_of(variant: Variant) -> dict:
     return variant.changes.get("head", {})
 
 
-def words_of(study: Study, seed: int) -> one_hour.Config:
+def words_of(study: Study, seed: int) -> probe.one_hour.Config:
     """The words that the heads learn, and how long."""
-    words = from_dict(one_hour.Config, {**read_toml(study.words_config), **study.words}, study.words_config)
-    return replace(words, folder=str(Path(study.folder) / "negatives"), seed=seed)
+    return probe.words_of(study.words_config, study.words, Path(study.folder) / "negatives", seed)
 
 
 def trial(study: Study, variant: Variant, seed: int) -> dict:
@@ -89,7 +88,8 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
     card = json.loads(Path(config.output).with_suffix(".json").read_text())
     words = words_of(study, seed)
     told = {"parameters": card["parameters"], "hours_heard": card["hours_heard"], "held_out": card["held_out_speakers"]}
-    return {"variant": variant.name, "seed": seed, **told, "missed": probe(config.output, words, head_of(variant))}
+    missed = probe.probe(config.output, words, head_of(variant))
+    return {"variant": variant.name, "seed": seed, **told, "missed": missed}
 
 
 def table(study: Study, lines: list[dict]) -> list[str]:

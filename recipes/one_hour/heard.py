@@ -1,0 +1,74 @@
+"""What a model hears in a stream, for many models: the stream's features are computed once and kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wakeword import features
+from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.files import replacing
+from wakeword.head import WakeModel
+from wakeword.metrics import Track
+from wakeword.streams import Stream
+
+SMOOTHING_S = 0.12
+AT_A_TIME = 500 * FRAMES_PER_STEP
+"""Log-mel frames that an encoder hears at a time: more do not fit a CPU's cache."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A stream's log-mel frames, float32 `[frames, mels]`, and its clips' starts and ends, seconds, `[clips]` each."""
+
+    frames: np.ndarray
+    starts_s: np.ndarray
+    ends_s: np.ndarray
+
+
+def heard(pieces: Iterable[Stream], settings: FeatureSettings) -> Heard:
+    """The features of a whole stream, as a detector computes them piece by piece."""
+    state, frames, events = features.initial_state(settings), [], []
+    for piece in pieces:
+        events += piece.events
+        found, state = features.step(piece.samples, state, settings)
+        frames.append(found)
+    starts, ends = (np.array([getattr(event, name) for event in events]) for name in ("start_s", "end_s"))
+    return Heard(np.concatenate(frames), starts, ends)
+
+
+def kept(folder: str, settings: FeatureSettings, made_of: list, make: Callable[[], Iterable[Stream]]) -> Heard:
+    """`heard` of a stream, from a file in `folder` where another probe left it; `made_of` tells it from others."""
+    digest = hashlib.sha256(repr((settings, made_of)).encode()).hexdigest()[:16]
+    path = Path(folder) / f"features_{digest}.npz"
+    if not path.exists():
+        found = heard(make(), settings)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **vars(found))
+    with np.load(path) as file:
+        return Heard(**file)
+
+
+def tracks(model: WakeModel, settings: FeatureSettings, stream: Heard) -> list[Track]:
+    """The scores of a model over a stream, a track for each of its outputs."""
+    state, head_state = model.encoder.initial_state(), torch.zeros(1, model.head.stack.state_size)
+    posteriors: list[np.ndarray] = []
+    whole = len(stream.frames) // FRAMES_PER_STEP * FRAMES_PER_STEP
+    with torch.inference_mode():
+        for start in range(0, whole, AT_A_TIME):
+            piece = torch.from_numpy(stream.frames[start : min(whole, start + AT_A_TIME)])
+            taps, state = model.encoder.step(piece[None], state)
+            logits, head_state = model.head(torch.cat(taps, dim=-1), head_state)
+            posteriors.append(torch.sigmoid(logits[0]).numpy())
+    window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
+    time_s = settings.frame_s * np.arange(1, whole // FRAMES_PER_STEP + 1)
+    hours = float((stream.ends_s - stream.starts_s).sum()) / 3600
+    return [
+        Track(time_s, np.convolve(output, window)[: 1 - len(window)], hours, stream.starts_s, stream.ends_s)
+        for output in np.concatenate(posteriors).T
+    ]

@@ -1,0 +1,257 @@
+"""What transfer brings, as the theory says it should: four grids of trials (study.toml), with several seeds.
+
+    python recipes/transfer_study/study.py [--only 'trigger/*' ...] [--seeds 1 2] [--limit N]     from the root
+
+First: what study.toml says. A trial trains and tests one head, for wake words (../one_hour/probe.py) or commands
+(commands.py), and adds a line to study.jsonl, which is kept in the repository: what stands there is not run again. An
+encoder that a trial wants is pretrained first, once, and kept; an interrupted pretraining goes on where it was. The
+page is RESULTS.md, with plots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from wakeword.checkpoint import read_meta, shipped
+from wakeword.clips import Clip, find_clips
+from wakeword.errors import ConfigError, ManifestError, require
+from wakeword.pretrain_config import Config, config_of
+from wakeword.settings import from_dict, known, read_toml
+from wakeword.transfer import choose_unfreeze
+
+HERE = Path(__file__).parent
+LINES = HERE / "study.jsonl"
+sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE.parent / "one_hour")]
+import commands  # noqa: E402
+import page  # noqa: E402
+import probe  # noqa: E402
+import studies  # noqa: E402
+
+TARGETS = ("words", "commands")
+AXES = ("trigger", "source")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A grid of trials: each of `acoustics` with each of `depths`, `unfreeze` and `clips` (of a word; 0: all).
+
+    `target` is one of `TARGETS`. `words` come from `manifest` by their transcripts, or are those of the study, from
+    manifests of their own. An acoustic model is a shipped one, or `OBJECTIVE-MINUTES` (`distil-20`, `ctc-all`): an
+    encoder that the study pretrains. From scratch none is heard: only the first one's sizes count. `training` changes
+    settings of `TrainConfig`. `axis`, one of `AXES`, is what the plot goes along; `asks` stands over the table,
+    `reading`, what its maker reads from it, below.
+    """
+
+    name: str = ""
+    asks: str = ""
+    target: str = "words"
+    manifest: str = ""
+    words: tuple[str, ...] = ()
+    acoustics: tuple[str, ...] = ("micro",)
+    depths: tuple[int, ...] = (4,)
+    unfreeze: tuple[str, ...] = ("none",)
+    clips: tuple[int, ...] = (0,)
+    training: dict = field(default_factory=dict)
+    axis: str = "trigger"
+    reading: str = ""
+
+
+@dataclass(frozen=True)
+class Trial(studies.Variant):
+    """One point of a part's grid."""
+
+    part: Part = Part()
+    acoustic: str = ""
+    depth: int = 4
+    unfreeze: str = "none"
+    clips: int = 0
+
+
+@dataclass(frozen=True)
+class Study:
+    """`pretraining` is the study of pretraining whose common settings the encoders have, `encoder` what they change in
+    them, and `objectives` what each kind of encoder changes beside.
+    """
+
+    words_config: str = ""
+    folder: str = "exp/transfer_study"
+    seeds: tuple[int, ...] = (1, 2, 3)
+    rate: float = 0.5
+    pretraining: str = ""
+    words: dict = field(default_factory=dict)
+    encoder: dict = field(default_factory=dict)
+    objectives: dict = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def variants(self) -> tuple[Trial, ...]:
+        return tuple(trial for part in self.parts for trial in trials(part))
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What is taken from the study of pretraining: the TOML file that all start from, and what all change in it."""
+
+    pretraining: str = ""
+    common: dict = field(default_factory=dict)
+
+
+def trials(part: Part) -> Iterator[Trial]:
+    """The grid of a part."""
+    for acoustic, clips, depth, unfreeze in itertools.product(part.acoustics, part.clips, part.depths, part.unfreeze):
+        if unfreeze != "scratch":
+            name = f"{part.name}/{acoustic}/{clips or 'all'}/{depth}/{unfreeze}"
+        elif acoustic == part.acoustics[0]:
+            name = f"{part.name}/{clips or 'all'}/{depth}/{unfreeze}"
+        else:
+            continue
+        yield Trial(name, part=part, acoustic=acoustic, depth=depth, unfreeze=unfreeze, clips=clips)
+
+
+def read_study(path: Path) -> Study:
+    """The study of a TOML file.
+
+    Raises:
+        ConfigError: an unknown key, a setting that cannot work, no part, or two of one name.
+        WakewordError: matplotlib is not installed.
+    """
+    require("matplotlib", "plot")  # for the page: before hours of training
+    study = from_dict(Study, read_toml(path), str(path))
+    studies.check_names(study.parts, path, "parts")
+    for part in study.parts:
+        try:
+            check(study, part)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: part '{part.name}': {error}") from error
+    return study
+
+
+def check(study: Study, part: Part) -> None:
+    """Refuse a part that cannot work.
+
+    Raises:
+        ConfigError: a setting of it, or of what it is made of.
+    """
+    for name, value, among in (("target", part.target, TARGETS), ("axis", part.axis, AXES)):
+        if value not in among:
+            raise ConfigError(f"{name} = '{value}': must be one of {', '.join(among)}")
+    if part.target == "commands" and not (part.manifest and len(part.words) > 1):
+        raise ConfigError("target = 'commands': give a manifest, and two words or more that its transcripts are")
+    if bool(part.manifest) != bool(part.words):
+        raise ConfigError("give a manifest with its words, or neither")
+    for name in ("acoustics", "depths", "unfreeze", "clips"):
+        values = getattr(part, name)
+        if not values or len(set(values)) < len(values):
+            raise ConfigError(f"{name} = {list(values)}: give one or more, each once")
+    if min(part.clips) < 0:
+        raise ConfigError(f"clips = {list(part.clips)}: must be 0 (all) or more")
+    for acoustic in part.acoustics:
+        if objective_of(study, acoustic):
+            pretraining_of(study, acoustic, seed=1)
+    for each in trials(part):
+        choose_unfreeze(each.unfreeze, 1, blocks=1000)
+        probe.training_of(words_of(study, part, seed=1), changes_of(each))
+
+
+def objective_of(study: Study, acoustic: str) -> str:
+    """Whose objective an encoder of the study has; empty: a shipped model, or a file."""
+    name, dash, minutes = acoustic.rpartition("-")
+    return name if dash and name in study.objectives and (minutes == "all" or minutes.isdecimal()) else ""
+
+
+def pretraining_of(study: Study, acoustic: str, seed: int) -> Config:
+    """How an encoder of the study is pretrained; its folder is one of its own for each list of settings.
+
+    Raises:
+        ConfigError: a setting that cannot work.
+    """
+    before = known(Pretraining, read_toml(study.pretraining), study.pretraining)
+    minutes = acoustic.rpartition("-")[2]
+    values = {**read_toml(before.pretraining), **before.common, **study.encoder}
+    values |= study.objectives[objective_of(study, acoustic)]
+    values |= {"seed": seed, "minutes": 0.0 if minutes == "all" else float(minutes)}
+    values |= {"card": f"An encoder of recipes/transfer_study: {acoustic}."}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    folder = Path(study.folder) / f"{acoustic}-{seed}-{digest}"
+    own = {"folder": str(folder), "output": str(folder / "acoustic.safetensors")}
+    return config_of({**values, **own}, f"{study.pretraining} as '{acoustic}'")
+
+
+def pretrained(study: Study, acoustic: str, seed: int) -> str:
+    """The file or name of an acoustic model, pretrained if it is one of the study's that is not there yet."""
+    if not objective_of(study, acoustic):
+        return acoustic
+    from wakeword.pretrain import pretrain
+
+    config = pretraining_of(study, acoustic, seed)
+    if not Path(config.output).exists():
+        pretrain(config)
+    return config.output
+
+
+def words_of(study: Study, part: Part, seed: int) -> probe.one_hour.Config:
+    """The words of a part, and how long their heads train."""
+    words = probe.words_of(study.words_config, study.words, Path(study.folder) / "words", seed)
+    return replace(words, words=part.words or words.words)
+
+
+def changes_of(trial: Trial) -> dict:
+    """The settings of `TrainConfig` that a trial changes."""
+    return {"depth": trial.depth, "unfreeze": trial.unfreeze, **trial.part.training}
+
+
+def clips_of(part: Part, words: probe.one_hour.Config) -> dict[str, list[Clip]] | None:
+    """For each word of the part the clips that say it; none where its words have manifests of their own.
+
+    Raises:
+        ManifestError: a word has none.
+    """
+    if not part.manifest:
+        return None
+    path = probe.one_hour.manifest(words, part.manifest)
+    said = find_clips([path])
+    found = {word: [clip for clip in said if clip.text == word] for word in part.words}
+    for word, clips in found.items():
+        if not clips:
+            raise ManifestError(f"{path}: no utterance whose transcript is '{word}': choose words that it holds")
+    return found
+
+
+def trial(study: Study, variant: Trial, seed: int) -> dict:
+    """Train and test one point of the grid with one seed: a line of study.jsonl."""
+    began = time.process_time()
+    part = variant.part
+    words = words_of(study, part, seed)
+    clips = clips_of(part, words)
+    acoustic = pretrained(study, variant.acoustic, seed)
+    ready = time.process_time()
+    test = commands.tried if part.target == "commands" else probe.probed
+    found = test(acoustic, words, changes_of(variant), variant.clips, clips)
+    return {
+        "variant": variant.name,
+        "seed": seed,
+        **{name: getattr(variant, name) for name in ("acoustic", "depth", "unfreeze", "clips")},
+        "part": part.name,
+        "objective": objective_of(study, variant.acoustic) or variant.acoustic,
+        **told(acoustic),
+        "cpu_seconds": {"pretraining": round(ready - began), "trial": round(time.process_time() - ready)},
+        **found,
+    }
+
+
+def told(acoustic: str) -> dict[str, float]:
+    """How much speech an acoustic model was pretrained on, by its card, and how many blocks its encoder has."""
+    meta = read_meta(shipped(acoustic), "acoustic")
+    hours = [corpus["hours"] for corpus in meta["card"].get("data", {}).values()]
+    return {"source_minutes": round(60 * sum(hours), 1), "blocks": len(meta["sizes"]["dilations"])}
+
+
+if __name__ == "__main__":
+    sys.exit(studies.run(__doc__, HERE / "study.toml", LINES, read_study, trial, page.write))
