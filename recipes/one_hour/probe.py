@@ -28,10 +28,12 @@ from wakeword.errors import Skipped
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import replacing
 from wakeword.head import HeadSizes, WakeModel
+from wakeword.material import split_clips, without_phrases
 from wakeword.metrics import Track, hits
 from wakeword.settings import from_dict
+from wakeword.spoken import speak_confusables, speak_phrase
 from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
-from wakeword.train import Phrase, TrainConfig, check, learn, split_clips, without_phrases
+from wakeword.train import Phrase, TrainConfig, check, learn
 from wakeword.transfer import choose_unfreeze, stacked
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -66,7 +68,11 @@ def training_of(config: one_hour.Config, changes: dict) -> TrainConfig:
 
 
 def probe(
-    acoustic: str, config: one_hour.Config, changes: dict | None = None, most_clips: int = 0
+    acoustic: str,
+    config: one_hour.Config,
+    changes: dict | None = None,
+    most_clips: int = 0,
+    text_alone: bool = False,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight.
 
@@ -77,6 +83,7 @@ def probe(
         config: the words, their negatives, and how long to train.
         changes: as in `training_of`.
         most_clips: so many of each word's clips train, chosen by the seed; 0: all.
+        text_alone: none of them trains, only what voices speak (`changes` says how much).
 
     Raises:
         ConfigError: as there.
@@ -90,7 +97,10 @@ def probe(
         [samples for _, samples in read_clips(chosen_clips(training, most_clips, config.seed), skipped)]
         for training, _ in divided.values()
     ]
-    model, settings = trained(run, said, negatives, skipped)
+    said = [[] for _ in said] if text_alone else said
+    recorded = [len(each) for each in said]
+    said, negatives = with_spoken(run, said, negatives, config.folder, skipped)
+    model, settings = trained(run, said, negatives, skipped, recorded)
 
     noise = find_clips([one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "street")])
     bed = noise_bed(for_testing(noise), skipped)
@@ -123,14 +133,33 @@ def chosen_clips(clips: list[Clip], most: int, seed: int) -> list[Clip]:
     return [clips[index] for index in np.random.default_rng([seed, 6]).permutation(len(clips))[:most]]
 
 
+def with_spoken(
+    run: TrainConfig, said: list[list[np.ndarray]], negatives: list[Clip], folder: str, skipped: Skipped
+) -> tuple[list[list[np.ndarray]], list[Clip]]:
+    """The clips of each phrase, and the negatives, with what synthetic voices speak where the training asks for it."""
+    quiet, place = lambda stage, fraction: None, Path(folder) / "spoken"
+    texts = [phrase.text for phrase in run.phrases]
+    if run.spoken:
+        common = place, run.spoken, run.seed, run.acoustic, skipped, quiet
+        said = [[*each, *speak_phrase(text, *common).clips] for text, each in zip(texts, said, strict=True)]
+    if run.confusables:
+        negatives = negatives + speak_confusables(texts, run.confusables, place, run.seed, skipped, quiet)
+    return said, negatives
+
+
 def trained(
-    run: TrainConfig, said: list[list[np.ndarray]], negatives: list[Clip], skipped: Skipped
+    run: TrainConfig,
+    said: list[list[np.ndarray]],
+    negatives: list[Clip],
+    skipped: Skipped,
+    recorded: list[int] | None = None,
 ) -> tuple[WakeModel, FeatureSettings]:
     """The model of a training, and the features that it hears.
 
     Args:
         said: the clips of each phrase, float32 `[samples]` each.
         negatives: speech without the phrases.
+        recorded: how many of the clips of each are no synthetic voice's, as `train.learn` takes it.
     """
     quiet = lambda stage, fraction: None  # noqa: E731
     torch.manual_seed(run.seed)
@@ -138,9 +167,9 @@ def trained(
     model, meta = stacked(run.acoustic, HeadSizes(run.depth, run.channels, outputs=len(run.phrases)))
     settings = from_dict(FeatureSettings, meta["features"], run.acoustic)
     blocks = len(model.encoder.sizes.dilations)
-    boundary = choose_unfreeze(run.unfreeze, min(map(len, said)), blocks).boundary
+    boundary = choose_unfreeze(run.unfreeze, min(recorded or map(len, said)), blocks).boundary
     with tempfile.TemporaryDirectory() as scratch:
-        learn(model, settings, boundary, run, said, negatives, skipped, quiet, Path(scratch) / "begun")
+        learn(model, settings, boundary, run, said, negatives, skipped, quiet, Path(scratch) / "begun", recorded)
     return model, settings
 
 
