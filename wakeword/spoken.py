@@ -137,7 +137,7 @@ def speak_confusables(
 def confusables(phrase: str, count: int) -> list[str]:
     """Texts that sound like a phrase, `count` at most: its words without the others ("hey", "computer"), then the
     likest of the frequent words and pairs of words (`neighbours`), as a whole or in a part, and of the phrase with
-    another word in the place of one of its own ("hey commuter"). What sounds the same is left out.
+    another word in the place of one of its own ("hey commuter"). What sounds the same, or has it in it, is left out.
 
     Raises:
         WakewordError: a word is not in the dictionary, or the extra `phrase` is not installed.
@@ -159,7 +159,9 @@ def confusables(phrase: str, count: int) -> list[str]:
             for each in neighbours(said, word, english()).nearest:
                 text = " ".join([*words[:place], each.words, *words[place + 1 :]])
                 near.setdefault(text, each.relative * len(said[0]) / len(ways[0]))
-    likest = sorted((text for text, relative in near.items() if relative >= SAME), key=lambda text: (near[text], text))
+    # "hey computers" says the phrase, whatever is behind.
+    other = [text for text, relative in near.items() if relative >= SAME and _joined(spelling) not in _joined(text)]
+    likest = sorted(other, key=lambda text: (near[text], text))
     parts = [
         " ".join(words[first:last])
         for first in range(len(words))
@@ -200,6 +202,10 @@ def trimmed(samples: np.ndarray) -> np.ndarray:
     """Its loudest stretch of sound and `MARGIN_S` of what is around: speech in a room begins and ends anywhere."""
     start_s, end_s = active_span(samples)
     return samples[max(0, int((start_s - MARGIN_S) * SAMPLE_RATE)) : int((end_s + MARGIN_S) * SAMPLE_RATE)]
+
+
+def _joined(text: str) -> str:
+    return text.replace(" ", "")
 
 
 def _voices() -> tuple[list[Voice], list[Voice]]:
