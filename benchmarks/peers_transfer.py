@@ -24,7 +24,8 @@ from wakeword.clips import find_clips, for_training, in_pieces, read_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
 from wakeword.levels import active_span
-from wakeword.train import TrainConfig, augmentation_of, split_clips, without_phrases
+from wakeword.material import split_clips, without_phrases
+from wakeword.train import TrainConfig, augmentation_of
 
 HOP_S = BLOCK / SAMPLE_RATE
 STEPS_EACH = 3

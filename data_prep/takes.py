@@ -62,6 +62,33 @@ def in_turn(voices: list[Voice], n: int, seed: int) -> list[Voice]:
     return chosen
 
 
+def split_voices(voices: list[Voice]) -> tuple[list[Voice], list[Voice]]:
+    """Voices for training and for testing: every fourth speaker of an engine tests, whatever the accent.
+
+    All voices for both where fewer than three speakers would be left to train on.
+    """
+    speakers: dict[tuple[str, str], list[Voice]] = {}
+    for voice in voices:
+        # espeak's "accent+variant" and hibari's "timbre-accent" are one speaker in several accents; kokoro mixes its
+        # speakers, so they stay together.
+        name = {
+            "espeak": voice.name.rpartition("+")[2],
+            "hibari": voice.name.rpartition("-")[0],
+            "kokoro": "all",
+        }.get(voice.engine, voice.name)
+        speakers.setdefault((voice.engine, name), []).append(voice)
+    testing = set()
+    for engine in {engine for engine, _ in speakers}:
+        mine = sorted(name for each, name in speakers if each == engine)
+        testing |= {(engine, name) for name in mine[3::4]}
+    if not testing or len(speakers) - len(testing) < 3:
+        return voices, voices
+    return (
+        [voice for key, group in speakers.items() if key not in testing for voice in group],
+        [voice for key, group in speakers.items() if key in testing for voice in group],
+    )
+
+
 def take_of(
     index: int, voice: Voice, text: str, spoken: str, speed: float, seed: int, rng: np.random.Generator
 ) -> Take:

@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_read_is_alone(tmp_path, speech_like):
 def test_copies_stay_on_one_side():
     pytest.importorskip("torch")
     pytest.importorskip("lhotse")
-    from wakeword.train import split_clips
+    from wakeword.material import split_clips
 
     clips = [Clip(Path(f"/x/{index}.wav")) for index in range(40)]
     alone = list(range(40))
@@ -90,7 +90,8 @@ def test_training_keeps_copies_together(tmp_path, speech_like, monkeypatch):
     pytest.importorskip("torch")
     pytest.importorskip("lhotse")
     from wakeword.errors import Skipped
-    from wakeword.train import Phrase, TrainConfig, usable_clips
+    from wakeword.material import usable_clips
+    from wakeword.train import Phrase, TrainConfig
 
     for index in range(12):
         write_wav(tmp_path / f"{index}.wav", speech_like(0.7, index))

@@ -23,10 +23,11 @@ from wakeword.duplicates import groups_of_clips  # noqa: E402
 from wakeword.errors import ConfigError, WakewordError  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
+from wakeword.material import split_clips, split_negatives  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
 from wakeword.misses import held_out_misses  # noqa: E402
 from wakeword.streams import positive_stream, score_stream  # noqa: E402
-from wakeword.train import Phrase, TrainConfig, check, labels_elsewhere, split_clips, split_negatives, train  # noqa: E402
+from wakeword.train import Phrase, TrainConfig, check, labels_elsewhere, train  # noqa: E402
 
 
 def sweep(up: bool, seed: int) -> np.ndarray:
@@ -242,7 +243,7 @@ def test_what_is_held_out_is_the_share_asked_for_and_does_not_hang_on_where_the_
 
 
 def test_too_few_clips_of_one_of_the_phrases_are_named(material, tmp_path):
-    few = tuple(str(material / "down" / f"{index}.wav") for index in range(3))
+    few = tuple(str(material / "down" / f"{index}.wav") for index in range(2))
     config = TrainConfig(
         phrases=(Phrase("going up", (str(material / "up"),)), Phrase("going down", few)),
         acoustic=str(material / "small.safetensors"),
@@ -297,7 +298,7 @@ def test_a_phrase_within_another_is_no_negative_of_it():
 def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):
     said = ["Hey, computer!", "a commuter", None, "jarvis and computers", "x 12", "ask Jarvis"]
     clips = [Clip(Path(f"{index}.wav"), text=text, duration_s=1.0) for index, text in enumerate(said)]
-    monkeypatch.setattr("wakeword.train.find_clips", lambda paths: clips)
+    monkeypatch.setattr("wakeword.material.find_clips", lambda paths: clips)
     config = TrainConfig(phrases=(Phrase("computer"), Phrase("jarvis")), negatives=("somewhere",))
     kept = [clip.text for part in split_negatives(config) for clip in part]
     assert sorted(map(str, kept)) == sorted(map(str, ["a commuter", None, "x 12"]))

@@ -183,7 +183,7 @@ def calibrate(
     budget: str | float,
     progress: Progress | None = None,
     misses: Mapping[str, Misses] | None = None,
-    positives: str = "held out of training",
+    positives: str = "",
 ) -> list[Calibration]:
     """Score negatives as one stream and choose each phrase's threshold for a budget (see `budget.parse_budget`).
 
@@ -193,7 +193,7 @@ def calibrate(
 
     Args:
         misses: by phrase, those that are known (`misses.count_misses`, `misses.held_out_misses`).
-        positives: which clips they are of, for the summary.
+        positives: which clips they are of, for the summary, where they do not say it themselves (`Misses.clips_are`).
 
     Raises:
         WakewordError: a malformed budget, or less than a minute of negatives that could be read.
@@ -214,7 +214,7 @@ def calibrate(
         found = choose_thresholds([track.score], hours, budgets, detector.refractory_s, track.frame_s)
         known = (misses or {}).get(phrase)
         if known is not None and known.clips:
-            found = [replace(with_misses(each, known), positives=positives) for each in found]
+            found = [replace(with_misses(each, known), positives=positives or known.clips_are) for each in found]
         chosen = found[budgets.index(fa_per_hour)]
         calibrations.append(
             replace(

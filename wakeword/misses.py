@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 GRID = 1 / (1 + np.exp(-np.arange(-16.0, 16.5, 0.5)))
 """Thresholds, half a logit apart, that misses are counted at beside the clips' own maxima."""
 
+HELD_OUT = "held out of training"
+
 AnyPoint = TypeVar("AnyPoint", bound=Point)
 
 
 @dataclass(frozen=True)
 class Misses:
-    """Of `clips` clips, how many are missed at rising thresholds; all of them above the last.
+    """Of `clips` clips, how many are missed at rising thresholds; all of them above the last. `clips_are` says which
+    clips these are, after their number.
 
     Raises:
         ConfigError: a table that cannot be.
@@ -38,6 +41,7 @@ class Misses:
     clips: int = 0
     thresholds: tuple[float, ...] = ()
     missed: tuple[int, ...] = ()
+    clips_are: str = HELD_OUT
 
     def __post_init__(self):
         rising = all(a < b for a, b in zip(self.thresholds, self.thresholds[1:], strict=False))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +15,14 @@ from wakeword.align import LABELS, Located, locate
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.budget import parse_budget
 from wakeword.calibrate import Calibration, calibrate, calibrated
-from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
+from wakeword.clips import Clip
 from wakeword.detector import Detector
-from wakeword.duplicates import closed, groups_of_clips
 from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.features import FeatureSettings
 from wakeword.fit import fit
 from wakeword.head import HeadSizes, WakeModel
 from wakeword.losses import LOSSES
+from wakeword.material import holds, negative_material, phrase_material, weighed
 from wakeword.metrics import wilson_interval
 from wakeword.misses import Misses, count_misses
 from wakeword.noises import babble, made_noise
@@ -31,9 +30,6 @@ from wakeword.runtimes import running
 from wakeword.settings import from_dict
 from wakeword.transfer import Unfreeze, choose_unfreeze, save_wakeword, stacked, trainable
 
-FEWEST_CLIPS = 3
-MOST_COMPARED = 1000
-"""So many clips of unknown speakers are compared with each other for copies of one recording, about a CPU minute."""
 ROOMS = 100
 """Simulated rooms that clips and negatives are heard in, beside recorded ones."""
 
@@ -41,14 +37,14 @@ ROOMS = 100
 LEAST = {
     1: ("steps", "batch", "copies", "negative_copies", "smoothing_frames", "threads", "channels"),
     0: ("depth", "seed", "negative_hours", "learning_rate", "encoder_learning_rate", "refractory_s")
-    + ("negative_weight", "parts", "made_noise", "babble"),
+    + ("negative_weight", "parts", "made_noise", "babble", "spoken", "confusables"),
 }
 """The least that settings may be."""
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """What clips say, and where they are: folders, audio files or manifests."""
+    """What clips say, and where they are: folders, audio files or manifests; none, where voices speak it."""
 
     text: str = ""
     positives: tuple[str, ...] = ()
@@ -57,6 +53,10 @@ class Phrase:
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run. Paths are folders, audio files or manifests; `output` is the one file that it makes.
+
+    `spoken` clips of each phrase in synthetic voices train with it, or alone; where there are no `negatives`, the
+    voices say other sentences. So many `confusables`, texts that sound like the phrase, are spoken as negatives.
+    What is spoken stays in `OUTPUT.spoken` (spoken.py).
 
     `budget` is each phrase's own. `copies` of each clip are heard, each in other surroundings, and `parts` copies of a
     part of it, as negatives. `made_noise` and `babble` count noises made beside the recorded ones, babble of the
@@ -74,6 +74,8 @@ class TrainConfig:
     negatives: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
     rir: tuple[str, ...] = ()
+    spoken: int = 0
+    confusables: int = 0
     acoustic: str = "base"
     unfreeze: str = "auto"
     budget: str = "0.5 per h"
@@ -113,7 +115,8 @@ class Trained:
     """What a run made: the file, what was unfrozen and why, and for each phrase what is known of it.
 
     `located` says where each phrase lies in the clips that trained. `estimates` are of held-out clips (see
-    `estimate`); `calibrations` are none if there was nothing to calibrate on.
+    `estimate`); `calibrations` are none if there was nothing to calibrate on. `notes` tell in a line each what of all
+    this synthetic voices have spoken.
     """
 
     path: Path
@@ -122,59 +125,7 @@ class Trained:
     calibrations: list[Calibration]
     estimates: list[dict]
     skipped: Skipped
-
-
-def split_clips(
-    clips: list[Clip], fraction: float, seed: int, fewest: int = 0, groups: list[int] | None = None
-) -> tuple[list[Clip], list[Clip]]:
-    """Clips to train on and clips held out: whole speakers where several are named, else files or parts of them.
-
-    `fraction` of the names is held out, but at least `fewest` and never all. They are chosen by a hash of the name, a
-    file's below the folder that holds all files: so where the clips lie does not change the choice.
-
-    Args:
-        groups: for each clip the index of the first that is the same recording, as `duplicates.groups_of_clips` finds
-            them: those stay on one side, with all of their speakers.
-    """
-    # Copies of one recording, where the manifest tells them, stay on one side.
-    above = os.path.commonpath([clip.path.absolute().parent for clip in clips]) if clips else ""
-    files = [os.path.relpath(clip.path.absolute(), above) for clip in clips]
-    names = [clip.speaker or str(clip.attributes.get("group", file)) for clip, file in zip(clips, files, strict=True)]
-    if len(set(names)) < 4:
-        names = [f"{file} {clip.start_s}" for clip, file in zip(clips, files, strict=True)]
-    if groups is not None:
-        first = closed(len(clips), [(i, names.index(name)) for i, name in enumerate(names)] + [*enumerate(groups)])
-        names = [names[i] for i in first]
-    ranked = sorted(set(names), key=lambda name: share_of(f"{seed}/{name}"))
-    count = max(round(fraction * len(ranked)), fewest)
-    out = set(ranked[: min(count, len(ranked) - 1)])
-    return (
-        [clip for clip, name in zip(clips, names, strict=True) if name not in out],
-        [clip for clip, name in zip(clips, names, strict=True) if name in out],
-    )
-
-
-def split_negatives(config: TrainConfig) -> tuple[list[Clip], list[Clip]]:
-    """The negatives that train, and a quarter of their speakers that the threshold is chosen on instead."""
-    if not config.negatives:
-        return [], []
-    heard = without_phrases(in_pieces(for_training(find_clips(config.negatives))), [p.text for p in config.phrases])
-    return split_clips(heard, 0.25, config.seed) if heard else ([], [])
-
-
-def without_phrases(clips: list[Clip], phrases: Iterable[str]) -> list[Clip]:
-    """The clips whose transcript, where there is one, holds none of the phrases."""
-    phrases = list(phrases)
-    return [clip for clip in clips if not any(holds(clip.text or "", phrase) for phrase in phrases)]
-
-
-def holds(text: str, phrase: str) -> bool:
-    """Whether a text has the words of the phrase in it, one after the other; one that cannot be spelled has not."""
-    wanted = f" {tokens.normalise(phrase)} "
-    try:
-        return wanted in f" {tokens.normalise(text)} "
-    except tokens.TextError:
-        return False
+    notes: list[str]
 
 
 def labels_elsewhere(phrases: list[str]) -> np.ndarray:
@@ -207,12 +158,16 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     model, acoustic = stacked(config.acoustic, head)
     settings = from_dict(FeatureSettings, acoustic["features"], config.acoustic)
     phrases = [phrase.text for phrase in config.phrases]
-    clips, dev_clips = zip(*[usable_clips(phrase, config, skipped) for phrase in config.phrases], strict=True)
-    training_negatives, dev_negatives = split_negatives(config)
-    chosen = choose_unfreeze(config.unfreeze, sum(map(len, clips)), len(model.encoder.sizes.dilations))
+    material = [phrase_material(phrase, config, skipped, progress) for phrase in config.phrases]
+    clips, recorded = [each.clips for each in material], [each.recorded for each in material]
+    training_negatives, dev_negatives = negative_material(config, skipped, progress)
+    # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
+    chosen = choose_unfreeze(config.unfreeze, sum(recorded), len(model.encoder.sizes.dilations))
 
     begun = Path(f"{config.output}.begun")
-    located, heard = learn(model, settings, chosen, config, clips, training_negatives, skipped, progress, begun)
+    located, heard = learn(
+        model, settings, chosen, config, clips, training_negatives, skipped, progress, begun, recorded
+    )
 
     card = {
         "acoustic": acoustic["card"],
@@ -232,8 +187,10 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     # The file that may be there already is replaced once, at the end.
     detector = Detector(*running(model, meta))
     misses = {
-        phrase: count_misses(detector, output, held_out, skipped, progress)
-        for output, (phrase, held_out) in enumerate(zip(phrases, dev_clips, strict=True))
+        phrase: dataclasses.replace(
+            count_misses(detector, output, each.held_out, skipped, progress), clips_are=each.held_out_are
+        )
+        for output, (phrase, each) in enumerate(zip(phrases, material, strict=True))
     }
     calibrations: list[Calibration] = []
     if dev_negatives:
@@ -246,17 +203,24 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     estimates = [estimate(misses[entry["phrase"]], entry["threshold"]) for entry in meta["phrases"]]
     card["phrases"] = {
         phrase: {
-            "clips": len(said),
+            "clips": len(each.clips),
+            **({"spoken_clips": len(each.clips) - each.recorded} if config.spoken else {}),
             **({"aligned_clips": where.aligned} if config.labels == "aligned" else {}),
-            "held_out_clips": len(held_out),
+            "held_out_clips": len(each.held_out),
             "estimate": estimated,
             "held_out_misses": dataclasses.asdict(misses[phrase]),
         }
-        for phrase, said, where, held_out, estimated in zip(phrases, clips, located, dev_clips, estimates, strict=True)
+        for phrase, each, where, estimated in zip(phrases, material, located, estimates, strict=True)
     }
     save_wakeword(config.output, model, meta)
     begun.unlink(missing_ok=True)
-    return Trained(Path(config.output), chosen.reason, located, calibrations, estimates, skipped)
+    notes = [each.note for each in material if each.note]
+    if config.spoken and not config.negatives:
+        notes.append(
+            f"no negatives given: {len(training_negatives)} clips of synthetic voices trained in their place, and "
+            f"{len(dev_negatives)} chose the threshold: choose it on recordings with 'wakeword calibrate'"
+        )
+    return Trained(Path(config.output), chosen.reason, located, calibrations, estimates, skipped, notes)
 
 
 def learn(
@@ -269,6 +233,7 @@ def learn(
     skipped: Skipped,
     progress: Callable[[str, float], None],
     begun: Path,
+    recorded: Sequence[int] | None = None,
 ) -> tuple[list[Located], int]:
     """Train the head of `model`, and what is `chosen` of its encoder, on clips of the phrases and on speech without
     them.
@@ -276,6 +241,8 @@ def learn(
     Args:
         clips: for each phrase its clips, float32 `[samples]` each.
         begun: where an interrupted run leaves its state, and finds it.
+        recorded: how many of each phrase's clips are recorded, the first ones; the others are spoken, and weigh less
+            (`material.weighed`). None: all of them.
 
     Returns:
         Where each phrase lies in its clips, and how many frames of negatives were heard.
@@ -287,7 +254,10 @@ def learn(
     common = augmentation_of(config, speech), model.encoder, settings, boundary, config.seed
     stream = examples.negatives(negatives, config.negative_copies, config.negative_hours, *common, skipped, progress)
     located = locate(config.labels, clips, phrases, config.acoustic)
-    heard = clips, [each.spans for each in located], labels_elsewhere(phrases)
+    people = recorded or [len(each) for each in clips]
+    said = [weighed(*each) for each in zip(clips, people, strict=True)]
+    spans = [weighed(each.spans, count) for each, count in zip(located, people, strict=True)]
+    heard = said, spans, labels_elsewhere(phrases)
     found = examples.positives(*heard, config.copies, speech, *common, progress)
     cut = examples.positives(*heard, config.parts, speech, *common, progress, cut=True) if config.parts else []
     fit(model, encoder_parameters, found, cut, stream, boundary, config, progress, begun)
@@ -318,27 +288,6 @@ def augmentation_of(config: TrainConfig, speech: list[np.ndarray]) -> Augmentati
     )
 
 
-def usable_clips(phrase: Phrase, config: TrainConfig, skipped: Skipped) -> tuple[list[np.ndarray], list[Clip]]:
-    """A phrase's clips to train on, float32 `[samples]` each, and those held out, not yet read.
-
-    Raises:
-        WakewordError: no such path, or too few clips.
-    """
-    everything = for_training(find_clips(phrase.positives))
-    groups = None
-    if len(everything) <= MOST_COMPARED and not all(clip.speaker or "group" in clip.attributes for clip in everything):
-        groups = groups_of_clips(everything)
-    training, held_out = split_clips(everything, config.held_out, config.seed, fewest=1, groups=groups)
-    clips = [samples for _, samples in read_clips(training, skipped)]
-    if len(clips) < FEWEST_CLIPS:
-        raise WakewordError(
-            f"{', '.join(map(str, phrase.positives))}: only {len(clips)} usable clip(s) of '{phrase.text}' left to "
-            f"train on beside {len(held_out)} held out, {FEWEST_CLIPS} are needed: record more"
-            + (f" ({skipped.summary()})" if skipped else "")
-        )
-    return clips, held_out
-
-
 def check(config: TrainConfig) -> None:
     """Refuse what cannot work before hours of reading.
 
@@ -352,9 +301,10 @@ def check(config: TrainConfig) -> None:
         if not phrase.text.strip():
             raise ConfigError("--phrase is empty: say what the clips say")
         tokens.encode(phrase.text)
-        if not phrase.positives:
+        if not phrase.positives and not config.spoken:
             raise ConfigError(
-                f"--positives of '{phrase.text}' names nothing: give folders, audio files or manifests of the phrase"
+                f"--positives of '{phrase.text}' names nothing: give folders, audio files or manifests of the phrase, "
+                "or --text in place of --phrase to have it spoken by synthetic voices"
             )
         if tokens.normalise(phrase.text) in spelled:
             raise ConfigError(f"--phrase {phrase.text}: named twice: give all its clips to one --positives")
@@ -385,4 +335,5 @@ def estimate(misses: Misses, threshold: float) -> dict:
     """Misses of one phrase at its threshold, on clips that did not train, with a 95 % interval."""
     missed = misses.at(threshold)
     low, high = wilson_interval(missed, misses.clips)
-    return {"clips": misses.clips, "missed": missed, "miss_rate_interval": [round(low, 4), round(high, 4)]}
+    interval = [round(low, 4), round(high, 4)]
+    return {"clips": misses.clips, "missed": missed, "miss_rate_interval": interval, "clips_are": misses.clips_are}

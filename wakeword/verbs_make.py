@@ -68,20 +68,46 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--phrase",
         action="append",
-        required=True,
+        default=[],
         dest="phrases",
         metavar="PHRASE",
         help="what the clips say; again, with its own --positives, for each further phrase",
     )
     parser.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="PHRASE",
+        help="in place of --phrase: synthetic voices speak it, and --positives may be left out",
+    )
+    parser.add_argument(
         "--positives",
         nargs="+",
         action="append",
-        required=True,
+        default=[],
         metavar="PATH",
         help="clips of the phrase: folders, files, manifests; the first --positives are of the first --phrase",
     )
-    parser.add_argument("--negatives", nargs="+", default=[], metavar="PATH", help="speech without the phrases")
+    parser.add_argument(
+        "--spoken",
+        type=number(least=0),
+        metavar="N",
+        help="clips of each phrase in synthetic voices, beside those of --positives (200 with --text, else 0)",
+    )
+    parser.add_argument(
+        "--confusables",
+        type=number(least=0),
+        default=0,
+        metavar="N",
+        help="have so many words and pairs that sound like a phrase spoken as negatives (0)",
+    )
+    parser.add_argument(
+        "--negatives",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="speech without the phrases; where voices speak and none is given, they say other sentences too",
+    )
     parser.add_argument("--noise", nargs="+", default=[], metavar="PATH", help="noise to mix in")
     parser.add_argument("--rir", nargs="+", default=[], metavar="PATH", help="room impulse responses")
     parser.add_argument("--acoustic", default="base", help="base, micro, or the file of an acoustic model (base)")
@@ -100,6 +126,26 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
 
 
+def phrases_asked(args: argparse.Namespace) -> tuple[list[str], int]:
+    """The phrases of `wakeword train`, and how many clips of each are spoken.
+
+    Raises:
+        WakewordError: --phrase and --text, neither, or not one --positives for each.
+    """
+    from wakeword.spoken import SPOKEN
+
+    if bool(args.phrases) == bool(args.text):
+        raise WakewordError("give --phrase, or --text in place of it, which has the phrase spoken by synthetic voices")
+    phrases = args.phrases or args.text
+    spoken = args.spoken if args.spoken is not None else SPOKEN * bool(args.text)
+    if len(phrases) != len(args.positives) and (args.positives or not spoken):
+        raise WakewordError(
+            f"{'--text' if args.text else '--phrase'} is given {len(phrases)} time(s) and --positives "
+            f"{len(args.positives)}: each phrase takes one --positives with all its clips, in the same order"
+        )
+    return phrases, spoken
+
+
 @verb(
     "train",
     "Train a detector for a phrase, or several, from clips of it",
@@ -110,14 +156,12 @@ def _train(args) -> None:
     require("torch")
     from wakeword.train import Phrase, TrainConfig, train
 
-    if len(args.phrases) != len(args.positives):
-        raise WakewordError(
-            f"--phrase is given {len(args.phrases)} time(s) and --positives {len(args.positives)}: each phrase takes "
-            "one --positives with all its clips, in the same order"
-        )
+    args.phrases, args.spoken = phrases_asked(args)
     given = {key: value for key, value in vars(args).items() if key in TrainConfig.__dataclass_fields__}
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    given["phrases"] = tuple(map(Phrase, args.phrases, map(tuple, args.positives)))
+    given["phrases"] = tuple(
+        Phrase(text, tuple(paths)) for text, paths in zip_longest(args.phrases, args.positives, fillvalue=())
+    )
     trained = train(TrainConfig(**given), bar())
     lines = [f"{trained.path}: {', '.join(map(repr, args.phrases))} on {args.acoustic}; {trained.unfrozen}"]
     if args.labels == "aligned":
@@ -125,17 +169,20 @@ def _train(args) -> None:
     phrases = []
     for phrase, estimate, calibration in zip_longest(args.phrases, trained.estimates, trained.calibrations):
         low, high = estimate["miss_rate_interval"]
-        missed = f"missed {estimate['missed']} of {estimate['clips']} held-out clips ({low:.1%} to {high:.1%}, 95 %)"
+        missed = f"missed {estimate['missed']} of {estimate['clips']} clips {estimate['clips_are']}"
+        missed = f"{missed} ({low:.1%} to {high:.1%}, 95 %)" if estimate["clips"] else "misses not known: none held out"
         told = calibration.summary() if calibration else f"threshold 0.5, not calibrated: {missed}"
         lines.append(f"'{phrase}', first estimate, clean: {told}")
         found = dataclasses.asdict(calibration) if calibration else None
         phrases.append({"phrase": phrase, "estimate": estimate, "calibration": found})
+    lines += trained.notes
     lines += [] if trained.calibrations else ["to calibrate, give --negatives, or run 'wakeword calibrate'"]
     lines += [trained.skipped.summary()] if len(trained.skipped) else []
     report = {
         "model": str(trained.path),
         "unfrozen": trained.unfrozen,
         "phrases": phrases,
+        "notes": trained.notes,
         "skipped": trained.skipped.reasons,
     }
     show(report, args.json, "\n".join(lines))

@@ -18,6 +18,7 @@ from data_prep.noise import prepare_noise
 from data_prep.rir import prepare_rir
 from data_prep.sentences import SENTENCES
 from data_prep.synthesise import synthesise, synthesise_speech
+from data_prep.takes import split_voices
 from data_prep.voices import NO_VOICES, Voice, installed_voices
 from data_prep.voxforge import prepare_voxforge
 from data_prep.wakewords import prepare_wakewords
@@ -162,33 +163,6 @@ def synthetic(phrase: str, out: Path, share: float, progress: Progress) -> Recor
         test_negatives=speech("test", 500, 4, testing, "test-negatives", tuple(SENTENCES[3::4])),
         test_noise=made_noise(out / "test-noise", "test", 1),
         note=f"{SYNTHETIC} Here, {apart}.",
-    )
-
-
-def split_voices(voices: list[Voice]) -> tuple[list[Voice], list[Voice]]:
-    """Voices for training and for testing: every fourth speaker of an engine tests, whatever the accent.
-
-    All voices for both where fewer than three speakers would be left to train on.
-    """
-    speakers: dict[tuple[str, str], list[Voice]] = {}
-    for voice in voices:
-        # espeak's "accent+variant" and hibari's "timbre-accent" are one speaker in several accents; kokoro mixes its
-        # speakers, so they stay together.
-        name = {
-            "espeak": voice.name.rpartition("+")[2],
-            "hibari": voice.name.rpartition("-")[0],
-            "kokoro": "all",
-        }.get(voice.engine, voice.name)
-        speakers.setdefault((voice.engine, name), []).append(voice)
-    testing = set()
-    for engine in {engine for engine, _ in speakers}:
-        mine = sorted(name for each, name in speakers if each == engine)
-        testing |= {(engine, name) for name in mine[3::4]}
-    if not testing or len(speakers) - len(testing) < 3:
-        return voices, voices
-    return (
-        [voice for key, group in speakers.items() if key not in testing for voice in group],
-        [voice for key, group in speakers.items() if key in testing for voice in group],
     )
 
 

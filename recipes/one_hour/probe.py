@@ -25,10 +25,12 @@ from wakeword.data import read_manifest
 from wakeword.errors import Skipped
 from wakeword.features import SAMPLE_RATE, FeatureSettings
 from wakeword.head import HeadSizes, WakeModel
+from wakeword.material import split_clips, without_phrases
 from wakeword.metrics import hits
 from wakeword.settings import from_dict, read_toml
+from wakeword.spoken import speak_confusables, speak_phrase
 from wakeword.streams import negative_stream, noise_bed, positive_stream
-from wakeword.train import Phrase, TrainConfig, check, learn, split_clips, without_phrases
+from wakeword.train import Phrase, TrainConfig, check, learn
 from wakeword.transfer import choose_unfreeze, stacked
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -81,6 +83,7 @@ def probed(
     changes: dict | None = None,
     most_clips: int = 0,
     clips: dict[str, list[Clip]] | None = None,
+    text_alone: bool = False,
 ) -> dict:
     """Train one head with an output for each word, in a third of the time of three, and test it.
 
@@ -90,11 +93,12 @@ def probed(
         changes: as in `training_of`.
         most_clips: so many of each word's clips train, chosen by the seed; 0: all.
         clips: those of each word; none: those that the manifests of the words keep for training.
+        text_alone: none of them trains, only what voices speak (`changes` says how much).
 
     Returns:
         `missed`: miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight;
         `tested`, the number of clips, and `hours` of negatives behind them; `trained`, the number of clips that
-        trained, and the `minutes` of them.
+        trained beside what voices spoke, and the `minutes` of them.
 
     Raises:
         ConfigError: as `training_of`.
@@ -105,8 +109,11 @@ def probed(
     if clips is None:
         clips = {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
     divided = divide(clips)
-    said = read_chosen(divided, most_clips, config.seed, skipped)
-    model, settings = trained(run, said, negatives, skipped)
+    said = [[] for _ in divided] if text_alone else read_chosen(divided, most_clips, config.seed, skipped)
+    recorded = [len(each) for each in said]
+    recorded_amount = amount(said)
+    said, negatives = with_spoken(run, said, negatives, config.folder, skipped)
+    model, settings = trained(run, said, negatives, skipped, recorded)
 
     noise = one_hour.unheard_noise(config)
     bed = noise_bed(noise, skipped)
@@ -125,7 +132,7 @@ def probed(
         "missed": missed,
         "tested": sum(len(test) for _, test in divided.values()),
         "hours": round(alarms.hours, 2),
-        **amount(said),
+        **recorded_amount,
     }
 
 
@@ -165,14 +172,33 @@ def chosen_clips(clips: list[Clip], most: int, seed: int) -> list[Clip]:
     return [clips[index] for index in np.random.default_rng([seed, 6]).permutation(len(clips))[:most]]
 
 
+def with_spoken(
+    run: TrainConfig, said: list[list[np.ndarray]], negatives: list[Clip], folder: str, skipped: Skipped
+) -> tuple[list[list[np.ndarray]], list[Clip]]:
+    """The clips of each phrase, and the negatives, with what synthetic voices speak where the training asks for it."""
+    quiet, place = lambda stage, fraction: None, Path(folder) / "spoken"
+    texts = [phrase.text for phrase in run.phrases]
+    if run.spoken:
+        common = place, run.spoken, run.seed, run.acoustic, skipped, quiet
+        said = [[*each, *speak_phrase(text, *common).clips] for text, each in zip(texts, said, strict=True)]
+    if run.confusables:
+        negatives = negatives + speak_confusables(texts, run.confusables, place, run.seed, skipped, quiet)
+    return said, negatives
+
+
 def trained(
-    run: TrainConfig, said: list[list[np.ndarray]], negatives: list[Clip], skipped: Skipped
+    run: TrainConfig,
+    said: list[list[np.ndarray]],
+    negatives: list[Clip],
+    skipped: Skipped,
+    recorded: list[int],
 ) -> tuple[WakeModel, FeatureSettings]:
     """The model of a training, and the features that it hears.
 
     Args:
         said: the clips of each phrase, float32 `[samples]` each.
         negatives: speech without the phrases.
+        recorded: how many of the clips of each are no synthetic voice's, as `train.learn` takes it.
     """
     quiet = lambda stage, fraction: None  # noqa: E731
     torch.manual_seed(run.seed)
@@ -180,9 +206,10 @@ def trained(
     model, meta = stacked(run.acoustic, HeadSizes(run.depth, run.channels, outputs=len(run.phrases)))
     settings = from_dict(FeatureSettings, meta["features"], run.acoustic)
     blocks = len(model.encoder.sizes.dilations)
-    chosen = choose_unfreeze(run.unfreeze, sum(map(len, said)), blocks)
+    # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
+    chosen = choose_unfreeze(run.unfreeze, sum(recorded), blocks)
     with tempfile.TemporaryDirectory() as scratch:
-        learn(model, settings, chosen, run, said, negatives, skipped, quiet, Path(scratch) / "begun")
+        learn(model, settings, chosen, run, said, negatives, skipped, quiet, Path(scratch) / "begun", recorded)
     return model, settings
 
 

@@ -119,7 +119,7 @@ def unheard_noise(config: Config) -> list[Clip]:
 
 def one(config: Config, settings, test_negatives: str) -> dict:
     """Train a phrase, and test it if that is not done yet."""
-    from wakeword.train import split_negatives
+    from wakeword.material import split_negatives
 
     run = trained(settings)
     folder = run["folder"]

@@ -1,0 +1,197 @@
+"""A detector from little data and from none: misses by the number of recorded clips, with and without spoken ones.
+
+    python recipes/little_data/study.py [--only NAME ...] [--seeds 1 2] [--limit N]     from the repository's root
+
+First: python recipes/pretrain/prepare.py --shared ../shared/corpora --out exp/manifests
+A trial trains and tests all words (../one_hour/probe.py), or one word of one speaker, and adds a line to study.jsonl,
+which is kept in the repository: what stands there is not run again. The page is RESULTS.md, with curve.png.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from wakeword.clips import find_clips, for_training
+from wakeword.errors import ConfigError, require
+from wakeword.files import replacing
+from wakeword.material import split_clips
+from wakeword.settings import from_dict, read_toml
+
+HERE = Path(__file__).parent
+LINES, PAGE, PLOT = HERE / "study.jsonl", HERE / "RESULTS.md", HERE / "curve.png"
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "one_hour")]
+import probe as probing  # noqa: E402
+import studies  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Case(studies.Variant):
+    """So many recorded `clips` of each of the `words` (of none: those of the study) train on an acoustic model."""
+
+    acoustic: str = ""
+    clips: int = 0
+    words: tuple[str, ...] = ()
+
+    @property
+    def series(self) -> str:
+        """What the cases that differ in the number of clips alone have in common."""
+        return self.acoustic + (" + spoken" if "spoken" in self.changes else "")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Recorded `clips` of each word, with and without `spoken` ones; the same of the `personal` word, whose clips are
+    of one speaker; and once `confusables` with what is spoken alone. `words` changes the configuration of the words."""
+
+    words_config: str = ""
+    folder: str = "exp/head_study"
+    acoustic: tuple[str, ...] = ("micro",)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    clips: tuple[int, ...] = (0, 3, 10, 30, 100)
+    spoken: int = 200
+    confusables: int = 0
+    personal: str = ""
+    personal_clips: tuple[int, ...] = ()
+    words: dict = field(default_factory=dict)
+
+    @property
+    def variants(self) -> tuple[Case, ...]:
+        """The cases, in the order of the table."""
+        return tuple(case for acoustic in self.acoustic for case in (*self.curve(acoustic), *self.persons(acoustic)))
+
+    def curve(self, acoustic: str) -> list[Case]:
+        """Those of the study's words."""
+        found = [self._case(acoustic, clips, spoken) for spoken in (False, True) for clips in self.clips]
+        found += [self._case(acoustic, 0, True, confusables=self.confusables)] * bool(self.confusables)
+        return [case for case in found if case.clips or "spoken" in case.changes]
+
+    def persons(self, acoustic: str) -> list[Case]:
+        """Those of one speaker's word."""
+        both = [(clips, spoken) for spoken in (False, True) for clips in self.personal_clips]
+        return [self._case(acoustic, *each, word=self.personal) for each in both]
+
+    def _case(self, acoustic: str, clips: int, spoken: bool, word: str = "", confusables: int = 0) -> Case:
+        changes = {"spoken": self.spoken} if spoken else {}
+        changes |= {"confusables": confusables} if confusables else {}
+        parts = [acoustic, word, f"{clips} clips" + " + spoken" * spoken + " + confusables" * bool(confusables)]
+        asks = f"{clips} recorded clips of each word" if not word else f"{clips} clips of one speaker, who tests too"
+        asks += f", {self.spoken} spoken" * spoken + f", {confusables} texts that sound alike" * bool(confusables)
+        return Case(", ".join(filter(None, parts)), asks, changes, acoustic, clips, (word,) if word else ())
+
+
+def read_study(path: Path) -> Study:
+    """The study of a TOML file.
+
+    Raises:
+        ConfigError: an unknown key, a number that cannot work, or a case that comes twice.
+    """
+    study = from_dict(Study, read_toml(path), str(path))
+    if min((*study.clips, *study.personal_clips, study.confusables), default=0) < 0 or study.spoken < 1:
+        raise ConfigError(f"{path}: clips, personal_clips and confusables must be 0 or more, spoken 1 or more")
+    if bool(study.personal) != bool(study.personal_clips) or 0 in study.personal_clips:
+        raise ConfigError(f"{path}: personal names a word, personal_clips how many of its clips train, 1 or more each")
+    studies.check_names(study.variants, path)
+    for case in study.variants:
+        probing.training_of(words_of(study, case, seed=1), {**case.changes, "acoustic": case.acoustic})
+    return study
+
+
+def words_of(study: Study, case: Case, seed: int) -> probing.one_hour.Config:
+    """The words of a case, and how long they train."""
+    values = {**read_toml(study.words_config), **study.words, **({"words": case.words} if case.words else {})}
+    return replace(from_dict(probing.one_hour.Config, values, study.words_config), folder=study.folder, seed=seed)
+
+
+def trial(study: Study, case: Case, seed: int) -> dict:
+    """Train and test one case with one seed: a line of study.jsonl."""
+    words, began = words_of(study, case, seed), cpu_seconds()
+    found = probing.probed(case.acoustic, words, case.changes, case.clips, text_alone=not case.clips)
+    seconds = cpu_seconds() - began
+    tests = {}
+    for word in words.words:
+        clips = for_training(find_clips([probing.one_hour.manifest(words, f"wakewords-{word}")]))
+        tests[word] = len(split_clips(clips, probing.HELD_OUT, seed=0)[1])
+    line = {"variant": case.name, "seed": seed, "missed": found["missed"], "test_clips": tests}
+    return {**line, "negative_hours": found["hours"], "cpu_seconds": round(seconds)}
+
+
+def cpu_seconds() -> float:
+    """What this process has used, and the programs that spoke for it."""
+    return sum(os.times()[:4])
+
+
+def write(study: Study, lines: list[dict]) -> list[str]:
+    """Write RESULTS.md and the curve; the tables."""
+    more = {"CPU seconds": lambda done: f"{statistics.mean(row['cpu_seconds'] for row in done):.0f}"}
+    many = [case for acoustic in study.acoustic for case in study.curve(acoustic)]
+    one = [case for acoustic in study.acoustic for case in study.persons(acoustic)]
+    curve, persons = (studies.table(cases, lines, more) for cases in (many, one))
+    if curve:
+        plot(many, lines, PLOT)
+    hours = " and ".join(sorted({f"{row['negative_hours']:.1f}" for row in lines})) or "no"
+    counts = {word: count for row in lines for word, count in row["test_clips"].items()}
+    tested = ", ".join(f"{count} of {word}" for word, count in counts.items()) or "none yet"
+    text = [
+        "Written by `python recipes/little_data/study.py` (study.toml beside it, a line a trial in study.jsonl). Heads",
+        "on the frozen encoder, trained for less than `wakeword train` does. Missed of the development clips that do",
+        f"not train ({tested}), clean and with noise, means over the words with",
+        f"the range of the seeds, at the threshold that gives so many false alarms per hour in {hours} h of speech by",
+        "others, in hindsight. A seed chooses the recorded clips, and takes and variation of the spoken ones. Recorded",
+        "speech of the recipes' corpora is negative in all trials, also where no clip of the words is recorded.",
+        "",
+        *(curve or ["No trial is done yet."]),
+        "",
+        *(["![misses by the number of recorded clips](curve.png)", ""] if curve else []),
+        *([f'One speaker\'s own word ("{study.personal}"), tested on other clips of the same:', ""] if persons else []),
+        *persons,
+    ]
+    studies.write_section("# Little and no data", text, PAGE)
+    return [*curve, "", *persons]
+
+
+def plot(cases: list[Case], lines: list[dict], path: Path) -> None:
+    """Misses over the number of recorded clips, a panel a condition; bars from the least to the most of the seeds.
+
+    Raises:
+        WakewordError: matplotlib is not installed.
+    """
+    require("matplotlib", "plot")
+    backend = require("matplotlib.backends.backend_agg", "plot")
+    figure = require("matplotlib.figure", "plot").Figure(figsize=(10, 4), dpi=90)
+    conditions = sorted({name for row in lines for word in row["missed"].values() for name in word}, reverse=True)
+    cases = [case for case in cases if "confusables" not in case.changes]
+    ticks = sorted({case.clips for case in cases})
+    for axis, condition in zip(
+        figure.subplots(1, len(conditions), sharey=True, squeeze=False)[0], conditions, strict=True
+    ):
+        for series in dict.fromkeys(case.series for case in cases):
+            places, middle, below, above = [], [], [], []
+            for case in (case for case in cases if case.series == series):
+                rates = [mean_missed(row, condition) for row in lines if row["variant"] == case.name]
+                if rates:
+                    places.append(ticks.index(case.clips))
+                    middle.append(100 * statistics.mean(rates))
+                    below.append(middle[-1] - 100 * min(rates))
+                    above.append(100 * max(rates) - middle[-1])
+            axis.errorbar(places, middle, (below, above), fmt="o-", ms=4, capsize=3, label=series)
+        axis.set(title=condition, xlabel="recorded clips of each word", ylabel="missed, %", ylim=(0, None))
+        axis.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.tight_layout()
+    backend.FigureCanvasAgg(figure)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def mean_missed(row: dict, condition: str) -> float:
+    """The mean over the words of a trial's miss rates, at the first of the false alarms per hour."""
+    return statistics.mean(next(iter(word[condition].values())) for word in row["missed"].values())
+
+
+if __name__ == "__main__":
+    sys.exit(studies.run(__doc__, HERE / "study.toml", LINES, read_study, trial, write))

@@ -1,0 +1,131 @@
+"""The study of little data: its cases, a trial on made recordings with real voices, its page and curve."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lhotse")
+pytest.importorskip("matplotlib")
+
+from data_prep.voices import installed_voices  # noqa: E402
+from wakeword import spoken  # noqa: E402
+from wakeword.errors import ConfigError  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+MODULES = ("run", "probe", "heard", "study", "studies")
+FEW = [voice for voice in installed_voices() if voice.engine == "flite" or voice.name.startswith("en-us+m")]
+
+
+@pytest.fixture
+def study(monkeypatch, tmp_path):
+    """The recipe's module, which writes its page and curve below `tmp_path`."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", [str(ROOT / "recipes" / "little_data"), *sys.path])
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import study
+
+    monkeypatch.setattr(study, "PAGE", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(study, "PLOT", tmp_path / "curve.png")
+    yield study
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def line(case, seed, missed):
+    words = case.words or ("alexa", "jarvis")
+    rates = {word: {"clean": {"0.5": missed}, "10 dB": {"0.5": missed + 0.1}} for word in words}
+    made = {"variant": case.name, "seed": seed, "missed": rates, "cpu_seconds": 100 * seed}
+    return {**made, "test_clips": dict.fromkeys(words, 60), "negative_hours": 4.9}
+
+
+def test_every_number_of_clips_comes_with_and_without_spoken_ones(study):
+    read = study.read_study(ROOT / "recipes" / "little_data" / "study.toml")
+    cases = [case for case in read.variants if not case.words and "confusables" not in case.changes]
+    for acoustic in read.acoustic:
+        found = {(case.clips, "spoken" in case.changes) for case in cases if case.acoustic == acoustic}
+        assert found == {(clips, said) for clips in read.clips for said in (False, True)} - {(0, False)}
+    person = [case for case in read.variants if case.words]
+    assert {case.words for case in person} == {("athena",)} and len(person) == 8
+    runs = [
+        (
+            study.probing.training_of(study.words_of(read, case, 2), {**case.changes, "acoustic": case.acoustic}),
+            case.clips,
+        )
+        for case in read.variants
+    ]
+    assert len(set(runs)) == len(runs) and all(run.seed == 2 and run.steps == 600 for run, _ in runs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ("clips = [-1]", "must be 0 or more"),
+        ("clips = [3]\nspoken = 0", "spoken 1 or more"),
+        ('personal = "athena"', "personal_clips how many"),
+        ("clips = [3, 3]", "a name of its own"),
+        ("clip = 3", "unknown key 'clip'"),
+        ("[words]\nstep = 3", "unknown key 'step'"),
+    ],
+)
+def test_a_study_that_cannot_work_is_named(study, tmp_path, settings, named):
+    path = tmp_path / "study.toml"
+    path.write_text(f'words_config = "recipes/one_hour/config.toml"\n{settings}\n')
+    with pytest.raises(ConfigError, match=named):
+        study.read_study(path)
+
+
+def test_the_page_holds_the_tables_the_counts_and_the_curve(study, tmp_path):
+    read = study.read_study(ROOT / "recipes" / "little_data" / "study.toml")
+    study.write(read, [])
+    assert "No trial is done yet" in study.PAGE.read_text() and not study.PLOT.exists()
+    lines = [line(case, seed, 0.5 / (1 + case.clips) + 0.01 * seed) for case in read.variants for seed in read.seeds]
+    for _ in range(2):
+        study.write(read, lines)
+    page = study.PAGE.read_text()
+    assert "60 of alexa, 60 of jarvis, 60 of athena" in page and "4.9 h of speech" in page
+    assert page.count("# Little and no data") == 1 and study.PLOT.read_bytes().startswith(b"\x89PNG")
+    row = next(each for each in page.splitlines() if each.startswith("| micro, 0 clips + spoken |"))
+    assert "| 3 | 52.0% (51.0%–53.0%) | 62.0% (61.0%–63.0%) | 200 |" in row
+    assert "| micro, athena, 3 clips + spoken |" in page.partition("One speaker's own word")[2]
+
+
+@pytest.mark.skipif(len(FEW) < 8, reason="NO TEXT-TO-SPEECH VOICES: apt-get install espeak-ng flite")
+def test_a_trial_trains_on_recorded_and_spoken_clips(study, tmp_path, monkeypatch, write_corpus, speech_like):
+    monkeypatch.setattr(spoken, "installed_voices", lambda: list(FEW))
+    manifests = tmp_path / "manifests"
+
+    def corpus(name, count, seconds, seed):
+        made = {f"{name}-{n}": speech_like(seconds, seed + n) for n in range(count)}
+        write_corpus(manifests, made, speakers={key: key for key in made}, name=f"{name}_cuts.jsonl.gz")
+
+    for seed, (name, count, seconds) in enumerate(
+        [("wakewords-computer", 10, 1.0), ("talk", 6, 15.0), ("noise-esc10", 2, 3.0), ("noise-street", 1, 3.0)]
+        + [("noise-speech-commands", 1, 3.0), ("rir", 1, 0.1)]
+    ):
+        corpus(name, count, seconds, 100 * seed)
+    (tmp_path / "words.toml").write_text(
+        f'words = ["computer"]\nmanifests = "{manifests}"\n[[negatives]]\nmanifest = "talk"\n'
+    )
+    (tmp_path / "study.toml").write_text(
+        f'words_config = "{tmp_path}/words.toml"\nfolder = "{tmp_path}/probes"\nclips = [0, 3]\nspoken = 8\n'
+        '[words]\nunfreeze = "none"\nthreads = 1\nsteps = 2\ncopies = 1\nfa_rates = [0.5]\n'
+    )
+    read = study.read_study(tmp_path / "study.toml")
+    spoke = tmp_path / "probes" / "spoken"
+    lines = []
+    for case in read.variants:
+        lines.append(study.trial(read, case, 1))
+        assert spoke.exists() == ("spoken" in case.changes), "spoken only where it is asked for"
+    assert [each["variant"] for each in lines] == [
+        "micro, 3 clips",
+        "micro, 0 clips + spoken",
+        "micro, 3 clips + spoken",
+    ]
+    for each in lines:
+        assert each["test_clips"] == {"computer": 4} and each["negative_hours"] == 0.01 and each["cpu_seconds"] >= 0
+        assert all(0 <= each["missed"]["computer"][name]["0.5"] <= 1 for name in ("clean", "10 dB"))
+    study.write(read, lines)
+    assert "| micro, 0 clips + spoken |" in study.PAGE.read_text()
