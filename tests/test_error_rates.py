@@ -51,6 +51,16 @@ def test_rates_are_edits_over_characters_by_group(tmp_path, speech_like):
     assert len(skipped) == 2 and any("outside the alphabet" in str(reason) for reason in skipped.reasons.values())
 
 
+def test_several_corpora_have_rates_of_their_own(tmp_path, speech_like):
+    write_wav(tmp_path / "0.wav", speech_like(0.5, 0))
+    clips = [Clip(tmp_path / "0.wav", text="ab", corpus="words" if index < 30 else "read") for index in range(50)]
+    heard = iter(["ab"] * 30 + ["b"] * 20)
+    found = error_rates(Ears(lambda samples: next(heard)), clips)
+    assert {name: row["cer"] for name, row in found.items()} == {"all": 0.2, "corpus: words": 0.0, "corpus: read": 0.5}
+    alone = error_rates(Ears(lambda samples: "ab"), clips[:30])
+    assert set(alone) == {"all"}
+
+
 def test_noise_is_mixed_in_and_differs_from_clip_to_clip(tmp_path, speech_like):
     for index in range(2):
         write_wav(tmp_path / f"{index}.wav", speech_like(1.0, 5))

@@ -10,7 +10,7 @@ import numpy as np
 from wakeword import tokens
 from wakeword.clips import Clip, read_clips
 from wakeword.errors import Skipped, WakewordError, require
-from wakeword.groups import groups_of
+from wakeword.groups import corpus_of, groups_of
 from wakeword.streams import mix_at_snr
 from wakeword.transcribe import Hearing
 
@@ -59,7 +59,8 @@ def error_rates(
         skipped: gets the clips that cannot be read or spelt.
 
     Returns:
-        A row (`cer`, `utterances`, `characters`, `speakers`) for `all` and for groups such as `gender: female`.
+        A row (`cer`, `utterances`, `characters`, `speakers`) for `all`, for each corpus where there are several, and
+        for groups such as `gender: female`.
     """
     if hearing.symbols != list(tokens.SYMBOLS):
         raise WakewordError("this acoustic model does not write characters: the rates are of characters alone")
@@ -76,7 +77,11 @@ def error_rates(
         if noise is not None and snr_db is not None and np.any(samples):
             samples = mix_at_snr(samples, noise, snr_db, seed=seed + index)
         heard = hearing.hear([samples]).text
-        for name in ["all", *groups_of(clip)]:
+        corpus = f"corpus: {corpus_of(clip)}"
+        for name in ["all", corpus, *groups_of(clip)]:
             found.setdefault(name, Rate()).add(clip.speaker, said, heard)
+    corpora = [name for name in found if name.startswith("corpus: ")]
+    if len(corpora) == 1:
+        del found[corpora[0]]
     kept = {name: rate for name, rate in found.items() if name == "all" or rate.utterances >= LEAST_UTTERANCES}
     return {name: kept[name].row() for name in ["all", *sorted(kept.keys() - {"all"})]}
