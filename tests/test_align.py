@@ -190,6 +190,9 @@ def test_batches_do_not_change_what_is_heard(tmp_path, speech_like):
     )
 
 
+OTHERS = ("hey snowboy", "alexa", "jarvis")
+
+
 @pytest.fixture(scope="module")
 def computers(shared):
     paths = sorted((shared / "wake-words" / "computer").glob("*.opus"))[:80:2]
@@ -203,7 +206,8 @@ def test_real_clips_are_found_where_their_energy_is(computers, acoustic):
     late = np.subtract(found.spans, [active_span(samples) for samples in computers])
     assert (abs(np.median(late, axis=0)) < 0.04).all()
     # Other words are not in them.
-    assert align.locate("aligned", [computers], ["hey snowboy"], acoustic)[0].aligned < 0.25 * len(computers)
+    others = [align.locate("aligned", [computers], [other], acoustic)[0].aligned for other in OTHERS]
+    assert sum(others) < 0.15 * len(OTHERS) * len(computers)
 
 
 def test_real_spans_move_with_the_clip(computers):
