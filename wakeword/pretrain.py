@@ -241,11 +241,12 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         training = Shards(config.data, config.held_out, config.teacher, config.units, config.held_out_each)
         dims, also = training.teacher_dims(), training.also
         # The first process alone validates; the others need not look for held-out speakers in all the shards.
-        validation = training.validation(MANY) if first else ()
+        validation, held = (training.validation(MANY), training.held()) if first else ((), ())
         if config.minutes:
             training = training.few(config.minutes, config.seed)
     else:
         training, validation, dims, also = from_manifests(config, fabric)
+        held = validation
     holds_out = config.held_out or config.held_out_each
     if next(iter(training), None) is None or (first and holds_out and not len(validation)):
         raise WakewordError(f"held_out = {config.held_out}: the utterances do not divide into two sets of speakers")
@@ -294,7 +295,6 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     settle(model, training, config, augmentation, fabric)
     if first:
         result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
-        held = training.held() if isinstance(training, Shards) else validation
         card = card_of(config, training, held, len(validation), progress, result, also)
         save_acoustic(Path(config.output), model, config.features, card, config.units)
     if unreadable:
