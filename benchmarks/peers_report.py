@@ -9,7 +9,6 @@ import numpy as np
 from machine import about
 
 from wakeword.calibrate import lowest_within
-from wakeword.errors import require
 from wakeword.files import replacing
 from wakeword.metrics import (
     Track,
@@ -20,6 +19,7 @@ from wakeword.metrics import (
     too_wide,
     wilson_interval,
 )
+from wakeword.report import blank
 
 RATES = (1.0, 0.5, 0.1)
 """False alarms per hour at which misses are told."""
@@ -198,13 +198,10 @@ def plot_det(found: dict, path: Path) -> None:
     Raises:
         WakewordError: matplotlib is not installed.
     """
-    require("matplotlib", "plot")
-    backend = require("matplotlib.backends.backend_agg", "plot")
     conditions = list(found["results"][0]["det"])
     words = [word for word in found["words"] if any(result["word"] == word for result in found["results"])]
     size = (1.2 + 3.6 * len(words), 0.8 + 3.2 * len(conditions))
-    figure = require("matplotlib.figure", "plot").Figure(figsize=size, dpi=120)
-    backend.FigureCanvasAgg(figure)
+    figure = blank(figsize=size, dpi=120)
     axes = figure.subplots(len(conditions), len(words), squeeze=False, sharex=True, sharey=True)
     colours = {name: f"C{index}" for index, name in enumerate(found["titles"])}
     # Zero has no place on a logarithmic axis: it is drawn at half of one miss and half of one alarm.

@@ -53,6 +53,11 @@ def spread(values: Sequence[float]) -> str:
     return shown + (f" ({min(values):.1%}–{max(values):.1%})" if len(values) > 1 else "")
 
 
+def missed(row: dict, condition: str, rate: str) -> float:
+    """The mean over the words of a trial's miss rates."""
+    return statistics.mean(word[condition][rate] for word in row["missed"].values())
+
+
 def table(
     variants: Iterable[Variant], lines: list[dict], more: dict[str, Callable[[list[dict]], str]] | None = None
 ) -> list[str]:
@@ -74,8 +79,7 @@ def table(
             continue
         cells = [variant.name, variant.asks, str(len(done))]
         for condition, rate in columns:
-            each = [statistics.mean(word[condition][rate] for word in row["missed"].values()) for row in done]
-            cells.append(spread(each))
+            cells.append(spread([missed(row, condition, rate) for row in done]))
         cells += [cell(done) for cell in (more or {}).values()]
         rows.append("| " + " | ".join(cells) + " |")
     names = [f"missed, {condition}, {rate} FA/h" for condition, rate in columns]

@@ -64,12 +64,16 @@ def material(tmp_path_factory, lively, speech_like, write_corpus):
     return folder
 
 
+def both(material) -> tuple[Phrase, ...]:
+    return Phrase("going up", (str(material / "up"),)), Phrase("going down", (str(material / "down"),))
+
+
 @pytest.fixture(scope="module")
 def trained(material):
     output = str(material / "sweeps.wakeword")
     return train(
         TrainConfig(
-            phrases=(Phrase("going up", (str(material / "up"),)), Phrase("going down", (str(material / "down"),))),
+            phrases=both(material),
             negatives=(str(material / "other" / "cuts.jsonl.gz"),),
             acoustic=str(material / "small.safetensors"),
             unfreeze="all",
@@ -104,7 +108,7 @@ def test_two_phrases_are_detected_and_not_taken_for_each_other(material, trained
 def test_output_nodes_alone_on_an_encoder_from_scratch_learn_too(material, tmp_path):
     """The head without layers through training, streaming and export."""
     config = TrainConfig(
-        phrases=(Phrase("going up", (str(material / "up"),)), Phrase("going down", (str(material / "down"),))),
+        phrases=both(material),
         acoustic=str(material / "small.safetensors"),
         unfreeze="scratch",
         output=str(tmp_path / "sweeps.wakeword"),

@@ -104,16 +104,26 @@ def all_notes(report: dict[str, Any]) -> list[str]:
     return [note for note in dict.fromkeys(notes) if note]
 
 
-def plot_det(report: dict[str, Any], path: str | os.PathLike) -> None:
-    """Plot misses against false alarms per hour, logarithmic, a line a condition with its 95 % band, as PNG.
+def blank(**options: Any):
+    """An empty matplotlib figure that draws into files alone, whatever screen there is; `options` are those of Figure.
 
     Raises:
         WakewordError: matplotlib is not installed.
     """
     require("matplotlib", "plot")
     backend = require("matplotlib.backends.backend_agg", "plot")
-    figure = require("matplotlib.figure", "plot").Figure(figsize=(6.4, 4.8), dpi=120)
+    figure = require("matplotlib.figure", "plot").Figure(**options)
     backend.FigureCanvasAgg(figure)
+    return figure
+
+
+def plot_det(report: dict[str, Any], path: str | os.PathLike) -> None:
+    """Plot misses against false alarms per hour, logarithmic, a line a condition with its 95 % band, as PNG.
+
+    Raises:
+        WakewordError: matplotlib is not installed.
+    """
+    figure = blank(figsize=(6.4, 4.8), dpi=120)
     axes = figure.add_subplot()
     clips, hours = report["positives"]["clips"], report["negatives"]["hours"]
     # Zero has no place on a logarithmic axis: it is drawn at half of one miss and half of one alarm.

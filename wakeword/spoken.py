@@ -228,6 +228,5 @@ def _told(progress: Progress, name: str) -> Callable[[int, int], None]:
 
 
 def _clips(made: Synthesised, skipped: Skipped) -> list[Clip]:
-    for path, reason in made.skipped.reasons.items():
-        skipped.add(path, reason)
+    skipped.reasons.update(made.skipped.reasons)
     return find_clips(made.manifest)

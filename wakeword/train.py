@@ -233,7 +233,7 @@ def learn(
     skipped: Skipped,
     progress: Callable[[str, float], None],
     begun: Path,
-    recorded: Sequence[int] | None = None,
+    recorded: Sequence[int],
 ) -> tuple[list[Located], int]:
     """Train the head of `model`, and what is `chosen` of its encoder, on clips of the phrases and on speech without
     them.
@@ -242,7 +242,7 @@ def learn(
         clips: for each phrase its clips, float32 `[samples]` each.
         begun: where an interrupted run leaves its state, and finds it.
         recorded: how many of each phrase's clips are recorded, the first ones; the others are spoken, and weigh less
-            (`material.weighed`). None: all of them.
+            (`material.weighed`).
 
     Returns:
         Where each phrase lies in its clips, and how many frames of negatives were heard.
@@ -254,9 +254,8 @@ def learn(
     common = augmentation_of(config, speech), model.encoder, settings, boundary, config.seed
     stream = examples.negatives(negatives, config.negative_copies, config.negative_hours, *common, skipped, progress)
     located = locate(config.labels, clips, phrases, config.acoustic)
-    people = recorded or [len(each) for each in clips]
-    said = [weighed(*each) for each in zip(clips, people, strict=True)]
-    spans = [weighed(each.spans, count) for each, count in zip(located, people, strict=True)]
+    said = [weighed(*each) for each in zip(clips, recorded, strict=True)]
+    spans = [weighed(each.spans, count) for each, count in zip(located, recorded, strict=True)]
     heard = said, spans, labels_elsewhere(phrases)
     found = examples.positives(*heard, config.copies, speech, *common, progress)
     cut = examples.positives(*heard, config.parts, speech, *common, progress, cut=True) if config.parts else []

@@ -12,13 +12,12 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from wakeword.clips import find_clips, for_training
-from wakeword.errors import ConfigError, require
+from wakeword.errors import ConfigError
 from wakeword.files import replacing
-from wakeword.material import split_clips
+from wakeword.report import blank
 from wakeword.settings import from_dict, read_toml
 
 HERE = Path(__file__).parent
@@ -102,19 +101,17 @@ def read_study(path: Path) -> Study:
 
 def words_of(study: Study, case: Case, seed: int) -> probing.one_hour.Config:
     """The words of a case, and how long they train."""
-    values = {**read_toml(study.words_config), **study.words, **({"words": case.words} if case.words else {})}
-    return replace(from_dict(probing.one_hour.Config, values, study.words_config), folder=study.folder, seed=seed)
+    changes = {**study.words, **({"words": case.words} if case.words else {})}
+    return probing.words_of(study.words_config, changes, study.folder, seed)
 
 
 def trial(study: Study, case: Case, seed: int) -> dict:
     """Train and test one case with one seed: a line of study.jsonl."""
     words, began = words_of(study, case, seed), cpu_seconds()
-    found = probing.probed(case.acoustic, words, case.changes, case.clips, text_alone=not case.clips)
+    clips = probing.clips_of(words)
+    found = probing.probed(case.acoustic, words, case.changes, case.clips, clips, text_alone=not case.clips)
     seconds = cpu_seconds() - began
-    tests = {}
-    for word in words.words:
-        clips = for_training(find_clips([probing.one_hour.manifest(words, f"wakewords-{word}")]))
-        tests[word] = len(split_clips(clips, probing.HELD_OUT, seed=0)[1])
+    tests = {word: len(test) for word, (_, test) in probing.divide(clips).items()}
     line = {"variant": case.name, "seed": seed, "missed": found["missed"], "test_clips": tests}
     return {**line, "negative_hours": found["hours"], "cpu_seconds": round(seconds)}
 
@@ -159,9 +156,7 @@ def plot(cases: list[Case], lines: list[dict], path: Path) -> None:
     Raises:
         WakewordError: matplotlib is not installed.
     """
-    require("matplotlib", "plot")
-    backend = require("matplotlib.backends.backend_agg", "plot")
-    figure = require("matplotlib.figure", "plot").Figure(figsize=(10, 4), dpi=90)
+    figure = blank(figsize=(10, 4), dpi=90)
     conditions = sorted({name for row in lines for word in row["missed"].values() for name in word}, reverse=True)
     cases = [case for case in cases if "confusables" not in case.changes]
     ticks = sorted({case.clips for case in cases})
@@ -183,14 +178,13 @@ def plot(cases: list[Case], lines: list[dict], path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     figure.tight_layout()
-    backend.FigureCanvasAgg(figure)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
 def mean_missed(row: dict, condition: str) -> float:
-    """The mean over the words of a trial's miss rates, at the first of the false alarms per hour."""
-    return statistics.mean(next(iter(word[condition].values())) for word in row["missed"].values())
+    """`studies.missed` at the first of the false alarms per hour."""
+    return studies.missed(row, condition, next(iter(next(iter(row["missed"].values()))[condition])))
 
 
 if __name__ == "__main__":

@@ -106,9 +106,7 @@ def probed(
     skipped = Skipped()
     run = training_of(config, {**(changes or {}), "acoustic": acoustic})
     negatives, others = negatives_of(replace(config, seed=0))
-    if clips is None:
-        clips = {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
-    divided = divide(clips)
+    divided = divide(clips_of(config) if clips is None else clips)
     said = [[] for _ in divided] if text_alone else read_chosen(divided, most_clips, config.seed, skipped)
     recorded = [len(each) for each in said]
     recorded_amount = amount(said)
@@ -134,6 +132,11 @@ def probed(
         "hours": round(alarms.hours, 2),
         **recorded_amount,
     }
+
+
+def clips_of(config: one_hour.Config) -> dict[str, list[Clip]]:
+    """For each word the clips of its manifest."""
+    return {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
 
 
 def divide(clips: dict[str, list[Clip]]) -> dict[str, tuple[list[Clip], list[Clip]]]:

@@ -7,8 +7,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from wakeword.errors import require
 from wakeword.files import replacing
+from wakeword.report import blank
 from wakeword.transfer import choose_unfreeze
 
 HERE = Path(__file__).parent
@@ -59,7 +59,7 @@ def value(line: dict, condition: str, rate: float) -> float:
     """What a trial got wrong: the mean miss rate of its words, or the error rate of its commands."""
     if "errors" in line:
         return line["errors"][condition]
-    return statistics.mean(word[condition][f"{rate:g}"] for word in line["missed"].values())
+    return studies.missed(line, condition, f"{rate:g}")
 
 
 def conditions(lines: list[dict]) -> list[str]:
@@ -195,12 +195,9 @@ def plot(part, lines: list[dict], rate: float, path: Path) -> None:
     Raises:
         WakewordError: matplotlib is not installed.
     """
-    require("matplotlib", "plot")
-    backend = require("matplotlib.backends.backend_agg", "plot")
     names = conditions(lines)
     size = (1 + 4.6 * len(names), 5.0)
-    figure = require("matplotlib.figure", "plot").Figure(figsize=size, dpi=90, layout="constrained")
-    backend.FigureCanvasAgg(figure)
+    figure = blank(figsize=size, dpi=90, layout="constrained")
     axis = "source_minutes" if part.axis == "source" else "minutes"
     curves = curves_of(part, lines)
     colours = list(dict.fromkeys(colour for colour, _ in curves))
