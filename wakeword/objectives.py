@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -99,3 +100,8 @@ def stage_at(step: int, stages: tuple[Stage, ...]) -> Stage:
             return stage
         step -= stage.steps
     return stages[-1]
+
+
+def begins(step: int, stages: tuple[Stage, ...]) -> bool:
+    """Whether `step` is the first of a stage."""
+    return step in itertools.accumulate((stage.steps for stage in stages), initial=0)

@@ -32,7 +32,7 @@ from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
 from wakeword.files import check_writable
 from wakeword.noises import babble, made_noise
-from wakeword.objectives import Objective, learning_rate, losses, optimizer_of, stage_at, weights_of
+from wakeword.objectives import Objective, begins, learning_rate, losses, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin, resumed
 from wakeword.pretrain_config import Config, Stage
 from wakeword.pretrain_state import Progress, load_weights, refuse_changed, resume, save_training
@@ -49,6 +49,18 @@ MANY = 1000
 """Those that validate at the end where the data is in shards: they are in memory."""
 
 
+def norms_of(model: torch.nn.Module) -> list[torch.nn.BatchNorm1d]:
+    return [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+
+
+def train_mode(model: AcousticModel, stage: Stage) -> None:
+    """Put the model in training mode; its normalisation stays as it is evaluated where the stage says so."""
+    model.train()
+    if stage.frozen_norms:
+        for norm in norms_of(model):
+            norm.eval()
+
+
 @torch.no_grad()
 def settle(model: AcousticModel, training, config: Config, augmentation: Augmentation, fabric) -> None:
     """Measure the normalisation's means and variances anew, over `settle_batches` batches of training audio.
@@ -58,7 +70,7 @@ def settle(model: AcousticModel, training, config: Config, augmentation: Augment
     """
     if not config.settle_batches:
         return
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    norms = norms_of(model)
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
@@ -154,7 +166,6 @@ def validate(
                 said = tokens.compared(batch["tokens"][row, :length].tolist(), config.units)
                 total["errors"] += torchaudio.functional.edit_distance(heard, said)
                 total["said"] += len(said)
-    model.train()
     report = {name: total[name] / counts[name] for name in ("distil", "ctc") if name in counts}
     if total["said"]:
         report["cer" if config.units == "characters" else "per"] = total["errors"] / total["said"]
@@ -292,7 +303,8 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     # DDP ends what it began while the other processes are still there; without them it would wait for them for ever.
     del objective
     gc.collect()
-    settle(model, training, config, augmentation, fabric)
+    if not stage_at(last - 1, config.stages).frozen_norms:
+        settle(model, training, config, augmentation, fabric)
     if first:
         result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
         card = card_of(config, training, held, len(validation), progress, result, also)
@@ -318,7 +330,8 @@ def run(
     model = objective.module.model
     total = sum(stage.steps for stage in config.stages)
     rank, world = fabric.global_rank, fabric.world_size
-    model.train()
+    stage = stage_at(progress.step, config.stages)
+    train_mode(model, stage)
     began, heard = time.monotonic(), progress.seconds
     while progress.step < last:
         dataset = Utterances(config.features, augmentation, config.seed, progress.epoch)
@@ -334,6 +347,10 @@ def run(
             if batch is None:
                 continue
             stage = stage_at(progress.step, config.stages)
+            if begins(progress.step, config.stages):
+                if stage.frozen_norms:
+                    settle(model, training, config, augmentation, fabric)
+                train_mode(model, stage)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(progress.step, total, config)
             weights = weights_of(stage)
@@ -361,6 +378,7 @@ def run(
                 log.write(json.dumps({**row, "hours": progress.seconds / 3600, "hours_a_minute": rate}) + "\n")
             if fabric.is_global_zero and progress.step % config.validate_every == 0 and len(validation):
                 found = validate(model, validation, config, fabric.device)
+                train_mode(model, stage)
                 row = {"step": progress.step, "hours": progress.seconds / 3600, "held_out": found}
                 log.write(json.dumps(row) + "\n")
             if fabric.is_global_zero and (progress.step % config.checkpoint_every == 0 or progress.step == last):

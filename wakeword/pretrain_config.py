@@ -20,11 +20,18 @@ MOST_DELAY = 50
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training: how many steps, and the weight of each loss. A weight of 0 leaves its loss out."""
+    """A stretch of training: how many steps, and the weight of each loss. A weight of 0 leaves its loss out.
+
+    With `frozen_norms` the statistics of batch normalisation are measured over `settle_batches` where the stage begins
+    and then stay, so that what trains is the network that will run. Without, each batch is normalised by its own
+    statistics, which trains faster from random weights, but the weights come to hang on that: with the statistics of
+    all batches the same model is then much worse (Wu and Johnson 2021, https://arxiv.org/abs/2105.07576).
+    """
 
     steps: int = 1000
     distil: float = 1.0
     ctc: float = 0.0
+    frozen_norms: bool = False
 
 
 @dataclass(frozen=True)

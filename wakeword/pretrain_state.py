@@ -14,7 +14,7 @@ from wakeword import checkpoint, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import load_acoustic
 from wakeword.errors import ConfigError, ModelError
-from wakeword.pretrain_config import Config
+from wakeword.pretrain_config import Config, Stage
 
 UNBINDING = ("card", "output", "folder", "threads", "workers", "device", "compile")
 UNBINDING += ("checkpoint_every", "validate_every", "settle_batches")
@@ -46,11 +46,13 @@ def refuse_changed(path: Path, config: dict) -> None:
         ConfigError: there is such a setting.
     """
     meta = read_state(checkpoint.read_meta, path)
+    told = lambda value: json.loads(json.dumps(value, default=dataclasses.asdict))  # noqa: E731
     # A run that an earlier version began goes on: it did what a setting that is newer does by default.
     before = {key: meta["config"].get(key, getattr(Config, key, None)) for key in config}
     if "data" in before:
         before["data"] = [{"shar": "", **source} for source in before["data"]]
-    told = lambda value: json.loads(json.dumps(value, default=dataclasses.asdict))  # noqa: E731
+    if "stages" in before:
+        before["stages"] = [dataclasses.asdict(Stage(**stage)) for stage in told(before["stages"])]
     changed = [key for key in config if key not in UNBINDING and told(config[key]) != told(before[key])]
     if changed:
         was, now = (json.dumps(told(values[changed[0]]))[:100] for values in (before, config))
