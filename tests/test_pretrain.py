@@ -233,6 +233,49 @@ def test_the_normalisation_is_measured_anew_over_training_audio(config):
     assert equal(weights(again), settled)
 
 
+def test_a_frozen_stage_trains_the_network_that_runs(config, tmp_path):
+    """Its statistics are measured where it begins and stay, also when it is interrupted; all else goes on training."""
+    stages = (Stage(steps=6, distil=0.0, ctc=1.0), Stage(steps=8, distil=0.0, ctc=1.0, frozen_norms=True))
+    config = dataclasses.replace(config, stages=stages, validate_every=4)
+    latest = Path(config.folder) / "training.safetensors"
+    at = {}
+    for steps in (6, 7, 14):
+        pretrain.pretrain(config, max_steps=steps)
+        at[steps] = weights(latest)
+    straight = dataclasses.replace(config, folder=str(tmp_path / "straight"), output=str(tmp_path / "straight.st"))
+    pretrain.pretrain(straight)
+    assert equal(weights(Path(straight.folder) / "training.safetensors"), at[14])
+    written = weights(config.output)
+    for name, tensor in at[7].items():
+        if name.endswith(("running_mean", "running_var")):
+            assert not torch.equal(tensor, at[6][name]), name
+            assert torch.equal(tensor, at[14][name]), name
+            assert torch.equal(tensor, written[name.removeprefix("model/")]), "measured again at the end"
+        elif name.startswith("model/") and tensor.is_floating_point():
+            assert not torch.equal(tensor, at[14][name]), name
+
+
+def test_what_a_frozen_stage_makes_smaller_is_the_loss_of_evaluation(config, monkeypatch):
+    stage = Stage(steps=4, distil=0.0, ctc=1.0, frozen_norms=True)
+    config = dataclasses.replace(config, stages=(stage,))
+    seen = []
+
+    class Watched(pretrain.Objective):
+        def forward(self, batch, names, delay):
+            found = super().forward(batch, names, delay)
+            with torch.no_grad():
+                self.model.eval()
+                seen.append((float(found["ctc"][0].detach()), float(super().forward(batch, names, delay)["ctc"][0])))
+                pretrain.train_mode(self.model, stage)
+            return found
+
+    monkeypatch.setattr(pretrain, "Objective", Watched)
+    pretrain.pretrain(config)
+    assert len(seen) == 4
+    for trained, evaluated in seen:
+        assert trained == pytest.approx(evaluated, rel=1e-5)
+
+
 def test_the_written_weights_are_those_trained_to_half_precision(config):
     path = pretrain.pretrain(dataclasses.replace(config, settle_batches=0), max_steps=3)
     trained = {
@@ -292,6 +335,8 @@ def test_a_checkpoint_that_left_out_what_may_change_goes_on(config, started):
     """Earlier versions wrote these settings empty."""
     latest = Path(started) / "training.safetensors"
     before = checkpoint.read_meta(latest)["config"] | dict(card="", threads=0, device="", validate_every=7)
+    for stage in before["stages"]:
+        del stage["frozen_norms"]  # which came later
     checkpoint.rewrite_meta(latest, {"config": before})
     pretrain.pretrain(config, max_steps=2)
     assert checkpoint.read_meta(latest)["progress"]["step"] == 2

@@ -86,7 +86,11 @@ def config(tmp_path_factory, write_corpus, speech_like):
         teacher="fake",
         teacher_cache=str(folder / "teacher"),
         delay_frames=1,
-        stages=(Stage(steps=8, distil=1.0), Stage(steps=12, distil=1.0, ctc=0.3)),
+        stages=(
+            Stage(steps=8, distil=1.0),
+            Stage(steps=6, distil=1.0, ctc=0.3),
+            Stage(steps=6, distil=1.0, ctc=0.3, frozen_norms=True),
+        ),
         batch_seconds=6.0,
         learning_rate=2e-3,
         warmup=4,
