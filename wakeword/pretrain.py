@@ -22,7 +22,7 @@ import lhotse
 import numpy as np
 import torch
 
-from wakeword import processes, tokens
+from wakeword import norms, processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
@@ -49,31 +49,20 @@ MANY = 1000
 """Those that validate at the end where the data is in shards: they are in memory."""
 
 
-def norms_of(model: torch.nn.Module) -> list[torch.nn.BatchNorm1d]:
-    return [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
-
-
 def train_mode(model: AcousticModel, stage: Stage) -> None:
     """Put the model in training mode; its normalisation stays as it is evaluated where the stage says so."""
     model.train()
     if stage.frozen_norms:
-        for norm in norms_of(model):
-            norm.eval()
+        norms.freeze(norms.norms_of(model))
 
 
-@torch.no_grad()
 def settle(model: AcousticModel, training, config: Config, augmentation: Augmentation, fabric) -> None:
     """Measure the normalisation's means and variances anew, over `settle_batches` batches of training audio.
 
-    While training they are averages over the last ten batches or so, which may all be of one corpus or length ("precise
-    batch normalisation", Wu and Johnson 2021, https://arxiv.org/abs/2105.07576).
+    While training they are averages over the last ten batches or so, which may all be of one corpus or length.
     """
     if not config.settle_batches:
         return
-    norms = norms_of(model)
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all batches
     model.train()
     dataset = Utterances(config.features, augmentation, config.seed, epoch=2**31 - 1)
     mixed = of_epoch(training, config, dataset.epoch)
@@ -83,12 +72,11 @@ def settle(model: AcousticModel, training, config: Config, augmentation: Augment
     loader = batches(
         mixed, dataset, config.batch_seconds, 0, config.workers, rank=fabric.global_rank, world=fabric.world_size
     )
-    for _, batch in zip(range(config.settle_batches), loader, strict=False):
-        batch = processes.aligned(fabric, batch, config.features.mels)
-        if batch is not None:
-            model.encoder(batch["features"])
-    for norm in norms:
-        norm.momentum = 0.1
+    with norms.measuring(norms.norms_of(model)):
+        for _, batch in zip(range(config.settle_batches), loader, strict=False):
+            batch = processes.aligned(fabric, batch, config.features.mels)
+            if batch is not None:
+                model.encoder(batch["features"])
 
 
 def augmentation_of(config: Config, also: Collection[str] = ()) -> Augmentation:

@@ -23,9 +23,8 @@ class Stage:
     """A stretch of training: how many steps, and the weight of each loss. A weight of 0 leaves its loss out.
 
     With `frozen_norms` the statistics of batch normalisation are measured over `settle_batches` where the stage begins
-    and then stay, so that what trains is the network that will run. Without, each batch is normalised by its own
-    statistics, which trains faster from random weights, but the weights come to hang on that: with the statistics of
-    all batches the same model is then much worse (Wu and Johnson 2021, https://arxiv.org/abs/2105.07576).
+    and then stay, so that what trains is the network that will run (norms.py). Without, each batch is normalised by its
+    own, which random weights need to begin with.
     """
 
     steps: int = 1000

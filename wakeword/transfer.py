@@ -88,7 +88,7 @@ def from_scratch(model: WakeModel, seed: int) -> list[torch.nn.Parameter]:
     """Give the encoder random weights; return its parameters, all of which train.
 
     It stays in train mode: its normalisation has no statistics yet and learns them. By that mode training knows what
-    it has before it (`steps.Steps`, `fit.logits_of_each`).
+    it has before it (`steps.Steps`).
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
