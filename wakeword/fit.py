@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wakeword import checkpoint, norms
+from wakeword import checkpoint
 from wakeword.errors import ModelError
 from wakeword.examples import Example
 from wakeword.head import WakeModel
@@ -22,10 +22,6 @@ from wakeword.transfer import memory_frames, upper
 
 WINDOW = 75
 """Encoder frames (3 s) of a window of negatives that count in the loss."""
-SETTLED = 1 / 3
-"""Of the steps: after these, where an encoder thaws too, the normalisation's statistics are measured and stay."""
-SETTLE_BATCHES = 100
-"""Steps' batches over which they are measured."""
 
 
 def fit(
@@ -63,41 +59,26 @@ def fit(
     look_every = max(50, config.steps // 6)
     identity = _identity(config, [*positives, *parts], stream)
     first, hard = _resume(begun, identity, model, steps)
+    model.head.train()
+    for step in range(first, config.steps):
+        if most > 0 and step and step % look_every == 0 and step != first:
+            hard = hardest(model, stream, boundary)
+            _save(begun, identity, step, hard, model, steps)
+        steps.begin(step)
 
-    def drawn(step: int) -> tuple[list[Tensor], Tensor]:
-        """The clips and, where there are negatives, the windows of a step; the labels of the clips."""
         rng = np.random.default_rng([config.seed, 3, step])
         batch = [said[index] for said in positives for index in rng.integers(len(said), size=config.batch)]
         if parts:
             batch += [said[index] for said in parts for index in rng.integers(len(said), size=config.batch // 3)]
         inputs, labels = padded(batch)
-        if most <= 0:
-            return [inputs], labels
-        starts = rng.integers(most, size=config.batch)
-        if len(hard):
-            count = round(config.hard * config.batch)
-            near = rng.choice(hard, size=count) - warm - rng.integers(10, WINDOW - 10, size=count)
-            starts[:count] = np.clip(near, 0, most - 1)
-        windows = np.stack([stream[s : s + warm + WINDOW] for s in starts])
-        return [inputs, torch.from_numpy(windows).float()], labels
-
-    model.head.train()
-    learning = [norm for norm in norms.norms_of(model) if norm.training]
-    settled = round(SETTLED * config.steps) if config.frozen_norms else config.steps
-    if first > settled:
-        norms.freeze(learning)
-    for step in range(first, config.steps):
-        if most > 0 and step and step % look_every == 0 and step != first:
-            hard = hardest(model, stream, boundary)
-            _save(begun, identity, step, hard, model, steps)
-        if step == settled:
-            with norms.measuring(learning):
-                for index in range(SETTLE_BATCHES):
-                    logits_of_each(model, drawn(config.steps + index)[0], boundary)
-            norms.freeze(learning)
-        steps.begin(step)
-
-        heard, labels = drawn(step)
+        heard = [inputs]
+        if most > 0:
+            starts = rng.integers(most, size=config.batch)
+            if len(hard):
+                count = round(config.hard * config.batch)
+                near = rng.choice(hard, size=count) - warm - rng.integers(10, WINDOW - 10, size=count)
+                starts[:count] = np.clip(near, 0, most - 1)
+            heard.append(torch.from_numpy(np.stack([stream[s : s + warm + WINDOW] for s in starts])).float())
         said, *others = logits_of_each(model, heard, boundary)
         loss = phrase_loss(said, labels, config.loss)
         for windows in others:  # whose first frames lack their past
@@ -141,7 +122,7 @@ def logits_of_each(model: WakeModel, batches: list[Tensor], boundary: int) -> li
 @torch.no_grad()
 def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 0.002) -> np.ndarray:
     """Frames int64 `[n]` of the negative stream where the highest of the outputs is highest."""
-    before = [(module, module.training) for module in model.modules()]
+    encoder_trains = model.encoder.training
     model.eval()
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
     scores = np.full(len(stream), -np.inf, np.float32)
@@ -149,8 +130,8 @@ def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 
         first = max(0, start - warm)
         piece = torch.from_numpy(stream[first : start + 2000]).float()[None]
         scores[start : start + 2000] = logits_of(model, piece, boundary)[0, start - first :].amax(dim=-1).numpy()
-    for module, training in before:
-        module.training = training
+    model.head.train()
+    model.encoder.train(encoder_trains)
     count = min(len(stream), max(200, int(share * len(stream))))
     return np.sort(np.argpartition(-scores, count - 1)[:count])
 

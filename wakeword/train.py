@@ -66,7 +66,7 @@ class TrainConfig:
     `batch` counts the examples of each phrase in a step, and the windows of negatives, the share `hard` of which is
     mined. `labels` is one of `align.LABELS`: what says where the phrase lies in its clips, their energy or the
     acoustic model. `loss` is one of `losses.LOSSES`, `negative_weight` weighs the windows in it; with `average` the
-    weights of the steps are averaged; with `frozen_norms` the normalisation's statistics stay after a third of them.
+    weights of the steps are averaged.
     """
 
     phrases: tuple[Phrase, ...] = ()
@@ -94,7 +94,6 @@ class TrainConfig:
     negative_weight: float = 1.0
     hard: float = 0.5
     average: bool = True
-    frozen_norms: bool = True
     parts: int = 0
     noise_probability: float = 0.6
     snr_db: tuple[float, ...] = (0.0, 25.0)
