@@ -223,7 +223,5 @@ def decoded(manifest: str) -> str:
     path = Path(manifest).with_name(Path(manifest).name.replace(".jsonl", f"_decoded_{digest}.jsonl"))
     if not path.exists():
         kept: lhotse.CutSet = read_manifest(manifest).save_audios(path.with_name(path.name.partition(".")[0]))
-        begun = path.with_name(f"begun-{path.name}")  # its suffix tells lhotse the format
-        kept.to_file(begun)
-        begun.replace(path)
+        one_hour.keep(kept, path)
     return str(path)

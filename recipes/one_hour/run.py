@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -56,8 +57,15 @@ def chosen(config: Config, sources: tuple[Source, ...], path: Path) -> str:
     """One manifest of the sources' utterances."""
     cuts = read_sources([replace(source, manifest=manifest(config, source.manifest)) for source in sources])
     path.parent.mkdir(parents=True, exist_ok=True)
-    cuts.to_file(path)
+    keep(cuts, path)
     return str(path)
+
+
+def keep(cuts, path: Path) -> None:
+    """Write a manifest that other processes may be reading, or writing, at the same time."""
+    begun = path.with_name(f"begun-{os.getpid()}-{path.name}")  # its suffix tells lhotse the format
+    cuts.to_file(begun)
+    begun.replace(path)
 
 
 def negatives_of(config: Config) -> tuple[str, str]:
