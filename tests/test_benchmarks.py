@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 
+from wakeword.audio import read_audio, write_wav  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -118,6 +119,25 @@ def test_a_random_model_hears_as_many_phrases_as_asked_for(module, tmp_path):
     paths = [module("speed").random_model("micro", count, tmp_path) for count in (1, 10)]
     assert [path.name for path in paths] == ["micro.wakeword", "micro-10-phrases.wakeword"]
     assert [len(Detector.load(path).phrases) for path in paths] == [1, 10]
+
+
+def test_phrases_are_found_in_their_clips_and_not_in_others(shared, write_corpus, tmp_path):
+    paths = [path for word in ("alexa", "computer") for path in sorted((shared / "wake-words" / word).glob("*"))[:48:2]]
+    texts = {f"{path.parent.name}-{path.stem}": path.parent.name for path in paths}
+    manifest = write_corpus(tmp_path, dict(zip(texts, map(read_audio, paths), strict=True)), texts)
+    done = bench("places.py", manifest, "--acoustic", "micro")
+    assert done.returncode == 0, done.stderr
+    heads, _, row = ([cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines())
+    found = dict(zip(heads, row, strict=True))
+    share = {name: float(cell.rstrip("%")) for name, cell in found.items() if cell.endswith("%")}
+    assert found["clips"] == "48" and share["below -2.75"] < 10 and share["others below -2.75"] > 80
+    assert share["end off in noise: energy"] > 3 * share["the model"]
+
+
+def test_clips_of_which_nothing_is_said_are_refused(tmp_path, speech_like):
+    write_wav(tmp_path / "a.wav", speech_like(1.0))
+    done = bench("places.py", tmp_path / "a.wav", "--acoustic", "micro")
+    assert done.returncode == 2 and "its manifest does not say what it says" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--model", "none.onnx"], ["--blocks", "50"], ["--phrases", "0"]])
