@@ -7,11 +7,11 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 from wakeword.errors import ModelError, require
 from wakeword.files import replacing
+from wakeword.protobuf import field, fields
 
 FORMATS = {"acoustic": 1, "training": 1, "wakeword": 2}
 """The format that this version writes and reads of each kind of file."""
@@ -148,12 +148,12 @@ def rewrite_onnx_meta(path: str | Path, changes: dict) -> None:
 
     meta = json.dumps({**load_onnx(path)[2], **changes})
     kept = []
-    for tag, field, value in _protobuf_fields(Path(path).read_bytes()):
-        if tag != METADATA_PROPS or (KEY, b"wakeword") not in [(tag, part) for tag, _, part in _protobuf_fields(value)]:
-            kept.append(field)
-    entry = _protobuf_field(KEY, b"wakeword") + _protobuf_field(VALUE, meta.encode())
+    for tag, whole, value in fields(Path(path).read_bytes()):
+        if tag != METADATA_PROPS or (KEY, b"wakeword") not in [(tag, part) for tag, _, part in fields(value)]:
+            kept.append(whole)
+    entry = field(KEY, b"wakeword") + field(VALUE, meta.encode())
     with replacing(path) as temporary:
-        temporary.write_bytes(b"".join(kept) + _protobuf_field(METADATA_PROPS, entry))
+        temporary.write_bytes(b"".join(kept) + field(METADATA_PROPS, entry))
         if load_onnx(temporary)[2] != json.loads(meta):
             raise ModelError(f"{path}: its description cannot be changed: export it again")
 
@@ -166,37 +166,10 @@ def verify_onnx(path: str | Path, digest: str | None) -> None:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         memoryview(content) as view,
     ):
-        for tag, field, value in _protobuf_fields(view):
-            with field, value:
+        for tag, whole, value in fields(view):
+            with whole, value:
                 if tag == GRAPH:
                     verify(path, value, digest)
-
-
-def _protobuf_fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """(tag, the field with its tag, its value) of a message of integers and length-delimited fields."""
-    end = 0
-    while end < len(message):
-        start = end
-        tag, at = _varint(message, start)
-        number, end = _varint(message, at)
-        if tag & 7 == 2:
-            at, end = end, end + number
-        elif tag & 7 != 0:
-            raise ModelError(f"an ONNX file with a field of wire type {tag & 7}: export it again")
-        yield tag, message[start:end], message[at:end]
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    end = next(i for i in range(at, len(message)) if message[i] < 128) + 1
-    return sum((byte & 127) << 7 * i for i, byte in enumerate(message[at:end])), end
-
-
-def _protobuf_field(tag: int, value: bytes) -> bytes:
-    size, encoded = len(value), [tag]
-    while size > 127:
-        encoded.append(size & 127 | 128)
-        size >>= 7
-    return bytes([*encoded, size]) + value
 
 
 def optimizer_tensors(optimizer) -> dict:

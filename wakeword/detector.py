@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ class Detector:
         thresholds: for each phrase the smoothed posterior that makes a hit, a tuple; set from any sequence of as many
             numbers above 0 and at most 1, ConfigError for anything else.
         curves: for each phrase its `curve.Curve`, None where it was not calibrated; a tuple. See `thresholds_at`.
+        peaks: for each phrase its highest score in the last block that completed one; None before.
         refractory_s: the least time between two hits of one phrase; phrases do not wait for each other.
         info: what the model file says: the phrases with their thresholds and calibrations, features and card.
     """
@@ -90,7 +92,10 @@ class Detector:
         self.phrases = tuple(each.phrase for each in phrases)
         self.curves = tuple(curve_of(each.calibration, each.threshold) for each in phrases)
         self.refractory_s = said.refractory_s
-        self._settings = said.features
+        self.feature_settings = said.features
+        self.encoder: Callable | None = None
+        self._hear = partial(features.step, settings=said.features)
+        self._silence = features.initial_state(said.features)
         self._step, self._zero_state = step, state
         self._smoothing_frames = said.smoothing_frames
         self._triggers = [
@@ -177,10 +182,21 @@ class Detector:
         for trigger, value in zip(self._triggers, [checked_threshold(value) for value in values], strict=True):
             trigger.threshold = value
 
+    def take_features(self, hear: Callable, silence: np.ndarray) -> None:
+        """Compute features with a step, and from a zero state, that other detectors have too; begins a new stream."""
+        self._hear, self._silence = hear, silence
+        self.reset()
+
+    def take_encoder(self, encoder: Callable, step: Callable, state: object) -> None:
+        """Run the model with a step, and from a zero state, that shares `encoder`; begins a new stream."""
+        self.encoder, self._step, self._zero_state = encoder, step, state
+        self.reset()
+
     def reset(self) -> None:
         """Begin a new stream."""
-        self._samples = features.initial_state(self._settings)
-        self._waiting = np.zeros((0, self._settings.mels), np.float32)
+        self._samples = self._silence
+        self.peaks: tuple[float, ...] | None = None
+        self._waiting = np.zeros((0, self.feature_settings.mels), np.float32)
         self._state = self._zero_state
         self._recent = np.zeros((self._smoothing_frames - 1, len(self.phrases)), np.float32)
         self._frames = 0
@@ -216,7 +232,7 @@ class Detector:
         self._recent = heard[count:].copy()
         score = sum(heard[start : start + count] for start in range(self._smoothing_frames))
         score /= np.float32(self._smoothing_frames)
-        time_s = self._settings.frame_s * (self._frames + 1 + np.arange(count))
+        time_s = self.feature_settings.frame_s * (self._frames + 1 + np.arange(count))
         self._frames += count
         return time_s, score
 
@@ -231,7 +247,8 @@ class Detector:
             return []
         hits: list[Hit] = []
         # Nearly all blocks reach no threshold. That is seen for all phrases at once, so that one more costs nothing.
-        for output, peak in enumerate(np.fmax.reduce(score).tolist()):
+        self.peaks = tuple(np.fmax.reduce(score).tolist())
+        for output, peak in enumerate(self.peaks):
             trigger = self._triggers[output]
             if peak < trigger.threshold:
                 trigger.rest()
@@ -251,7 +268,7 @@ class Detector:
         return listen([self], device=device)
 
     def _posteriors(self, samples: np.ndarray) -> np.ndarray:
-        frames, self._samples = features.step(samples, self._samples, self._settings)
+        frames, self._samples = self._hear(samples, self._samples)
         if len(self._waiting):
             frames = np.concatenate([self._waiting, frames])
         ready = len(frames) // FRAMES_PER_STEP * FRAMES_PER_STEP

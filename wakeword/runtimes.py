@@ -21,8 +21,8 @@ def is_onnx(path: str | Path) -> bool:
     return str(path).lower().endswith(".onnx")
 
 
-def open_onnx(path: str | Path):
-    """The `onnxruntime.InferenceSession` of a graph, on one thread.
+def open_onnx(path: str | Path, content: bytes | None = None):
+    """The `onnxruntime.InferenceSession` of a graph, on one thread; `content` in place of what the file holds.
 
     Raises:
         ModelError: no such file, or not a whole ONNX model.
@@ -36,7 +36,7 @@ def open_onnx(path: str | Path):
     if not os.path.isfile(path):
         raise ModelError(f"{path}: no model file there: check the path")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content or str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has its own exception types for each way a file can be broken.
         reason = str(error).splitlines()[0][:120]
         raise ModelError(f"{path}: not an ONNX model, or a truncated one ({reason}): export it again") from error
