@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pulse import pulse_null_sink
 
-from wakeword import microphone
+from wakeword import input_faults, microphone
 from wakeword.audio import write_wav
 from wakeword.errors import AudioError, WakewordError
-from wakeword.listener import list_devices, listen, microphone_blocks, pcm_blocks
+from wakeword.listener import hear, list_devices, listen, microphone_blocks, pcm_blocks
 
 ONSETS_S = (0.5, 1.2, 2.5)
 LEVEL = 0.4
@@ -89,7 +89,7 @@ def check_bursts(hits: list[Hit], first_s: float | None) -> None:
 # --- over PulseAudio: a process of its own, since PortAudio lists devices when it starts ---
 
 
-def hear(device: str = "") -> None:
+def record(device: str = "") -> None:
     """What the recording process runs: a JSON line for each hit and each status line."""
     say = lambda **line: print(json.dumps(line), flush=True)  # noqa: E731
     try:
@@ -106,7 +106,7 @@ class Ear:
     def __init__(self, env: dict[str, str], device: str = "") -> None:
         code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_listener as t; "
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code + f"t.hear({device!r})"], env=env, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", code + f"t.record({device!r})"], env=env, stdout=subprocess.PIPE, text=True
         )
         self.lines: queue.Queue[dict] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -207,7 +207,7 @@ def test_no_sound_card_is_one_line_with_a_remedy(tmp_path: Path) -> None:
         pytest.skip("PortAudio is missing (apt install libportaudio2)")
     ear = Ear(env)
     try:
-        error = ear.next("error")["error"]
+        error = ear.next("error", 120)["error"]
         assert ear.process.wait(timeout=10) == 2
     finally:
         ear.close()
@@ -401,11 +401,102 @@ def test_only_outputs_are_no_microphone(use) -> None:
 
 
 def test_a_microphone_that_gives_only_zeros_is_told_of(use, monkeypatch) -> None:
-    monkeypatch.setattr(microphone, "SILENCE_S", 0.0)
+    monkeypatch.setattr(input_faults, "SILENCE_S", 0.0)
     use(["mic"], [[block(0.0)] * 3])
     told: list[str] = []
     assert len(list(itertools.islice(microphone_blocks(on_status=told.append), 3))) == 3
     assert len(told) == 1 and "muted" in told[0]
+
+
+def test_a_microphone_that_falls_silent_later_is_told_of_once_until_it_sounds(use, monkeypatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(input_faults, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    told: list[str] = []
+    faults = input_faults.InputFaults(told.append, "mic")
+
+    def give(value: float, seconds: float) -> None:
+        for _ in range(round(seconds)):
+            now[0] += 1
+            faults.block(block(value), 0, 0)
+
+    give(0.1, 5), give(0.0, 59)
+    assert not told, "a room may be quiet for a while"
+    give(0.0, 600)
+    assert len(told) == 1 and "only zeros" in told[0]
+    give(0.1, 1), give(0.0, 59)
+    assert len(told) == 1
+    give(0.0, 10)
+    assert len(told) == 2
+
+
+def test_a_microphone_that_clips_is_told_of_at_most_once_a_minute(monkeypatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(input_faults, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    told: list[str] = []
+    faults = input_faults.InputFaults(told.append, "mic")
+    loud = block(0.5)
+    loud[:64] = 1.0
+    for sound, lines in ((block(0.9), 0), (loud, 1), (loud, 2)):
+        for _ in range(60):
+            now[0] += 1
+            faults.block(sound, 0, 0)
+        assert len(told) == lines
+    assert "10% of its samples at full scale" in told[0] and "gain" in told[0]
+
+
+def test_after_a_sleep_of_the_machine_the_stream_begins_anew(use, monkeypatch) -> None:
+    sound = bursts(16000)[:, 0]
+    use(["mic"], [list(sound.reshape(-1, 640))])
+    readings = itertools.chain([5.0] * 41, itertools.repeat(7205.0))
+    monkeypatch.setattr(microphone, "suspended_s", lambda: next(readings))
+    told: list[str] = []
+    detector = EnergyDetector()
+    hits = list(itertools.islice(listen([detector], on_status=told.append), 3))
+    assert told == ["the machine slept for 7200 s: listening again"] and detector.resets == 3
+    check_bursts(hits, ONSETS_S[0])
+
+
+def test_a_machine_that_does_not_sleep_has_slept_for_no_time() -> None:
+    before = input_faults.suspended_s()
+    time.sleep(0.2)
+    assert abs(input_faults.suspended_s() - before) < 0.1
+
+
+def test_a_clock_that_jumps_changes_nothing(use, monkeypatch) -> None:
+    """An hour ahead, years back: only durations count, and they are not taken from it."""
+    sound = bursts(16000)[:, 0]
+    use(["mic"], [list(sound.reshape(-1, 640))])
+    jumps = itertools.cycle([2e9, 0.0, 1e9, 4e9])
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    told: list[str] = []
+    heard = list(itertools.islice(hear([EnergyDetector()], on_status=told.append), 80))
+    assert not told
+    check_bursts([hit for each in heard for _, hit in each.hits], ONSETS_S[0])
+    assert [each.time_s for each in heard] == pytest.approx([0.04 * count for count in range(1, 81)])
+    delays = [each.delay_s(hit) for each in heard for _, hit in each.hits]
+    assert all(0 <= delay < 60 for delay in delays), delays
+
+
+def test_what_a_microphone_went_through_is_counted(use) -> None:
+    most = round(microphone.HELD_S / microphone.BLOCK_S)
+    use(["mic"], [[block(0.1)] * (most + 7), [], [block(0.2)] * (most + 2), [block(0.3)]])
+    capture = microphone.Capture()
+    blocks = list(itertools.islice(microphone_blocks(on_status=lambda line: None, capture=capture), 2 * most + 3))
+    assert capture.overruns == 9 and capture.losses == 2
+    assert blocks[-1][0] == pytest.approx(0.3) and [each is None for each in blocks].count(True) == 2
+
+
+def test_the_delay_of_a_hit_counts_from_its_last_sound(tmp_path: Path) -> None:
+    """The score of a burst is known 0.1 s after its onset, the block ends later: that part of it came earlier."""
+    pcm = (bursts(16000)[:, 0] * 32767).astype("<i2").tobytes()
+    for heard in hear([EnergyDetector()], raw=io.BytesIO(pcm)):
+        for _, hit in heard.hits:
+            least = heard.time_s - hit.time_s
+            assert 0.04 < least < 0.3 and least <= heard.delay_s(hit) < least + 60
+            break
+    write_wav(tmp_path / "x.wav", bursts(16000)[:, 0])
+    for heard in hear([EnergyDetector()], file=tmp_path / "x.wav"):
+        assert heard.arrived_s is None and all(heard.delay_s(hit) is None for _, hit in heard.hits)
 
 
 def test_closing_the_generator_closes_the_device(use) -> None:

@@ -66,7 +66,8 @@ def _torch_halves(path: str | Path) -> Halves:
             return torch.sigmoid(logits)[0].numpy(), after.numpy()
 
     head_state = np.zeros((1, model.head.stack.state_size), np.float32)
-    return Halves("torch " + digest.hexdigest(), lambda: (encode, model.encoder.initial_state().numpy(), head, head_state))
+    encoder_state = model.encoder.initial_state().numpy()
+    return Halves("torch " + digest.hexdigest(), lambda: (encode, encoder_state, head, head_state))
 
 
 def _settings(meta: dict) -> bytes:

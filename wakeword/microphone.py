@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -15,14 +16,14 @@ import numpy as np
 
 from wakeword.audio import StreamResampler
 from wakeword.errors import WakewordError
+from wakeword.input_faults import SUSPENDED_S, InputFaults, suspended_s
+from wakeword.ring import Ring
 
 BLOCK_S = 0.08
 HELD_S = 10.0
 LOST_AFTER_S = 3.0
-SILENCE_S = 10.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 HANGS_AFTER_S = 15.0
-REPORT_EVERY_S = 60.0
 NO_DEVICE = "no microphone: the system has no input device: connect one, or give a file or raw audio"
 
 _log = logging.getLogger("wakeword")
@@ -49,26 +50,38 @@ def list_devices() -> list[dict[str, Any]]:
     ]
 
 
+@dataclass
+class Capture:
+    """What a microphone has been through: blocks dropped, times it was lost, when its newest block came in."""
+
+    overruns: int = 0
+    losses: int = 0
+    arrived_s: float | None = None
+    """By `time.monotonic`; of the block that was yielded last."""
+
+
 def microphone_blocks(
-    device: str | int | None = None, on_status: Callable[[str], None] | None = None
+    device: str | int | None = None,
+    on_status: Callable[[str], None] | None = None,
+    capture: Capture | None = None,
 ) -> Iterator[np.ndarray | None]:
     """Yield what a microphone hears as float32 [samples] blocks, 16 kHz mono, for ever.
 
     A microphone that vanishes is waited for, longer with each attempt up to 10 s; None is yielded before its first
-    block after it is back. PortAudio is started anew for each attempt (it lists devices only then), which ends other
-    PortAudio streams of the process.
+    block after it is back, and after the machine has slept. PortAudio is started anew for each attempt (only then does
+    it list devices), which ends other PortAudio streams of the process. `capture` is kept up to date.
 
     Raises:
         WakewordError: at the start, that there is no such device or it gives no sound; later, only that the sound
             system hangs.
     """
     sd = _sounddevice()
-    tell = on_status or _log.warning
+    tell, capture = on_status or _log.warning, capture or Capture()
     wanted, name, lost, wait_s = device, "", False, FIRST_WAIT_S
     while True:
         try:
             info = _choose(wanted)
-            for block in _captured(sd, info, tell):
+            for block in _captured(sd, info, tell, capture):
                 if lost:
                     tell(f"microphone '{info['name']}' is back")
                     yield None
@@ -81,6 +94,7 @@ def microphone_blocks(
                 raise WakewordError(_opening_failed(error)) from error
             if not lost:
                 tell(f"microphone '{name}' is lost ({error}): waiting for it to come back")
+                capture.losses += 1
             lost = True
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
@@ -150,31 +164,30 @@ def _open(sd: ModuleType, info: dict[str, Any], callback: Callable) -> Any:
     raise AssertionError("unreachable")
 
 
-def _captured(sd: ModuleType, info: dict[str, Any], tell: Callable[[str], None]) -> Iterator[np.ndarray]:
-    """Yield resampled blocks until the device fails; then raise WakewordError or PortAudioError."""
-    # SimpleQueue.put never waits for the reader, so the callback cannot be held up; the bound is kept by the count.
-    held: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-    most = round(HELD_S / BLOCK_S)
-    dropped = 0
+def _captured(
+    sd: ModuleType, info: dict[str, Any], tell: Callable[[str], None], capture: Capture
+) -> Iterator[np.ndarray | None]:
+    """Yield resampled blocks, None after a sleep, until the device fails: then raise WakewordError, PortAudioError."""
+    ring: Ring | None = None
+    overflows = 0
 
     def callback(block: np.ndarray, frames: int, when: object, status: Any) -> None:
-        nonlocal dropped
-        if held.qsize() < most:
-            held.put(block.copy())
-        else:
-            dropped += 1
+        nonlocal overflows
+        ring.put(block)
         if status.input_overflow:
-            dropped += 1
+            overflows += 1
 
     stream = _open(sd, info, callback)
+    before, slept_s = capture.overruns, suspended_s()
     try:
+        ring = Ring(round(HELD_S / BLOCK_S), round(BLOCK_S * stream.samplerate), stream.channels)
         stream.start()
         resampler = StreamResampler(stream.samplerate, stream.channels)
-        report = _reporter(tell, info["name"])
+        faults = InputFaults(tell, info["name"])
         last = time.monotonic()
         while True:
             try:
-                block = held.get(timeout=0.5)
+                block, capture.arrived_s = ring.get(0.5)
             except queue.Empty:
                 if not stream.active:
                     raise WakewordError("its stream ended") from None
@@ -182,38 +195,19 @@ def _captured(sd: ModuleType, info: dict[str, Any], tell: Callable[[str], None])
                     raise WakewordError(f"no sound from it for {LOST_AFTER_S:g} s") from None
                 continue
             last = time.monotonic()
+            if (asleep_s := suspended_s() - slept_s) > SUSPENDED_S:
+                slept_s += asleep_s
+                tell(f"the machine slept for {asleep_s:.0f} s: listening again")
+                yield None
             samples = resampler.process(block)
-            report(block, dropped, resampler.nonfinite)
+            dropped = ring.overruns + overflows
+            capture.overruns = before + dropped
+            faults.block(block, dropped, resampler.nonfinite)
             if len(samples):
                 yield samples
     finally:
         # A sound server that died can hold a stream's end for ever.
         _within(HANGS_AFTER_S, lambda: stream.close(ignore_errors=True))
-
-
-def _reporter(tell: Callable[[str], None], name: str) -> Callable[[np.ndarray, int, int], None]:
-    """Tell of dropped and unusable sound, at most once a minute, and of a microphone that gives nothing but zeros."""
-    told = -REPORT_EVERY_S
-    before = (0, 0)
-    zeros_from: float | None = time.monotonic()
-
-    def report(block: np.ndarray, dropped: int, nonfinite: int) -> None:
-        nonlocal told, before, zeros_from
-        now = time.monotonic()
-        if (dropped, nonfinite) != before and now - told >= REPORT_EVERY_S:
-            tell(
-                f"microphone '{name}': {dropped} block(s) of sound dropped (is the machine too slow?), "
-                f"{nonfinite} sample(s) NaN or infinite"
-            )
-            told, before = now, (dropped, nonfinite)
-        if zeros_from is not None:
-            if block.any():
-                zeros_from = None
-            elif now - zeros_from > SILENCE_S:
-                tell(f"microphone '{name}' gives only zeros: is it muted, or may this program not use it?")
-                zeros_from = None
-
-    return report
 
 
 def _restart(sd: ModuleType) -> None:

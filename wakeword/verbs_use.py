@@ -1,16 +1,13 @@
-"""The verbs that use a detector: score, evaluate, calibrate, listen, export, info."""
+"""The verbs that use a detector: score, evaluate, calibrate, export, info."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
-import signal
-import sys
 from functools import partial
 from pathlib import Path
 
-from wakeword.cli import bar, json_flag, say, say_warnings, show, verb
+from wakeword.cli import bar, json_flag, say_warnings, show, verb
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError, require
 
 
@@ -172,71 +169,6 @@ def _calibrate(args) -> None:
     lines += [skipped.summary()] if skipped else []
     report = {"model": args.model, "phrases": [entries[output] for output in chosen], "skipped": skipped.reasons}
     show(report, args.json, "\n".join(lines))
-
-
-def _listen_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=".wakeword or .onnx files, one or several")
-    parser.add_argument("--device", help="the microphone: its number or a part of its name (the default one)")
-    parser.add_argument("--list-devices", action="store_true", help="list the input devices and stop")
-    parser.add_argument("--file", metavar="AUDIO", help="listen to a recording; '-' is raw 16 kHz 16-bit mono PCM")
-    parser.add_argument("--threshold", type=float, help="for all phrases, in place of the models' own")
-    parser.add_argument(
-        "--sensitivity", type=float, help="0 to 1: fewer misses, more false alarms; 0.5 is as the model is calibrated"
-    )
-    parser.add_argument(
-        "--budget", help="false alarms of each phrase, in place of a sensitivity: '1 per 24 h', '0.5/h'"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a hit")
-
-
-@verb(
-    "listen",
-    "Listen on a microphone or to a file, and print each hit",
-    "wakeword listen computer.onnx jarvis.onnx --json",
-    _listen_arguments,
-)
-def _listen(args) -> None:
-    from wakeword.detector import Detector
-    from wakeword.listener import list_devices, listen
-    from wakeword.microphone import NO_DEVICE
-
-    if args.list_devices:
-        devices = list_devices()
-        for device in devices:
-            show(device, args.json, f"{device['index']:3} {device['name']}")
-        if not devices:
-            if args.json:
-                print("[]")
-            raise WakewordError(NO_DEVICE)
-        return
-    if not args.models:
-        raise WakewordError("no model to listen with: name one or several .wakeword or .onnx files")
-    detectors = [Detector.load(model, args.threshold, args.sensitivity, args.budget) for model in args.models]
-    if args.sensitivity is not None or args.budget is not None:
-        for phrase, threshold in [
-            pair for each in detectors for pair in zip(each.phrases, each.thresholds, strict=True)
-        ]:
-            say(f"'{phrase}': threshold {threshold:.4f}")
-    device = int(args.device) if args.device and args.device.isdigit() else args.device
-    raw = sys.stdin.buffer if args.file == "-" else None
-
-    def stop(*_) -> None:
-        raise KeyboardInterrupt
-
-    # Both are the usual end of a listener. Set here, since a shell starts background jobs with SIGINT ignored.
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    count = 0
-    try:
-        for hit in listen(detectors, device, None if raw else args.file, raw, say):
-            count += 1
-            show(dataclasses.asdict(hit), args.json, f"{hit.time_s:9.2f} s  {hit.phrase}  {hit.score:.3f}")
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    say(f"{count} hit(s)")
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:

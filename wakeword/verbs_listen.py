@@ -1,0 +1,196 @@
+"""The verb that runs for weeks: listen."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from wakeword.cli import say, show, verb
+from wakeword.errors import WakewordError
+
+if TYPE_CHECKING:
+    from wakeword.detector import Hit
+    from wakeword.listener import Heard
+    from wakeword.receivers import Receiver
+
+
+def _listen_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=".wakeword or .onnx files, one or several")
+    parser.add_argument("--device", help="the microphone: its number or a part of its name (the default one)")
+    parser.add_argument("--list-devices", action="store_true", help="list the input devices and stop")
+    parser.add_argument("--file", metavar="AUDIO", help="listen to a recording; '-' is raw 16 kHz 16-bit mono PCM")
+    parser.add_argument("--threshold", type=float, help="for all phrases, in place of the models' own")
+    parser.add_argument(
+        "--sensitivity", type=float, help="0 to 1: fewer misses, more false alarms; 0.5 is as the model is calibrated"
+    )
+    parser.add_argument(
+        "--budget", help="false alarms of each phrase, in place of a sensitivity: '1 per 24 h', '0.5/h'"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a hit")
+    parser.add_argument(
+        "--on-hit",
+        metavar="COMMAND",
+        help="run this for each hit, without a shell; the hit is JSON on its input, and in WAKEWORD_PHRASE and others",
+    )
+    parser.add_argument("--webhook", metavar="URL", help="post each hit there as JSON")
+    parser.add_argument("--plain", action="store_true", help="lines also in a terminal, in place of the live view")
+
+
+@verb(
+    "listen",
+    "Listen on a microphone or to a file, and print each hit",
+    "wakeword listen computer.onnx jarvis.onnx --json --on-hit 'paplay ding.wav'",
+    _listen_arguments,
+)
+def _listen(args) -> None:
+    from wakeword.listener import hear
+    from wakeword.microphone import Capture
+    from wakeword.together import load_together
+
+    if args.list_devices:
+        _list_devices(args.json)
+        return
+    if not args.models:
+        raise WakewordError("no model to listen with: name one or several .wakeword or .onnx files")
+    detectors = load_together(args.models, args.threshold, args.sensitivity, args.budget)
+    _say_what_is_set(args, detectors)
+    device = int(args.device) if args.device and args.device.isdigit() else args.device
+    raw = sys.stdin.buffer if args.file == "-" else None
+    file = None if raw else args.file
+    # The view is for people who watch something live; a file is over before it is drawn.
+    viewed = sys.stdout.isatty() and not (args.json or args.plain or file) and _has_rich()
+    capture, count, heard_s = Capture(), 0, 0.0
+    with ExitStack() as stack:
+        view, tell = None, say
+        if viewed:
+            from wakeword.view import View
+
+            view = stack.enter_context(View(detectors))
+            tell = view.tell
+        receivers = _receivers(args, tell, viewed)
+        for receiver in receivers:
+            stack.callback(_finish, receiver, tell)
+        with _stoppable() as uninterrupted:
+            for heard in hear(detectors, device, file, raw, tell, capture):
+                with uninterrupted():
+                    heard_s = heard.time_s
+                    for index, hit in heard.hits:
+                        count += 1
+                        event = _event(hit, args.models[index], heard)
+                        for receiver in receivers:
+                            receiver.give(event)
+                        line = f"{hit.time_s:9.2f} s  {hit.phrase}  {hit.score:.3f}"
+                        if view:
+                            view.hit(f"{event['utc']}  {line}")
+                        else:
+                            show(event, args.json, line)
+                            sys.stdout.flush()
+                    if view:
+                        view.block(heard, capture.overruns)
+    lost = f", the microphone lost {capture.losses} time(s)" if capture.losses else ""
+    say(f"{count} hit(s) in {heard_s:.1f} s of sound, {capture.overruns} overrun(s){lost}")
+
+
+def _list_devices(as_json: bool) -> None:
+    from wakeword.listener import list_devices
+    from wakeword.microphone import NO_DEVICE
+
+    devices = list_devices()
+    for device in devices:
+        show(device, as_json, f"{device['index']:3} {device['name']}")
+    if not devices:
+        if as_json:
+            print("[]")
+        raise WakewordError(NO_DEVICE)
+
+
+def _say_what_is_set(args, detectors: list) -> None:
+    from wakeword.together import encoders
+
+    if args.sensitivity is not None or args.budget is not None:
+        for detector in detectors:
+            for phrase, threshold in zip(detector.phrases, detector.thresholds, strict=True):
+                say(f"'{phrase}': threshold {threshold:.4f}")
+    if len(detectors) > 1:
+        say(f"{len(detectors)} models, {encoders(detectors)} encoder(s) to run")
+
+
+def _has_rich() -> bool:
+    if importlib.util.find_spec("rich") is None:
+        say("no live view (pip install 'wakeword[view]'): hits are printed as lines")
+        return False
+    return True
+
+
+def _receivers(args, tell: Callable[[str], None], quiet: bool) -> list[Receiver]:
+    if args.on_hit is None and args.webhook is None:
+        return []
+    from wakeword import receivers
+
+    deliver = []
+    if args.on_hit is not None:
+        deliver.append(("--on-hit", receivers.command(args.on_hit, quiet, receivers.LIMIT_S)))
+    if args.webhook is not None:
+        deliver.append(("--webhook", receivers.webhook(args.webhook, receivers.LIMIT_S)))
+    return [receivers.Receiver(name, each, tell) for name, each in deliver]
+
+
+def _finish(receiver: Receiver, tell: Callable[[str], None]) -> None:
+    from wakeword import receivers
+
+    receiver.close(receivers.LIMIT_S)
+    tell(receiver.summary())
+
+
+def _event(hit: Hit, model: str, heard: Heard) -> dict:
+    """What a hit is to the outside: what a JSON line, a command and a web address get."""
+    delay_s = heard.delay_s(hit)
+    return {
+        "utc": datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "phrase": hit.phrase,
+        "model": model,
+        "score": hit.score,
+        "time_s": hit.time_s,
+        "delay_s": None if delay_s is None else round(delay_s, 3),
+    }
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable]:
+    """End the block at SIGINT or SIGTERM as if it were over; inside `with uninterrupted():`, once that has ended.
+
+    Both are the usual end of a listener. Set here, since a shell starts background jobs with SIGINT ignored.
+    """
+    held = stopped = False
+
+    def stop(*_) -> None:
+        nonlocal stopped
+        stopped = True
+        if not held:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def uninterrupted() -> Iterator[None]:
+        nonlocal held
+        held = True
+        try:
+            yield
+        finally:
+            held = False
+        if stopped:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield uninterrupted
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
