@@ -1,6 +1,6 @@
 """A simulated week of listening, faster than real time: memory, the clock of the scores, the hits.
 
-    python benchmarks/soak.py                                  # a week, by a model of cheap features: about a minute
+    python benchmarks/soak.py                                  # a week, by a model of cheap features: 2 minutes of CPU
     python benchmarks/soak.py --model computer.onnx --hours 24 --block-s 0.08       # a model of yours, as it runs live
 
 Ten minutes of sound that sets the detector off now and then are repeated. A detector forgets (its memory is some

@@ -19,7 +19,6 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse  # noqa: E402
 import dataclasses  # noqa: E402
-import importlib.util  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
@@ -33,7 +32,8 @@ from machine import about, add_outputs, machine, markdown, publish  # noqa: E402
 from wakeword import Detector, features  # noqa: E402
 from wakeword.cli import exit_status, number  # noqa: E402
 from wakeword.features import SAMPLE_RATE, FeatureSettings  # noqa: E402
-from wakeword.runtimes import open_onnx  # noqa: E402
+from wakeword.halves import halves_of  # noqa: E402
+from wakeword.runtimes import Step  # noqa: E402
 from wakeword.settings import from_dict  # noqa: E402
 
 PARTS = ("features", "encoder", "head", "whole")
@@ -79,69 +79,26 @@ def whole_over(detector: Detector, blocks: list[np.ndarray]) -> Callable[[], Non
     return run
 
 
-def onnx_halves(path: Path, folder: Path, frames: list[np.ndarray]) -> dict[str, Callable[[], None]]:
-    """The encoder and the head of an exported graph over blocks of frames; nothing if the graph has no such seam."""
-    onnx = importlib.import_module("onnx")
-    importlib.import_module("onnx.utils")
-    names = {name for node in onnx.load(str(path)).graph.node for name in node.output}
-    if "taps" not in names:
-        return {}
-    if "head_state" in names:
-        seams = ("encoder_state", "next_encoder_state"), ["taps", "head_state"], ["posterior", "next_head_state"]
-    else:
-        seams = ("state", "next_state"), ["taps"], ["posterior"]
-    (state, after), head_in, head_out = seams
-    encoder_path, head_path = folder / "encoder.onnx", folder / "head.onnx"
-    onnx.utils.extract_model(str(path), str(encoder_path), ["features", state], ["taps", after])
-    onnx.utils.extract_model(str(path), str(head_path), head_in, head_out)
-    encoder, head = open_onnx(encoder_path), open_onnx(head_path)
-    zeros = [np.zeros(value.shape, np.float32) for value in (encoder.get_inputs()[1], *head.get_inputs()[1:])]
-    taps = [encoder.run(["taps"], {"features": block, state: zeros[0]})[0] for block in frames]
-
-    def run_encoder() -> None:
-        before = zeros[0]
-        for block in frames:
-            _, before = encoder.run(["taps", after], {"features": block, state: before})
-
-    def run_head() -> None:
-        before = zeros[1:]
-        for block in taps:
-            _, *before = head.run(head_out, dict(zip(head_in, [block, *before], strict=True)))
-
-    return {"encoder": run_encoder, "head": run_head}
-
-
-def torch_halves(path: Path, frames: list[np.ndarray]) -> dict[str, Callable[[], None]]:
-    """The encoder and the head as torch runs them over blocks of frames."""
-    import torch
-
-    from wakeword.transfer import load_wakeword
-
-    torch.set_num_threads(1)
-    model, _ = load_wakeword(path)
-    blocks = [torch.from_numpy(block) for block in frames]
-    with torch.inference_mode():
-        zero = model.encoder.initial_state()
-        taps = [torch.cat(model.encoder.step(block, zero)[0], dim=-1) for block in blocks]
-
-    @torch.inference_mode()
-    def run_encoder() -> None:
-        state = model.encoder.initial_state()
+def stepping(step: Step, zero: np.ndarray, blocks: list[np.ndarray]) -> Callable[[], None]:
+    def run() -> None:
+        state = zero
         for block in blocks:
-            found, state = model.encoder.step(block, state)
-            torch.cat(found, dim=-1)
+            _, state = step(block, state)
 
-    @torch.inference_mode()
-    def run_head() -> None:
-        state = torch.zeros(1, model.head.stack.state_size)
-        for block in taps:
-            logits, state = model.head(block, state)
-            torch.sigmoid(logits)
-
-    return {"encoder": run_encoder, "head": run_head}
+    return run
 
 
-def cases(path: Path, blocks_ms: list[int], seconds: float, folder: Path) -> Iterator[tuple[Case, Callable[[], None]]]:
+def halves_over(path: Path, frames: list[np.ndarray]) -> dict[str, Callable[[], None]]:
+    """The encoder and the head apart, over blocks of frames; nothing if an exported graph has no such seam."""
+    halves = halves_of(path)
+    if halves is None:
+        return {}
+    encode, encoder_zero, head, head_zero = halves.open()
+    taps = [encode(block, encoder_zero)[0] for block in frames]
+    return {"encoder": stepping(encode, encoder_zero, frames), "head": stepping(head, head_zero, taps)}
+
+
+def cases(path: Path, blocks_ms: list[int], seconds: float) -> Iterator[tuple[Case, Callable[[], None]]]:
     """What there is to time for one model file: each part, runtime and block size."""
     samples = sound(seconds)
     detector = Detector.load(path)
@@ -152,10 +109,7 @@ def cases(path: Path, blocks_ms: list[int], seconds: float, folder: Path) -> Ite
         heard = sliced(samples, ms * SAMPLE_RATE // 1000)
         inputs = [block[None] for block in sliced(frames[0], ms * SAMPLE_RATE // 1000 // settings.hop)]
         parts = {"features": features_over(heard, settings), "whole": whole_over(detector, heard)}
-        if runtime == "torch":
-            parts |= torch_halves(path, inputs)
-        elif importlib.util.find_spec("onnx"):
-            parts |= onnx_halves(path, folder, inputs)
+        parts |= halves_over(path, inputs)
         for part in PARTS:
             if part in parts:
                 yield (path.stem, runtime, ms, part), parts[part]
@@ -187,7 +141,7 @@ def report(
         paths = [*paths, folder / f"{path.stem}.onnx"]
     timed: dict[Case, Callable[[], None]] = {}
     for path in paths:
-        timed |= dict(cases(path, blocks_ms, seconds, folder))
+        timed |= dict(cases(path, blocks_ms, seconds))
     rows: dict[tuple, dict] = {}
     for (model, runtime, ms, part), spent in measure(timed, seconds, repeats).items():
         row = rows.setdefault((model, runtime, ms), {"model": model, "runtime": runtime, "block ms": ms})

@@ -13,10 +13,10 @@ import pytest
 from wakeword.audio import write_wav
 
 HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
-HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics"]
+HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics", "rich"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
 BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon neighbours chance phrase"
-BASE += " groups conditions operating robustness"
+BASE += " groups conditions operating robustness ring input_faults protobuf halves together receivers view verbs_listen"
 
 
 def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:

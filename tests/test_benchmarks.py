@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -80,25 +79,6 @@ def test_speed_reports_each_part_and_the_listening_process(model_files, tmp_path
         (memory,) = found["memory"]
         assert memory["model"] == "small" and memory["CPU s/h"] > 0
         assert 10 < memory["early MB"] <= memory["peak MB"] and memory["steady MB"] <= memory["peak MB"]
-
-
-def test_the_halves_of_a_graph_make_the_whole(module, model_files, tmp_path):
-    """Encoder and head are timed as graphs cut from the exported one: together they are that graph."""
-    from wakeword.runtimes import load_onnx, open_onnx
-
-    frames = np.random.default_rng(0).standard_normal((1, 40, 16)).astype(np.float32)
-    halves = module("speed").onnx_halves(model_files[1], tmp_path, [frames])
-    assert set(halves) == {"encoder", "head"}
-    for run in halves.values():
-        run()
-    step, state, _ = load_onnx(model_files[1])
-    expected, _ = step(frames, state)
-    encoder, head = open_onnx(tmp_path / "encoder.onnx"), open_onnx(tmp_path / "head.onnx")
-    size = encoder.get_inputs()[1].shape[1]
-    taps, _ = encoder.run(None, {"features": frames, "encoder_state": state[:, :size]})
-    posterior, _ = head.run(None, {"taps": taps, "head_state": state[:, size:]})
-    np.testing.assert_allclose(posterior[0], expected, atol=1e-6)
-    assert np.ptp(expected) > 0.01
 
 
 def test_a_time_is_the_least_of_the_rounds_scaled_to_an_hour(module, monkeypatch):

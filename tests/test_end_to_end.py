@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -103,10 +104,14 @@ def test_the_microphone_hears_what_the_loudspeaker_plays(clips, exported, tmp_pa
             said.append(clip)
         detector.reset()
     assert len(said) >= 8
+    second = tmp_path / "second.onnx"  # which has its encoder in common with the first
+    second.write_bytes(exported.read_bytes())
     wav = tmp_path / "said.wav"
     write_wav(wav, join(positive_stream(said[:8])).samples)
     with pulse_null_sink() as pulse:
-        command = [*LISTEN, str(exported), "--json"]
+        keep = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
+        told = shlex.join([sys.executable, "-S", "-c", keep, str(tmp_path / "hits.jsonl")])
+        command = [*LISTEN, str(exported), str(second), "--json", "--on-hit", told]
         listener = subprocess.Popen(command, env=pulse.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         lines: list[dict] = []
         reader = threading.Thread(
@@ -117,16 +122,21 @@ def test_the_microphone_hears_what_the_loudspeaker_plays(clips, exported, tmp_pa
             for _ in range(3):  # The recorder takes a while to open the device.
                 pulse.play(wav)
                 time.sleep(1.5)
-                if len(lines) >= 6:
+                if len(lines) >= 12:
                     break
             assert listener.poll() is None, listener.stderr.read()
         finally:
             listener.send_signal(signal.SIGTERM)
             ended = listener.wait(timeout=20)
             reader.join(timeout=10)
-    assert ended == 0 and f"{len(lines)} hit(s)" in listener.stderr.read()
-    assert len(lines) >= 6, f"{len(lines)} hits of 8"
+    said = listener.stderr.read()
+    assert ended == 0 and f"{len(lines)} hit(s)" in said and "2 models, 1 encoder(s) to run" in said
+    of = {model: [line for line in lines if line["model"] == str(model)] for model in (exported, second)}
+    assert len(of[exported]) >= 6, f"{len(of[exported])} hits of 8"
+    assert [line["time_s"] for line in of[exported]] == [line["time_s"] for line in of[second]]
     assert {line["phrase"] for line in lines} == {"computer"}
+    assert all(0 < line["delay_s"] < 5 for line in lines)
+    assert [json.loads(line) for line in (tmp_path / "hits.jsonl").read_text().splitlines()] == lines
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(shared, clips, tmp_path) -> None:
