@@ -147,6 +147,10 @@ def test_a_signal_waits_until_a_hit_is_told_and_the_next_ends_at_once() -> None:
                 done.append("told")
             done.append("went on")
     assert done == ["told"]
+    with _stoppable() as uninterrupted, uninterrupted():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("still at it after a second signal")
     with _stoppable():
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)

@@ -69,7 +69,8 @@ class Receiver:
                 now = time.monotonic()
                 if self._told_s is None or now - self._told_s >= TELL_EVERY_S:
                     self._told_s = now
-                    self._tell(f"{self._name}: {error}")
+                    with contextlib.suppress(Exception):  # a standard error that is gone
+                        self._tell(f"{self._name}: {error}")
 
 
 def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callable[[dict], None]:

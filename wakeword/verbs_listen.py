@@ -165,14 +165,15 @@ def _event(hit: Hit, model: str, heard: Heard) -> dict:
 def _stoppable() -> Iterator[Callable]:
     """End the block at SIGINT or SIGTERM as if it were over; inside `with uninterrupted():`, once that has ended.
 
-    Both are the usual end of a listener. Set here, since a shell starts background jobs with SIGINT ignored.
+    A second signal ends that too: it may wait for a reader of our output that sleeps. Both are the usual end of a
+    listener. Set here, since a shell starts background jobs with SIGINT ignored.
     """
     held = stopped = False
 
     def stop(*_) -> None:
         nonlocal stopped
-        stopped = True
-        if not held:
+        again, stopped = stopped, True
+        if again or not held:
             raise KeyboardInterrupt
 
     @contextmanager
