@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,6 +177,16 @@ class Detector:
             raise ConfigError(f"thresholds {values!r}: give one for each of {len(self.phrases)} phrase(s), in a list")
         for trigger, value in zip(self._triggers, [checked_threshold(value) for value in values], strict=True):
             trigger.threshold = value
+
+    def twin(self) -> Detector:
+        """A detector for another stream, with the same thresholds for now; the weights are shared.
+
+        Twins may run at the same time, each in a thread of its own.
+        """
+        other = copy(self)
+        other._triggers = [Trigger(each.threshold, self.refractory_s) for each in self._triggers]
+        other.reset()
+        return other
 
     def reset(self) -> None:
         """Begin a new stream."""
