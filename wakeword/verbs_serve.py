@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from wakeword.cli import say, verb
+from wakeword.cli import say, say_thresholds, threshold_arguments, verb
 from wakeword.errors import require
-from wakeword.verbs_use import detectors_of, threshold_arguments
 
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +27,10 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
 )
 def _serve(args) -> None:
     require("wyoming", "serve")
+    from wakeword.detector import Detector
     from wakeword.serve import serve
 
-    served = serve(detectors_of(args), args.uri, say)
+    detectors = [Detector.load(model, args.threshold, args.sensitivity, args.budget) for model in args.models]
+    say_thresholds(args, detectors)
+    served = serve(detectors, args.uri, say)
     say(f"{served.clients} client(s), {served.hits} hit(s)")

@@ -9,13 +9,9 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from wakeword.cli import bar, json_flag, say, say_warnings, show, verb
+from wakeword.cli import bar, json_flag, say, say_thresholds, say_warnings, show, threshold_arguments, verb
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError, require
-
-if TYPE_CHECKING:
-    from wakeword.detector import Detector
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,32 +183,6 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a hit")
 
 
-def threshold_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `detectors_of` goes by, beside the models."""
-    parser.add_argument("--threshold", type=float, help="for all phrases, in place of the models' own")
-    parser.add_argument(
-        "--sensitivity", type=float, help="0 to 1: fewer misses, more false alarms; 0.5 is as the model is calibrated"
-    )
-    parser.add_argument(
-        "--budget", help="false alarms of each phrase, in place of a sensitivity: '1 per 24 h', '0.5/h'"
-    )
-
-
-def detectors_of(args: argparse.Namespace) -> list[Detector]:
-    """The detectors of `args.models`, with the thresholds asked for; thresholds that follow from a curve are said."""
-    from wakeword.detector import Detector
-
-    if not args.models:
-        raise WakewordError("no model to listen with: name one or several .wakeword or .onnx files")
-    detectors = [Detector.load(model, args.threshold, args.sensitivity, args.budget) for model in args.models]
-    if args.sensitivity is not None or args.budget is not None:
-        for phrase, threshold in [
-            pair for each in detectors for pair in zip(each.phrases, each.thresholds, strict=True)
-        ]:
-            say(f"'{phrase}': threshold {threshold:.4f}")
-    return detectors
-
-
 @verb(
     "listen",
     "Listen on a microphone or to a file, and print each hit",
@@ -220,6 +190,7 @@ def detectors_of(args: argparse.Namespace) -> list[Detector]:
     _listen_arguments,
 )
 def _listen(args) -> None:
+    from wakeword.detector import Detector
     from wakeword.listener import list_devices, listen
     from wakeword.microphone import NO_DEVICE
 
@@ -232,7 +203,10 @@ def _listen(args) -> None:
                 print("[]")
             raise WakewordError(NO_DEVICE)
         return
-    detectors = detectors_of(args)
+    if not args.models:
+        raise WakewordError("no model to listen with: name one or several .wakeword or .onnx files")
+    detectors = [Detector.load(model, args.threshold, args.sensitivity, args.budget) for model in args.models]
+    say_thresholds(args, detectors)
     device = int(args.device) if args.device and args.device.isdigit() else args.device
     raw = sys.stdin.buffer if args.file == "-" else None
 
