@@ -449,9 +449,10 @@ def test_an_address_that_is_none_is_refused_in_a_line(model, uri, capsys):
 
 
 def test_a_port_that_is_taken_and_a_phrase_twice_are_refused_in_a_line(server, model, capsys):
-    assert main(["serve", model, "--uri", f"tcp://127.0.0.1:{server.port}"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "cannot listen there" in line and "another server" in line
+    for place in (f"127.0.0.1:{server.port}", "a..b:1"):
+        assert main(["serve", model, "--uri", f"tcp://{place}"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{place}: cannot listen there" in line and "another server" in line
     assert main(["serve", model, model, "--uri", "tcp://127.0.0.1:0"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "several models listen for 'one'" in line

@@ -72,10 +72,11 @@ class _Server:
             loop.add_signal_handler(number, stop.set)
         try:
             server = await asyncio.start_server(self._connected, host, port, limit=HEADER_BYTES)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
+            reason = getattr(error, "strerror", None) or error
             raise WakewordError(
-                f"--uri {uri}: cannot listen there ({error.strerror or error}): is another server running? Choose "
-                "another port, or an address of this machine"
+                f"--uri {uri}: cannot listen there ({reason}): is another server running? Choose another port, or an "
+                "address of this machine"
             ) from error
         bound = [socket.getsockname() for socket in server.sockets]
         names = ", ".join(names_of(self._detectors).values())
