@@ -20,6 +20,7 @@ from wakeword.audio import (
     StreamResampler,
     check_clip,
     file_blocks,
+    pcm_samples,
     quality,
     read_audio,
     write_wav,
@@ -399,6 +400,21 @@ def test_a_stream_with_samples_that_are_no_numbers_goes_on() -> None:
     sound[100, 0], sound[200] = np.nan, np.inf
     heard = np.concatenate([resampler.process(sound), resampler.process(np.full((4800, 2), 0.25)), resampler.flush()])
     assert np.isfinite(heard).all() and resampler.nonfinite == 2
+
+
+@pytest.mark.parametrize(
+    ("width", "sent"),
+    [
+        (1, b"\x00\x40\x80\xff"),
+        (2, b"\x00\x80\x00\xc0\x00\x00\x00\x7f"),
+        (3, b"\x00\x00\x80\x00\x00\xc0\x00\x00\x00\x00\x00\x7f"),
+        (4, b"\x00\x00\x00\x80\x00\x00\x00\xc0\x00\x00\x00\x00\x00\x00\x00\x7f"),
+    ],
+)
+def test_raw_integers_of_each_width(width: int, sent: bytes) -> None:
+    found = pcm_samples(sent, width)
+    assert found.dtype == np.float32 and found.tolist() == [-1.0, -0.5, 0.0, 127 / 128]
+    assert pcm_samples(b"", width).shape == (0,)
 
 
 # --- level and writing ---

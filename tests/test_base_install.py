@@ -13,7 +13,7 @@ import pytest
 from wakeword.audio import write_wav
 
 HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
-HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics", "rich"]
+HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics", "rich", "wyoming"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
 BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon neighbours chance phrase"
 BASE += " groups conditions operating robustness ring input_faults protobuf halves together receivers view verbs_listen"
@@ -140,6 +140,18 @@ def test_a_model_that_needs_torch_says_so_in_one_line(model_files):
     assert "wakeword[train]" in done.stdout and "torch" in done.stdout
 
 
+def test_a_server_without_its_protocol_says_so_in_one_line(model_files):
+    done = without_extras(
+        """
+        from wakeword.cli import main
+        raise SystemExit(main(["serve", sys.argv[1]]))
+        """,
+        model_files[1],
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "wyoming" in done.stderr and "wakeword[serve]" in done.stderr
+
+
 def test_a_broken_file_is_named_before_torch_is_missed(tmp_path):
     (tmp_path / "m.wakeword").write_bytes(b"no model")
     done = without_extras(
@@ -159,7 +171,7 @@ def test_a_broken_file_is_named_before_torch_is_missed(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["--help"], *([verb, "--help"] for verb in ("train", "listen", "transcribe", "phrase"))],
+    [["--version"], ["--help"], *([verb, "--help"] for verb in ("train", "listen", "serve", "transcribe", "phrase"))],
 )
 def test_the_command_answers_without_the_extras(arguments):
     done = without_extras(

@@ -250,15 +250,28 @@ def test_reset_forgets_everything(both, speech_like):
         detector.thresholds = [0.5]
 
 
-def test_two_detectors_of_one_file_share_nothing(model_files, speech_like):
+@pytest.mark.parametrize("twins", [False, True])
+def test_two_detectors_of_one_file_share_nothing(model_files, speech_like, twins):
     for path in model_files:
-        one, other = Detector.load(path), Detector.load(path)
+        one = Detector.load(path)
+        one.scores(speech_like(1, 3))
+        one, other = (one.twin(), one) if twins else (Detector.load(path), Detector.load(path))
         expected = in_chunks(Detector.load(path), speech_like(2, 1), [])[1]
         found = []
         for start in range(0, 32000, 1600):
             found.append(one.scores(speech_like(2, 1)[start : start + 1600])[1])
             other.scores(speech_like(2, 2)[start : start + 1600])
         np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
+
+
+def test_a_twin_begins_afresh_with_the_same_thresholds_and_goes_its_own_way(several_files, speech_like):
+    sound = speech_like(4, 1)
+    one = Detector.load(several_files[1], threshold=0.7)
+    expected = one.process(sound)
+    twin = one.twin()
+    assert expected and twin.process(sound) == expected
+    twin.thresholds = [0.9, 0.8, 0.7]
+    assert one.thresholds == (0.7, 0.7, 0.7) and twin.thresholds == (0.9, 0.8, 0.7)
 
 
 def test_blocks_are_not_changed_or_kept(both, speech_like):

@@ -93,6 +93,20 @@ class StreamResampler:
         return self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
+def pcm_samples(data: bytes, width: int) -> np.ndarray:
+    """Raw integers of `width` bytes (1 to 4), little-endian, as float32 [samples] in [-1, 1].
+
+    Those of one byte are unsigned, as in WAV. `data` holds whole samples.
+    """
+    if width == 1:
+        return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+    if width == 3:  # as the upper three bytes of four
+        whole = np.zeros((len(data) // 3, 4), np.uint8)
+        whole[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        data, width = whole.tobytes(), 4
+    return np.frombuffer(data, f"<i{width}").astype(np.float32) / 2.0 ** (8 * width - 1)
+
+
 def read_audio(
     path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None, channel: int | None = None
 ) -> np.ndarray:

@@ -9,11 +9,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from wakeword._version import __version__
 from wakeword.errors import WakewordError
+
+if TYPE_CHECKING:
+    from wakeword.detector import Detector
 
 WARNINGS_SHOWN = 10
 VERBS: dict[str, tuple[Callable, Callable, str, str]] = {}
@@ -31,7 +35,7 @@ def verb(name: str, help_text: str, example: str, arguments: Callable):
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; the exit code is 0, 2 for a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
-    from wakeword import verbs_listen, verbs_make, verbs_study, verbs_use  # noqa: F401  (importing them fills VERBS)
+    from wakeword import verbs_listen, verbs_make, verbs_serve, verbs_study, verbs_use  # noqa: F401  (importing fills VERBS)
 
     parser = argparse.ArgumentParser(
         prog="wakeword", description="Train, run and ship wake-word detectors from an hour of clips or less."
@@ -167,6 +171,25 @@ def bar() -> Callable[[str, float], None]:
 
 def json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="report as one JSON object")
+
+
+def threshold_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `Detector.load` takes in place of the thresholds of a model."""
+    parser.add_argument("--threshold", type=float, help="for all phrases, in place of the models' own")
+    parser.add_argument(
+        "--sensitivity", type=float, help="0 to 1: fewer misses, more false alarms; 0.5 is as the model is calibrated"
+    )
+    parser.add_argument(
+        "--budget", help="false alarms of each phrase, in place of a sensitivity: '1 per 24 h', '0.5/h'"
+    )
+
+
+def say_thresholds(args: argparse.Namespace, detectors: Sequence[Detector]) -> None:
+    """Say the thresholds that follow from a curve: nobody has named them."""
+    if args.sensitivity is not None or args.budget is not None:
+        for detector in detectors:
+            for phrase, threshold in zip(detector.phrases, detector.thresholds, strict=True):
+                say(f"'{phrase}': threshold {threshold:.4f}")
 
 
 if __name__ == "__main__":

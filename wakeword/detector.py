@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -191,6 +192,16 @@ class Detector:
         """Run the model with a step, and from a zero state, that shares `encoder`; begins a new stream."""
         self.encoder, self._step, self._zero_state = encoder, step, state
         self.reset()
+
+    def twin(self) -> Detector:
+        """A detector for another stream, with the same thresholds for now; the weights are shared.
+
+        Twins may run at the same time, each in a thread of its own.
+        """
+        other = copy(self)
+        other._triggers = [Trigger(each.threshold, self.refractory_s) for each in self._triggers]
+        other.reset()
+        return other
 
     def reset(self) -> None:
         """Begin a new stream."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from wakeword.audio import SAMPLE_RATE, file_blocks, told_of_faults
+from wakeword.audio import SAMPLE_RATE, file_blocks, pcm_samples, told_of_faults
 from wakeword.clips import MANIFEST_SUFFIXES
 from wakeword.errors import AudioError
 from wakeword.microphone import BLOCK_S, Capture, list_devices, microphone_blocks
@@ -137,5 +137,5 @@ def pcm_blocks(stream: BinaryIO, capture: Capture | None = None) -> Iterator[np.
             capture.arrived_s = time.monotonic()
         even = len(held) // 2 * 2
         if even:
-            yield np.frombuffer(held[:even], "<i2").astype(np.float32) / 32768.0
+            yield pcm_samples(held[:even], 2)
         held = held[even:]

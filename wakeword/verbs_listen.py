@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from wakeword.cli import say, show, verb
+from wakeword.cli import say, say_thresholds, show, threshold_arguments, verb
 from wakeword.errors import WakewordError
 
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="the microphone: its number or a part of its name (the default one)")
     parser.add_argument("--list-devices", action="store_true", help="list the input devices and stop")
     parser.add_argument("--file", metavar="AUDIO", help="listen to a recording; '-' is raw 16 kHz 16-bit mono PCM")
-    parser.add_argument("--threshold", type=float, help="for all phrases, in place of the models' own")
-    parser.add_argument(
-        "--sensitivity", type=float, help="0 to 1: fewer misses, more false alarms; 0.5 is as the model is calibrated"
-    )
-    parser.add_argument(
-        "--budget", help="false alarms of each phrase, in place of a sensitivity: '1 per 24 h', '0.5/h'"
-    )
+    threshold_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a hit")
     parser.add_argument(
         "--on-hit",
@@ -113,10 +107,7 @@ def _list_devices(as_json: bool) -> None:
 def _say_what_is_set(args, detectors: list) -> None:
     from wakeword.together import encoders
 
-    if args.sensitivity is not None or args.budget is not None:
-        for detector in detectors:
-            for phrase, threshold in zip(detector.phrases, detector.thresholds, strict=True):
-                say(f"'{phrase}': threshold {threshold:.4f}")
+    say_thresholds(args, detectors)
     if len(detectors) > 1:
         say(f"{len(detectors)} models, {encoders(detectors)} encoder(s) to run")
 
