@@ -17,6 +17,7 @@ from wakeword.microphone import BLOCK_S, list_devices, microphone_blocks
 
 if TYPE_CHECKING:
     from wakeword.detector import Detector, Hit
+    from wakeword.near_misses import NearMisses
 
 __all__ = ["file_blocks", "list_devices", "listen", "microphone_blocks", "pcm_blocks"]
 
@@ -27,6 +28,7 @@ def listen(
     file: str | os.PathLike | None = None,
     raw: BinaryIO | None = None,
     on_status: Callable[[str], None] | None = None,
+    keep: NearMisses | None = None,
 ) -> Iterator[Hit]:
     """Yield hits as they are heard: from a file until its end, from raw samples, or else from a microphone for ever.
 
@@ -38,6 +40,7 @@ def listen(
         raw: a binary stream of 16-bit little-endian mono samples at 16 kHz, such as `sys.stdin.buffer`.
         on_status: told, in one line each, of a microphone lost or back and of sound that was dropped; a warning is
             logged if it is None.
+        keep: keeps clips of hits and near misses; made for the same detectors. Its `close` is the caller's to call.
 
     Raises:
         WakewordError: there is no such device or it cannot be opened. AudioError: the file cannot be read; or, once
@@ -49,7 +52,7 @@ def listen(
         blocks = pcm_blocks(raw)
     else:
         blocks = microphone_blocks(device, on_status)
-    return _hits(detectors, blocks)
+    return _hits(detectors, blocks, keep)
 
 
 def _refuse(file: str | os.PathLike, fault: str) -> None:
@@ -62,19 +65,23 @@ def _one_file(file: str | os.PathLike) -> Iterator[np.ndarray]:
     return file_blocks(file, round(BLOCK_S * SAMPLE_RATE))
 
 
-def _hits(detectors: list[Detector], blocks: Iterator[np.ndarray | None]) -> Iterator[Hit]:
+def _hits(
+    detectors: list[Detector], blocks: Iterator[np.ndarray | None], keep: NearMisses | None = None
+) -> Iterator[Hit]:
     heard = begun = 0
     for detector in detectors:
         detector.reset()
     for block in blocks:
         if block is None:
             begun = heard
-            for detector in detectors:
-                detector.reset()
+            for each in (*detectors, *filter(None, [keep])):
+                each.reset()
             continue
         heard += len(block)
+        if keep is not None:
+            keep.hear(block)
         for detector in detectors:
-            for hit in detector.process(block):
+            for hit in detector.process(block) if keep is None else keep.process(detector, block):
                 yield replace(hit, time_s=hit.time_s + begun / SAMPLE_RATE) if begun else hit
 
 
