@@ -16,7 +16,7 @@ HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib"
 HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
 BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon neighbours chance phrase"
-BASE += " groups conditions operating robustness"
+BASE += " groups conditions operating robustness near_misses kept review loudspeaker guard"
 
 
 def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from wakeword.curve import logit
 from wakeword.detector import Hit
 from wakeword.errors import Skipped, WakewordError
 from wakeword.kept import HIT, NEAR_MISS, Bounds, Kept, decide, keep, kept_clips, private_folder
-from wakeword.listener import _hits
+from wakeword.listener import listen
 from wakeword.near_misses import NEAR, NearMisses
 from wakeword.trigger import Trigger
 
@@ -55,21 +56,26 @@ def audio_of(*levels: tuple[float, float]) -> np.ndarray:
     return np.concatenate([np.full(round(seconds * SAMPLE_RATE), level, np.float32) for level, seconds in levels])
 
 
-def listened(folder, audio, detector=None, size=1280, gap=None, **options):
-    """What a listener keeps of this audio: the recorder, the hits, the clips."""
-    detector = detector or Scripted()
-    recorder = NearMisses(folder, [detector], **options)
-    blocks = [audio[i : i + size] for i in range(0, len(audio), size)]
-    if gap is not None:
-        blocks.insert(gap, None)
-    hits = list(_hits([detector], iter(blocks), recorder))
-    recorder.close()
-    clips = kept_clips(folder, Skipped()) if recorder.kept else []
-    return recorder, hits, clips
+@pytest.fixture
+def listened(monkeypatch):
+    """`listened(folder, audio, *detectors)`: what a listener keeps of a microphone: the recorder, hits, clips."""
+
+    def listen_to(folder, audio, *detectors, size=1280, gap=None, **options):
+        detectors = detectors or (Scripted(),)
+        blocks: list = [audio[i : i + size] for i in range(0, len(audio), size)]
+        if gap is not None:
+            blocks.insert(gap, None)  # lost, and back
+        monkeypatch.setattr("wakeword.listener.microphone_blocks", lambda *_: iter(blocks))
+        recorder = NearMisses(folder, detectors, **options)
+        hits = list(listen(list(detectors), keep=recorder))
+        recorder.close()
+        return recorder, hits, kept_clips(folder, Skipped()) if recorder.kept else []
+
+    return listen_to
 
 
 @pytest.mark.parametrize("size", [160, 1280, 5000])
-def test_the_seconds_before_a_hit_and_before_a_near_miss_are_kept(tmp_path, size):
+def test_the_seconds_before_a_hit_and_before_a_near_miss_are_kept(tmp_path, listened, size):
     audio = audio_of((0.1, 6), (0.5, 0.4), (0.1, 4), (0.9, 0.4), (0.1, 3), (0.2, 1), (0.1, 1))
     assert logit(0.8) - NEAR < logit(0.5) and logit(0.2) < logit(0.8) - NEAR  # 0.5 is near, 0.2 is not
     recorder, hits, clips = listened(tmp_path / "near", audio, size=size)
@@ -87,7 +93,7 @@ def test_the_seconds_before_a_hit_and_before_a_near_miss_are_kept(tmp_path, size
         assert len(samples) / SAMPLE_RATE == pytest.approx(4.4, abs=0.05 + size / SAMPLE_RATE)
 
 
-def test_only_their_owner_can_read_folder_and_clips(tmp_path):
+def test_only_their_owner_can_read_folder_and_clips(tmp_path, listened):
     before = os.umask(0)
     try:
         listened(tmp_path / "near", audio_of((0.1, 2), (0.9, 0.4), (0.1, 1)))
@@ -114,7 +120,7 @@ def test_a_folder_that_others_may_read_is_taken_only_if_nothing_is_in_it(tmp_pat
         private_folder(full / "letters.txt")
 
 
-def test_two_hits_in_one_excursion_are_two_clips_and_the_second_does_not_hold_the_first(tmp_path):
+def test_two_hits_in_one_excursion_are_two_clips_and_the_second_does_not_hold_the_first(tmp_path, listened):
     audio = audio_of((0.1, 5), (0.9, 0.4), (0.6, 1.2), (0.9, 0.4), (0.1, 2))
     _, hits, clips = listened(tmp_path / "near", audio)
     assert len(hits) == 2 and [about.kind for _, about in clips] == [HIT, HIT]
@@ -123,7 +129,7 @@ def test_two_hits_in_one_excursion_are_two_clips_and_the_second_does_not_hold_th
     assert second.at_s == pytest.approx(hits[1].time_s - hits[0].time_s, abs=0.001)
 
 
-def test_a_score_that_stays_near_is_one_clip_and_one_that_flutters_few(tmp_path):
+def test_a_score_that_stays_near_is_one_clip_and_one_that_flutters_few(tmp_path, listened):
     _, _, clips = listened(tmp_path / "stays", audio_of((0.1, 5), (0.6, 30), (0.1, 2)))
     assert len(clips) == 1 and len(read_audio(clips[0][0])) < 7 * SAMPLE_RATE
     flutter = audio_of(*[(0.6, 0.08), (0.1, 0.08)] * 50)  # 8 s
@@ -131,17 +137,14 @@ def test_a_score_that_stays_near_is_one_clip_and_one_that_flutters_few(tmp_path)
     assert 5 <= len(clips) <= 8
 
 
-def test_each_phrase_of_each_detector_is_watched_on_its_own(tmp_path):
-    one, two = Scripted(0.8), Scripted(0.95, ("yes", "no"))
-    recorder = NearMisses(tmp_path / "near", [one, two])
+def test_each_phrase_of_each_detector_is_watched_on_its_own(tmp_path, listened):
     audio = audio_of((0.1, 2), (0.9, 0.4), (0.1, 1))
-    hits = list(_hits([one, two], iter(np.split(audio, 34)), recorder))
-    recorder.close()
-    found = [(about.phrase, about.kind) for _, about in kept_clips(tmp_path / "near", Skipped())]
+    _, hits, clips = listened(tmp_path / "near", audio, Scripted(0.8), Scripted(0.95, ("yes", "no")))
+    found = [(about.phrase, about.kind) for _, about in clips]
     assert sorted(found) == [("hello", HIT), ("no", NEAR_MISS), ("yes", NEAR_MISS)] and len(hits) == 1
 
 
-def test_a_lost_microphone_and_the_end_keep_what_was_going_on(tmp_path):
+def test_a_lost_microphone_and_the_end_keep_what_was_going_on(tmp_path, listened):
     audio = audio_of((0.1, 2), (0.6, 0.16))
     recorder, _, clips = listened(tmp_path / "near", np.concatenate([audio, audio]), gap=27)
     assert [about.kind for _, about in clips] == [NEAR_MISS] * 2 and recorder.kept == 2
@@ -187,7 +190,7 @@ from wakeword.cli import main
 
 # More than a sidecar, less than a clip: a real short write.
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-sys.exit(main(["listen", sys.argv[1], "--file", sys.argv[2], "--threshold", "1e-6", "--save-near-misses", sys.argv[3]]))
+sys.exit(main(["listen", sys.argv[1], "--file", sys.argv[2], "--threshold", "0.6", "--save-near-misses", sys.argv[3]]))
 """
 
 
@@ -200,13 +203,12 @@ def recording(tmp_path, speech_like) -> Path:
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as Unix does")
 def test_a_full_disk_is_one_warning_and_listening_goes_on(tmp_path, model_files, recording):
     command = [sys.executable, "-c", FULL_DISK, str(model_files[1]), str(recording), str(tmp_path / "near")]
-    # The pause makes the one excursion of a threshold near 0 two.
-    write_wav(recording, np.concatenate([read_audio(recording)] * 3))
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= 1, "the hits are told all the same"
     assert done.stderr.count("a clip was not kept") == 1 and "File too large" in done.stderr
-    assert "0 clip(s) kept" in done.stderr and "lost" in done.stderr and "Traceback" not in done.stderr
+    lost = re.search(r"0 clip\(s\) kept in .*, (\d+) lost", done.stderr)
+    assert lost and int(lost[1]) >= 2 and "Traceback" not in done.stderr, done.stderr
     assert list((tmp_path / "near").iterdir()) == [], "half a clip was left"
 
 
@@ -215,9 +217,13 @@ def test_many_clips_that_cannot_be_written_are_told_once(tmp_path):
     detector = Scripted()
     recorder = NearMisses(tmp_path / "near", [detector], on_status=told.append)
     (tmp_path / "near").rmdir()
-    (tmp_path / "near").touch()  # a file in its place: no user may write there, not even root
+    (tmp_path / "near").touch()  # a file in its place: nobody can write there, not even root
     audio = audio_of(*[(0.1, 1.2), (0.9, 0.2)] * 5, (0.1, 1))
-    hits = list(_hits([detector], iter(np.split(audio, 100)), recorder))
+    hits = []
+    for block in np.split(audio, 100):
+        recorder.hear(block)
+        hits += recorder.process(detector, block)
+    recorder.close()
     assert len(hits) == 5 and recorder.lost == 5 and recorder.kept == 0
     assert len(told) == 1 and "near" in told[0] and "listening goes on" in told[0]
 

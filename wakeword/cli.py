@@ -31,7 +31,7 @@ def verb(name: str, help_text: str, example: str, arguments: Callable):
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; the exit code is 0, 2 for a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
-    from wakeword import verbs_make, verbs_study, verbs_use  # noqa: F401  (importing them fills VERBS)
+    from wakeword import verbs_improve, verbs_make, verbs_study, verbs_use  # noqa: F401  (importing them fills VERBS)
 
     parser = argparse.ArgumentParser(
         prog="wakeword", description="Train, run and ship wake-word detectors from an hour of clips or less."

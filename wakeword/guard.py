@@ -148,7 +148,7 @@ def unmatched(before_s: np.ndarray, after_s: np.ndarray) -> tuple[int, int]:
     matched = i = j = 0
     while i < len(before_s) and j < len(after_s):
         apart = after_s[j] - before_s[i]
-        close = abs(apart) <= SAME_ALARM_S
+        close = bool(abs(apart) <= SAME_ALARM_S)
         matched += close
         i, j = i + (close or apart > 0), j + (close or apart < 0)
     return len(after_s) - matched, len(before_s) - matched
