@@ -74,7 +74,17 @@ def given(material: Path, output: Path, *more: str) -> list[str]:
         "--output": output,
     }
     named = [str(part) for pair in paths.items() for part in pair]
-    return ["improve", str(material / "up.wakeword"), str(material / "near"), *named, "--threads", "1", "--budget", "30 per h", *more]
+    return [
+        "improve",
+        str(material / "up.wakeword"),
+        str(material / "near"),
+        *named,
+        "--threads",
+        "1",
+        "--budget",
+        "30 per h",
+        *more,
+    ]
 
 
 @pytest.fixture(scope="module")

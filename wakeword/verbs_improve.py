@@ -1,13 +1,50 @@
-"""The verbs that make a detector better by what it heard: review, improve."""
+"""The verbs that make a detector better by what it heard: review, improve; and what `listen` keeps for them."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 
 from wakeword.cli import bar, json_flag, number, say, show, verb
 from wakeword.errors import WakewordError, require
+
+
+def keep_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `wakeword listen` for what it keeps."""
+    parser.add_argument(
+        "--save-near-misses", metavar="DIR", help="keep the last seconds before each hit and near miss, for 'review'"
+    )
+    parser.add_argument(
+        "--keep-clips", type=number(least=1), default=500, metavar="N", help="so many clips in DIR at most (500)"
+    )
+    parser.add_argument(
+        "--keep-mb", type=number(float, least=1), default=100.0, metavar="MB", help="so many megabytes at most (100)"
+    )
+
+
+@contextmanager
+def keeping(args, detectors: Sequence, tell: Callable[[str], None]) -> Iterator:
+    """The recorder that the arguments ask for (`near_misses.NearMisses`), or None; `tell` gets the privacy notice, and
+    in the end what was kept.
+
+    Raises:
+        WakewordError: as `NearMisses`.
+    """
+    if args.save_near_misses is None:
+        yield None
+        return
+    from wakeword.near_misses import Bounds, NearMisses
+
+    keep = NearMisses(args.save_near_misses, detectors, Bounds(args.keep_clips, args.keep_mb), on_status=tell)
+    tell(keep.notice())
+    try:
+        yield keep
+    finally:
+        keep.close()
+        tell(f"{keep.kept} clip(s) kept in {keep.folder}" + (f", {keep.lost} lost" if keep.lost else ""))
 
 
 def _review_arguments(parser: argparse.ArgumentParser) -> None:

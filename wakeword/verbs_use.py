@@ -10,8 +10,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from wakeword.cli import bar, json_flag, number, say, say_warnings, show, verb
+from wakeword.cli import bar, json_flag, say, say_warnings, show, verb
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError, require
+from wakeword.verbs_improve import keep_arguments, keeping
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,15 +188,7 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget", help="false alarms of each phrase, in place of a sensitivity: '1 per 24 h', '0.5/h'"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a hit")
-    parser.add_argument(
-        "--save-near-misses", metavar="DIR", help="keep the last seconds before each hit and near miss, for 'review'"
-    )
-    parser.add_argument(
-        "--keep-clips", type=number(least=1), default=500, metavar="N", help="so many clips in DIR at most (500)"
-    )
-    parser.add_argument(
-        "--keep-mb", type=number(float, least=1), default=100.0, metavar="MB", help="so many megabytes at most (100)"
-    )
+    keep_arguments(parser)
 
 
 @verb(
@@ -228,34 +221,25 @@ def _listen(args) -> None:
             say(f"'{phrase}': threshold {threshold:.4f}")
     device = int(args.device) if args.device and args.device.isdigit() else args.device
     raw = sys.stdin.buffer if args.file == "-" else None
-    keep = None
-    if args.save_near_misses is not None:
-        from wakeword.near_misses import Bounds, NearMisses
-
-        keep = NearMisses(args.save_near_misses, detectors, Bounds(args.keep_clips, args.keep_mb), on_status=say)
-        say(keep.notice())
 
     def stop(*_) -> None:
         raise KeyboardInterrupt
 
-    # Both are the usual end of a listener. Set here, since a shell starts background jobs with SIGINT ignored.
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     count = 0
-    try:
-        for hit in listen(detectors, device, None if raw else args.file, raw, say, keep):
-            count += 1
-            show(dataclasses.asdict(hit), args.json, f"{hit.time_s:9.2f} s  {hit.phrase}  {hit.score:.3f}")
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if keep is not None:
-            keep.close()
+    with keeping(args, detectors, say) as keep:
+        # Both are the usual end of a listener. Set here, since a shell starts background jobs with SIGINT ignored.
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            for hit in listen(detectors, device, None if raw else args.file, raw, say, keep):
+                count += 1
+                show(dataclasses.asdict(hit), args.json, f"{hit.time_s:9.2f} s  {hit.phrase}  {hit.score:.3f}")
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
     say(f"{count} hit(s)")
-    if keep is not None:
-        say(f"{keep.kept} clip(s) kept in {keep.folder}" + (f", {keep.lost} lost" if keep.lost else ""))
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
