@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -133,11 +135,10 @@ class NearMisses:
     def close(self) -> None:
         """Keep what goes on at the end, and wait for what is still to be written, `LAST_WAIT_S` at most."""
         self._end()
-        try:
+        ends = time.monotonic() + LAST_WAIT_S
+        with contextlib.suppress(queue.Full):
             self._waiting.put(None, timeout=LAST_WAIT_S)
-            self._writer.join(LAST_WAIT_S)
-        except queue.Full:
-            pass
+        self._writer.join(max(0.0, ends - time.monotonic()))
         self.lost += self._waiting.qsize() if self._writer.is_alive() else 0
 
     def _end(self) -> None:
