@@ -179,7 +179,7 @@ class NearMisses:
             kind=NEAR_MISS if hit is None else HIT,
             score=watch.peak if hit is None else hit.score,
             threshold=detector.thresholds[output],
-            at_s=round(at_s - first / SAMPLE_RATE, 3),
+            at_s=max(0.0, round(at_s - first / SAMPLE_RATE, 3)),
             utc=(datetime.now(timezone.utc) - since).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
         watch.begun_s, watch.hit, watch.rested_s = None, None, now_s + REST_S
