@@ -29,7 +29,8 @@ from wakeword.train import Phrase, TrainConfig, train  # noqa: E402
 @pytest.fixture(scope="module")
 def material(tmp_path_factory, lively, speech_like, write_corpus):
     """As `sweep_material`, with a model of rising sweeps, `up.wakeword`, that has never heard falling ones; audio to
-    calibrate on (`dev`) and to test on (`test`), both with falling sweeps; what was listened to, `room.wav`."""
+    calibrate on (`dev`) and to test on (`test`), both with falling sweeps, and clips to test on (`judge`); what was
+    listened to, `room.wav`."""
     folder = sweep_material(tmp_path_factory.mktemp("improve"), lively, speech_like, write_corpus)
     train(
         TrainConfig(
@@ -57,6 +58,8 @@ def material(tmp_path_factory, lively, speech_like, write_corpus):
             write_wav(folder / name / f"{index}.wav", speech_like(25, first + index))
         for index in range(18):
             write_wav(folder / name / f"down-{index}.wav", sweep(False, 10 * first + index))
+    for index in range(40):
+        write_wav(folder / "judge" / f"{index}.wav", sweep(True, 400 + index))
     pause = np.random.default_rng(0).standard_normal(3 * 16000).astype(np.float32) * 1e-3
     room = [part for index in range(12) for up in (True, False) for part in (pause, sweep(up, 300 + index))]
     write_wav(folder / "room.wav", np.concatenate([*room, pause]))
@@ -64,11 +67,11 @@ def material(tmp_path_factory, lively, speech_like, write_corpus):
 
 
 def given(material: Path, output: Path, *more: str) -> list[str]:
-    """The command line of an improvement of `up.wakeword`, by what `near` kept."""
+    """The command line of an improvement of `up.wakeword`, by what `near` kept; a minute and a half can show its budget."""
     paths = {
         "--positives": material / "up",
         "--negatives": material / "other" / "cuts.jsonl.gz",
-        "--test-positives": material / "test-up",
+        "--test-positives": material / "judge",
         "--test-negatives": material / "test",
         "--dev": material / "dev",
         "--output": output,
@@ -107,7 +110,7 @@ def rises(samples: np.ndarray, at_s: float) -> bool:
     return crossings[1] > crossings[0]
 
 
-def hits_in(model: Path, folder: Path, phrase: int = 0) -> int:
+def hits_in(model: Path, folder: Path) -> int:
     """How many clips of a folder the model hits."""
     (found,) = guard.judge(Detector.load(model), [find_clips(folder)], find_clips(folder), Skipped())
     return int((~found.missed).sum())
@@ -121,32 +124,25 @@ def test_false_alarms_that_were_reviewed_go_and_the_phrase_stays(material, near,
     assert main([*given(material, new, "--steps", "150"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     (found,) = report["phrases"]
-    print(found)
-    assert (
-        report["written"] and found["confirmed"] == decisions.count("yes") and found["refused"] == decisions.count("no")
-    )
-    # The test's falling sweeps are others than the kept ones.
-    assert found["before"]["false_alarms"] >= 10 and found["after"]["false_alarms"] <= 3
-    assert found["after"]["clips"] == 18 and found["after"]["missed"] <= found["before"]["missed"]
-    assert hits_in(old, material / "test-down") >= 10 and hits_in(new, material / "test-down") <= 2
-    assert hits_in(new, material / "test-up") >= 16
+    assert report["written"] and found["confirmed"] == decisions.count("yes")
+    assert found["refused"] == decisions.count("no")
+    # The test's falling sweeps are others than the kept ones, and the budget lets some fire.
+    assert found["before"]["false_alarms"] >= 10 and found["after"]["false_alarms"] <= 5
+    assert found["after"]["clips"] == 40 and found["after"]["missed"] <= 2
+    assert hits_in(old, material / "test-down") >= 10 and hits_in(new, material / "test-down") <= 5
     assert old.read_bytes() == before and not Path(f"{new}.begun").exists()
     # The card says it, and the file's curve has the misses of the test.
     meta = checkpoint.read_meta(new)
     (step,) = meta["card"]["improved"]
-    assert step["phrases"] == report["phrases"] and step["from_sha256"] == checkpoint_sha(old)
-    assert meta["card"]["phrases"]["going up"]["estimate"]["clips"] == 18
+    assert step["phrases"] == report["phrases"] and step["from_sha256"] == hashlib.sha256(before).hexdigest()
+    assert meta["card"]["phrases"]["going up"]["estimate"]["clips"] == 40
     calibration = meta["phrases"][0]["calibration"]
-    assert calibration["fa_per_hour_budget"] == 30.0 and calibration["clips"] == 18
+    assert calibration["fa_per_hour_budget"] == 120.0 and calibration["clips"] == 40
     assert found["after"]["threshold"] == meta["phrases"][0]["threshold"] == Detector.load(new).thresholds[0]
     # The encoder is the old one, bit for bit.
     tensors = [checkpoint.load(path, "wakeword")[0] for path in (old, new)]
     same = {name: torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0]}
     assert all(equal for name, equal in same.items() if name.startswith("encoder.")) and not all(same.values())
-
-
-def checkpoint_sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_model_that_got_worse_is_refused_and_what_is_there_stays(material, near, tmp_path, capsys):
@@ -161,7 +157,6 @@ def test_a_model_that_got_worse_is_refused_and_what_is_there_stays(material, nea
     command[2] = str(wrong)
     assert main(command) == 2
     said = capsys.readouterr()
-    print(said)
     assert "before" in said.out and "after" in said.out and "written" not in said.out
     told = said.err.strip().splitlines()[-1]
     assert f"{there}: not written, the new model is worse: 'going up': it " in told
