@@ -67,7 +67,7 @@ def material(tmp_path_factory, lively, speech_like, write_corpus):
 
 
 def given(material: Path, output: Path, *more: str) -> list[str]:
-    """The command line of an improvement of `up.wakeword`, by what `near` kept; a minute and a half shows its budget."""
+    """The command line of an improvement of `up.wakeword`, by what `near` kept. The audio can show the budget."""
     paths = {
         "--positives": material / "up",
         "--negatives": material / "other" / "cuts.jsonl.gz",
