@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soxr
 
 from data_prep.cuts import mono_cut, read_cuts, write_cuts
 from data_prep.synthesise import check_phrase
 from wakeword.audio import SAMPLE_RATE, SILENT_DBFS, quality, write_wav
 from wakeword.errors import WakewordError
-from wakeword.microphone import list_devices, microphone_blocks
+from wakeword.loudspeaker import play
+from wakeword.microphone import microphone_blocks
 
 SECONDS = 2.5
 QUIET_DBFS = -35.0  # a peak below this leaves 16-bit speech near the noise of most microphones
@@ -157,24 +157,6 @@ def from_microphone(seconds: float, ready: Callable[[], None], device: str | int
                 raise WakewordError("the microphone was lost in the middle of a clip: connect it and run this again")
             held.append(block)
     return np.concatenate(held)[:wanted]
-
-
-def play(samples: np.ndarray) -> None:
-    """Play float32 [samples], 16 kHz, and wait for the end.
-
-    Raises:
-        WakewordError: no PortAudio, or no loudspeaker takes it.
-    """
-    list_devices()  # says what is missing if the import below would fail
-    import sounddevice
-
-    try:
-        # Not every device takes 16 kHz.
-        rate = sounddevice.query_devices(kind="output")["default_samplerate"]
-        sounddevice.play(soxr.resample(samples, SAMPLE_RATE, rate), rate)
-        sounddevice.wait()
-    except (sounddevice.PortAudioError, ValueError) as error:
-        raise WakewordError(f"it cannot be played ({error}): connect a loudspeaker") from error
 
 
 def _take(

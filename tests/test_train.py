@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 
+from sweeps import sweep_material  # noqa: E402
+
 from wakeword import checkpoint  # noqa: E402
-from wakeword.acoustic import AcousticModel, EncoderSizes  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.clips import Clip, find_clips  # noqa: E402
 from wakeword.curve import budgets_around  # noqa: E402
@@ -22,7 +22,6 @@ from wakeword.detector import Detector  # noqa: E402
 from wakeword.duplicates import groups_of_clips  # noqa: E402
 from wakeword.errors import ConfigError, WakewordError  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.material import split_clips, split_negatives  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
 from wakeword.misses import held_out_misses  # noqa: E402
@@ -30,38 +29,9 @@ from wakeword.streams import positive_stream, score_stream  # noqa: E402
 from wakeword.train import Phrase, TrainConfig, check, labels_elsewhere, train  # noqa: E402
 
 
-def sweep(up: bool, seed: int) -> np.ndarray:
-    """A tone that rises or falls by two octaves in about half a second, float32 `[samples]`."""
-    rng = np.random.default_rng([seed, up])
-    count = int(rng.uniform(0.4, 0.6) * 16000)
-    octave = 2 * np.arange(count) / count if up else 2 - 2 * np.arange(count) / count
-    phase = 2 * np.pi * np.cumsum(rng.uniform(350, 450) * 2**octave) / 16000
-    tone = np.sin(phase) * np.sin(np.pi * np.arange(count) / count) ** 0.5 * rng.uniform(0.1, 0.3)
-    pause = np.zeros(3200)
-    samples = np.concatenate([pause, tone, pause])
-    return (samples + 1e-3 * rng.standard_normal(len(samples))).astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def material(tmp_path_factory, lively, speech_like, write_corpus):
-    """Folders `up` and `down` of clips to train on, `test-up` and `test-down`, `other`; an acoustic model's file."""
-    folder = tmp_path_factory.mktemp("sweeps")
-    for index in range(18):
-        for name, up in (("up", True), ("down", False)):
-            write_wav(folder / name / f"{index}.wav", sweep(up, index))
-            write_wav(folder / f"test-{name}" / f"{index}.wav", sweep(up, 100 + index))
-    # Named speakers, so that the same ones are held out wherever the files lie.
-    other = {f"speaker{index}": speech_like(25, index) for index in range(12)}
-    write_corpus(folder / "other", other, speakers={name: name for name in other})
-    sizes = EncoderSizes(mels=16, stem=16, channels=24, dilations=(1, 2, 4), taps=(1, 3))
-    meta = {
-        "sizes": dataclasses.asdict(sizes),
-        "features": dataclasses.asdict(FeatureSettings(mels=16)),
-        "tokens": list("x" * 29),
-        "card": {"name": "small"},
-    }
-    checkpoint.save(folder / "small.safetensors", lively(AcousticModel(sizes, 29), 3).state_dict(), "acoustic", meta)
-    return folder
+    return sweep_material(tmp_path_factory.mktemp("sweeps"), lively, speech_like, write_corpus)
 
 
 def both(material) -> tuple[Phrase, ...]:

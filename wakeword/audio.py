@@ -181,8 +181,10 @@ def told_of_faults(blocks: Iterable[np.ndarray], tell: Callable[[str], None]) ->
         tell(reason)
 
 
-def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
+def write_wav(path: str | os.PathLike, samples: np.ndarray, mode: int | None = None) -> None:
     """Write float32 [samples], 16 kHz, as 16-bit PCM WAV; values beyond full scale are clipped.
+
+    `mode` are the file's permissions, the usual ones if None.
 
     Raises:
         AudioError: samples that are NaN or infinite. WakewordError: the file cannot be written.
@@ -190,7 +192,7 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
     if not np.isfinite(samples).all():
         raise AudioError(f"{path}: not written, the samples hold NaN or infinity: give finite ones")
     pcm = np.clip(np.round(np.asarray(samples, np.float64) * 32768.0), -32768, 32767).astype("<i2")
-    with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
+    with replacing(path, mode) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)

@@ -35,7 +35,14 @@ def verb(name: str, help_text: str, example: str, arguments: Callable):
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; the exit code is 0, 2 for a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
-    from wakeword import verbs_listen, verbs_make, verbs_serve, verbs_study, verbs_use  # noqa: F401  (importing fills VERBS)
+    from wakeword import (  # noqa: F401  (importing them fills VERBS)
+        verbs_improve,
+        verbs_listen,
+        verbs_make,
+        verbs_serve,
+        verbs_study,
+        verbs_use,
+    )
 
     parser = argparse.ArgumentParser(
         prog="wakeword", description="Train, run and ship wake-word detectors from an hour of clips or less."

@@ -253,7 +253,10 @@ class Detector:
         Raises:
             AudioError: as `scores`.
         """
-        time_s, score = self.scores(samples)
+        return self.hits_in(*self.scores(samples))
+
+    def hits_in(self, time_s: np.ndarray, score: np.ndarray) -> list[Hit]:
+        """The hits in the scores that a block completed, as `scores` gives them, each block's once and in order."""
         if not len(score):
             return []
         hits: list[Hit] = []

@@ -19,11 +19,11 @@ LEFTOVER_AGE_S = 3600.0
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path` (same suffix); rename it to `path` when the block ends without an error.
 
-    However the block ends, the temporary file is gone; what a killed process left in the folder is removed by the
-    next that writes there, once it is an hour old.
+    `mode` are the file's permissions, those that the umask leaves if None. However the block ends, the temporary file
+    is gone; what a killed process left in the folder is removed by the next that writes there, once it is an hour old.
 
     Raises:
         WakewordError: the folder cannot be written, the disk is full, or `path` is a folder or a device; `path` is
@@ -46,7 +46,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         # mkstemp makes files that only their owner can read; what a user asked for gets the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~umask if mode is None else mode)
         temporary.replace(path)
     except OSError as error:
         # Code inside the block may raise errors of its own about other files; those pass unchanged.

@@ -18,6 +18,7 @@ from wakeword.microphone import BLOCK_S, Capture, list_devices, microphone_block
 
 if TYPE_CHECKING:
     from wakeword.detector import Detector, Hit
+    from wakeword.near_misses import NearMisses
 
 __all__ = ["Heard", "file_blocks", "hear", "list_devices", "listen", "microphone_blocks", "pcm_blocks"]
 
@@ -54,12 +55,13 @@ def listen(
     file: str | os.PathLike | None = None,
     raw: BinaryIO | None = None,
     on_status: Callable[[str], None] | None = None,
+    keep: NearMisses | None = None,
 ) -> Iterator[Hit]:
     """Yield hits as they are heard: from a file until its end, from raw samples, or else from a microphone for ever.
 
     Arguments and errors are those of `hear`, which gives each block too.
     """
-    for heard in hear(detectors, device, file, raw, on_status):
+    for heard in hear(detectors, device, file, raw, on_status, keep=keep):
         for _, hit in heard.hits:
             yield hit
 
@@ -71,6 +73,7 @@ def hear(
     raw: BinaryIO | None = None,
     on_status: Callable[[str], None] | None = None,
     capture: Capture | None = None,
+    keep: NearMisses | None = None,
 ) -> Iterator[Heard]:
     """Yield each block as it is heard, with its hits: from a file or raw samples, or else from a microphone for ever.
 
@@ -84,6 +87,7 @@ def hear(
         on_status: told, in one line each, of a microphone lost or back and of sound that was dropped; a warning is
             logged if it is None.
         capture: kept up to date with what the microphone has been through.
+        keep: keeps clips of hits and near misses; made for the same detectors. Its `close` is the caller's to call.
 
     Raises:
         WakewordError: there is no such device or it cannot be opened. AudioError: the file cannot be read; or, once
@@ -102,13 +106,15 @@ def hear(
     for block in blocks:
         if block is None:
             begun = heard
-            for detector in detectors:
-                detector.reset()
+            for each in (*detectors, *filter(None, [keep])):
+                each.reset()
             continue
         heard += len(block)
         hits = []
+        if keep is not None:
+            keep.hear(block)
         for index, detector in enumerate(detectors):
-            for hit in detector.process(block):
+            for hit in detector.process(block) if keep is None else keep.process(detector, block):
                 hits.append((index, replace(hit, time_s=hit.time_s + begun / SAMPLE_RATE) if begun else hit))
         yield Heard(block, heard / SAMPLE_RATE, hits, capture.arrived_s)
 

@@ -85,7 +85,7 @@ def noise_bed(clips: Iterable[Clip], skipped: Skipped, seed: int = 0, most_s: fl
         if power == 0.0:
             skipped.add(clip.path, f"{clip.path}: silent, no use as noise: leave it out")
             continue
-        part = _faded(samples[: int(most_s * SAMPLE_RATE) - held] * np.float32(0.05 / math.sqrt(power)))
+        part = faded(samples[: int(most_s * SAMPLE_RATE) - held] * np.float32(0.05 / math.sqrt(power)))
         parts.append(part)
         held += len(part)
         if held >= int(most_s * SAMPLE_RATE):
@@ -185,7 +185,7 @@ def _concatenated(clips, pause_s, noise, snr_db, seed, skipped, check, change=No
         if change is not None:
             speech = change(speech, np.random.default_rng([seed, 3, index]))
         pause = pause_of(pauses.uniform(*pause_s))
-        samples = np.concatenate([pause, _faded(speech)])
+        samples = np.concatenate([pause, faded(speech)])
         if power:
             new = _noise_gain(speech, power, snr_db)
             samples += _ramp(new if gain is None else gain, new, len(pause), len(speech)) * _looped(
@@ -229,7 +229,8 @@ def _ramp(before: float, after: float, pause: int, rest: int) -> np.ndarray:
     return np.concatenate([np.linspace(before, after, pause), np.full(rest, after)]).astype(np.float32)
 
 
-def _faded(samples: np.ndarray) -> np.ndarray:
+def faded(samples: np.ndarray) -> np.ndarray:
+    """The samples, float32 [samples], coming and going over `FADE_S`."""
     samples = np.array(samples, np.float32)
     count = min(int(FADE_S * SAMPLE_RATE), len(samples) // 2)
     if count:

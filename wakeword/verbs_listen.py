@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from wakeword.cli import say, say_thresholds, show, threshold_arguments, verb
 from wakeword.errors import WakewordError
+from wakeword.verbs_improve import keep_arguments, keeping
 
 if TYPE_CHECKING:
     from wakeword.detector import Hit
@@ -34,6 +35,7 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--webhook", metavar="URL", help="post each hit there as JSON")
     parser.add_argument("--plain", action="store_true", help="lines also in a terminal, in place of the live view")
+    keep_arguments(parser)
 
 
 @verb(
@@ -70,8 +72,9 @@ def _listen(args) -> None:
         receivers = _receivers(args, tell, viewed)
         for receiver in receivers:
             stack.callback(_finish, receiver, tell)
+        keep = stack.enter_context(keeping(args, detectors, tell))
         with _stoppable() as uninterrupted:
-            for heard in hear(detectors, device, file, raw, tell, capture):
+            for heard in hear(detectors, device, file, raw, tell, capture, keep):
                 with uninterrupted():
                     heard_s = heard.time_s
                     for index, hit in heard.hits:
