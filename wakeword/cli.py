@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from wakeword.detector import Detector
 
 WARNINGS_SHOWN = 10
+MODULES = ("verbs_make", "verbs_study", "verbs_use", "verbs_listen", "verbs_improve", "verbs_serve")
 VERBS: dict[str, tuple[Callable, Callable, str, str]] = {}
 
 
@@ -35,14 +37,8 @@ def verb(name: str, help_text: str, example: str, arguments: Callable):
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; the exit code is 0, 2 for a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
-    from wakeword import (  # noqa: F401  (importing them fills VERBS)
-        verbs_improve,
-        verbs_listen,
-        verbs_make,
-        verbs_serve,
-        verbs_study,
-        verbs_use,
-    )
+    for module in MODULES:  # importing them fills VERBS
+        importlib.import_module(f"wakeword.{module}")
 
     parser = argparse.ArgumentParser(
         prog="wakeword", description="Train, run and ship wake-word detectors from an hour of clips or less."
