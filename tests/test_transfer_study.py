@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 pytest.importorskip("matplotlib")
 
-from test_train import sweep  # noqa: E402
+from sweeps import sweep  # noqa: E402
 
 from wakeword import checkpoint  # noqa: E402
 from wakeword.acoustic import AcousticModel, EncoderSizes  # noqa: E402
