@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from tones import ToneDetector, clip_of
 
-from wakeword.audio import write_wav
 from wakeword.clips import find_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.guard import Judged, at_least_by_chance, compare, judge, table, unmatched
@@ -85,9 +84,9 @@ def test_a_comparison_is_told_with_intervals_and_goes_into_json():
 def test_a_detector_is_judged_on_real_audio_at_its_own_threshold(tmp_path):
     """Ten loud tones and two that are too faint; noise with three tones in it."""
     for index in range(12):
-        write_wav(tmp_path / "clips" / f"{index:02d}.wav", clip_of(None, 0.3 if index < 10 else 0.001, index))
+        clip_of(tmp_path / "clips" / f"{index:02d}.wav", 0.3 if index < 10 else 0.001, index)
     for index in range(6):
-        write_wav(tmp_path / "other" / f"{index}.wav", clip_of(None, 0.3 if index < 3 else 0, 50 + index, lead=3))
+        clip_of(tmp_path / "other" / f"{index}.wav", 0.3 if index < 3 else 0, 50 + index, lead=3)
     skipped = Skipped()
     for threshold, missed, alarms in ((0.5, 2, 3), (1.0, 12, 0)):
         (found,) = judge(

@@ -85,7 +85,7 @@ def given(material: Path, output: Path, *more: str) -> list[str]:
         "--threads",
         "1",
         "--budget",
-        "30 per h",
+        "120 per h",
         *more,
     ]
 
