@@ -51,6 +51,12 @@ def confidences(heard: list[Heard | None]) -> list[float]:
     return [-np.inf if each is None else each.confidence for each in heard]
 
 
+def places_of(heard: list[Heard | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the phrase counts as found, bool `[clips]`, and its starts and ends, float64 `[clips, 2]`."""
+    places = [(np.nan, np.nan) if each is None else (each.start_s, each.end_s) for each in heard]
+    return np.array(confidences(heard)) >= HEARD, np.array(places)
+
+
 def noisy(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The clip amid a second of silence on either side, under white noise."""
     padded = np.pad(samples, SAMPLE_RATE)
@@ -75,16 +81,14 @@ def measured(acoustic: str, said: dict[str, list[np.ndarray]]) -> list[str]:
         own += confidences(heard)
         foreign = [samples for other, those in said.items() if other != phrase for samples in those]
         others += confidences(align(model, settings, foreign, ids))
-        found = [index for index, each in enumerate(heard) if each is not None and each.confidence >= HEARD]
-        raw = np.array([(heard[index].start_s, heard[index].end_s) for index in found])
-        late.append(np.median(raw - energy[found], axis=0))
+        found, places = places_of(heard)
+        late.append(np.median(places[found] - energy[found], axis=0))
 
         under = [noisy(samples, rng) for samples in clips]
         truth, by_energy = energy[:, 1] + 1.0, [active_span(samples) for samples in under]
         heard = align(model, settings, under, ids)
-        places = np.array([(np.nan, np.nan) if each is None else (each.start_s, each.end_s) for each in heard])
-        sure = np.array([each is not None and each.confidence >= HEARD for each in heard])
-        by_model = places - delay(places[sure], np.array(by_energy)[sure])
+        found, places = places_of(heard)
+        by_model = places - delay(places[found], np.array(by_energy)[found])
         for kept, spans in zip(wrong, (by_energy, by_model, chosen(by_energy, heard).spans), strict=True):
             kept.extend(off(spans, truth))
     own, others = np.array(own), np.array(others)

@@ -63,7 +63,6 @@ def settle(model: AcousticModel, training, config: Config, augmentation: Augment
     """
     if not config.settle_batches:
         return
-    model.train()
     dataset = Utterances(config.features, augmentation, config.seed, epoch=2**31 - 1)
     mixed = of_epoch(training, config, dataset.epoch)
     if not mixed.is_lazy:
