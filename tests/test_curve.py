@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from wakeword.budget import in_words, parse_budget
 from wakeword.calibrate import Calibration, choose_threshold, choose_thresholds
-from wakeword.curve import BUDGETS, Curve, Point, budgets_around, curve_of, table
+from wakeword.curve import BUDGETS, Curve, Point, budgets_around, curve_of, logit, table
 from wakeword.errors import ConfigError
+from wakeword.misses import Misses
 
 
 def point(budget: float, threshold: float, **more) -> Point:
@@ -138,6 +139,45 @@ def test_the_less_is_allowed_the_higher_is_the_threshold(score, hours, budget):
     whole = dataclasses.replace(chosen, curve=tuple(found))
     curve = curve_of(json.loads(json.dumps(dataclasses.asdict(whole))), chosen.threshold)
     assert [p.threshold for p in curve.points] == thresholds and curve.budget == budget
+
+
+@given(
+    score=scored(),
+    hours=st.sampled_from([0.02, 5.0, 80.0]),
+    peaks=st.lists(st.floats(0.01, 0.999), min_size=1, max_size=40, unique=True),
+)
+@settings(max_examples=30)
+def test_held_out_clips_raise_a_threshold_half_the_way_to_where_one_more_is_missed(score, hours, peaks):
+    """The clips are missed above their peaks, one after the other."""
+    peaks = sorted(peaks)
+    clips = Misses(len(peaks), tuple(peaks), tuple(range(len(peaks))))
+    budgets = budgets_around(0.5)
+    plain = choose_thresholds([score], hours, budgets)
+    found = choose_thresholds([score], hours, budgets, held_out=clips)
+    thresholds = [each.threshold for each in found]
+    assert thresholds == sorted(thresholds, reverse=True)
+    for low, high in zip(plain, found, strict=True):
+        assert clips.at(high.threshold) == clips.at(low.threshold), "none of the known clips is lost by it"
+        above = [peak for peak in peaks if peak > low.threshold]
+        if not above:
+            assert high == low
+        else:
+            middle = (logit(low.threshold) + logit(above[0])) / 2
+            assert logit(high.threshold) == pytest.approx(middle, abs=1e-6)
+        if high.threshold < 1:  # a higher one may split an alarm in two, but never beyond the budget
+            assert high.fa_per_hour_observed <= high.fa_per_hour_budget * (1 + 1e-9)
+            assert high.fa_per_hour_expected <= high.fa_per_hour_budget * (1 + 1e-9)
+    assert choose_thresholds([score], hours, budgets, held_out=Misses()) == plain
+
+
+def test_detectors_that_hear_nothing_but_the_phrase_are_set_between_the_two():
+    """The case that this is for: the negatives at hand are easier than those to come, and the clips far above both."""
+    rng = np.random.default_rng(1)
+    at_hand = 1 / (1 + np.exp(8 - rng.standard_normal(20_000)))
+    clips = Misses(30, (0.999,), (0,))
+    (plain, found) = (choose_threshold([at_hand], 1.0, 1.0, held_out=known) for known in (None, clips))
+    assert plain.threshold < 0.05 and found.threshold > 0.5
+    assert f"raised from {plain.threshold:.4f} to {found.threshold:.4f}" in found.note
 
 
 @pytest.mark.parametrize("allowed", [1, 2, 4, 10])

@@ -62,9 +62,27 @@ def test_a_score_that_never_falls_hears_but_the_first_clip():
     assert misses.at(0.25) == missed(track, 0.25) < 19
 
 
+@given(seed=st.integers(0, 500), events=st.integers(1, 60), threshold=st.floats(1e-6, 1.0))
+@settings(max_examples=50)
+def test_how_high_a_threshold_may_go_before_it_misses_more(seed, events, threshold):
+    track = track_of(seed, events)
+    misses = misses_of(track, 1.0)
+    top = misses.as_few_up_to(threshold)
+    assert top >= threshold and misses.at(top) <= misses.at(threshold)
+    for higher in misses.thresholds:
+        if higher > top:
+            assert missed(track, higher) > missed(track, top)
+
+
+def test_a_score_that_never_falls_may_go_to_where_the_clips_are_heard():
+    misses = Misses(30, (0.1, 0.2, 0.9, 0.95), (29, 3, 0, 12))
+    assert [misses.as_few_up_to(threshold) for threshold in (0.05, 0.9, 0.93, 0.97)] == [0.9, 0.9, 0.95, 0.97]
+
+
 def test_without_clips_nothing_is_known():
     misses = misses_of(track_of(0, 0), 1.0)
     assert misses.clips == 0 and misses.at(0.5) == 0
+    assert Misses().as_few_up_to(0.5) == 0.5
     found = with_misses(Point(1.0, 0.5, 1.0, 1.0, (0.0, 2.0)), misses)
     assert found == Point(1.0, 0.5, 1.0, 1.0, (0.0, 2.0)) and found.misses == "not known"
 

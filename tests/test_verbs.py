@@ -232,7 +232,7 @@ def test_calibrate_tells_the_misses_on_given_clips_or_on_those_held_out(several,
         assert main(["calibrate", path, *audio, *clips, "--phrase", "two", "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
         (entry,) = report["phrases"]
-        assert entry["threshold"] == plain["threshold"], "misses choose nothing"
+        assert entry["threshold"] == plain["threshold"], "clips that are given choose nothing"
         assert list(report["skipped"]) == [str(tmp_path / "clips" / "broken.wav")]
         found = entry["calibration"]
         assert found["clips"] == 8 and found["positives"] == "given to calibrate"
@@ -244,13 +244,20 @@ def test_calibrate_tells_the_misses_on_given_clips_or_on_those_held_out(several,
         missed = [each["missed"] for each in found["curve"]]
         assert {each["clips"] for each in found["curve"]} == {8} and len(set(missed)) > 1
 
-        known = {"clips": 40, "thresholds": [entry["threshold"], 0.99], "missed": [4, 39]}
-        card = {"phrases": {"two": {"held_out_misses": known}}}
+        held_out = {"clips": 40, "thresholds": [entry["threshold"], 0.99], "missed": [4, 39]}
+        card = {"phrases": {"two": {"held_out_misses": held_out}}}
         (rewrite_onnx_meta if path.endswith("onnx") else rewrite_meta)(path, {"card": card})
         assert main(["calibrate", path, *audio]) == 0
         told = [line for line in lines_of(capsys.readouterr().out) if line.startswith(path)]
         assert "missed 10.0% (4.0% to 23.1%), 4 of 40 clips held out of training" in told[1]
         assert "misses not known" in told[0] and "misses not known" in told[2]
+        held_out["thresholds"] = [(1 + entry["threshold"]) / 2, 0.999]
+        (rewrite_onnx_meta if path.endswith("onnx") else rewrite_meta)(path, {"card": card})
+        for given in ([], clips):  # clips that training held out raise it, whosever misses are told
+            assert main(["calibrate", path, *audio, *given, "--phrase", "two", "--json"]) == 0
+            (raised,) = json.loads(capsys.readouterr().out)["phrases"]
+            assert entry["threshold"] < raised["threshold"] < held_out["thresholds"][0]
+            assert raised["calibration"]["clips"] == (8 if given else 40)
         (rewrite_onnx_meta if path.endswith("onnx") else rewrite_meta)(
             path, {"card": {"phrases": {"two": {"held_out_misses": 3}}}}
         )

@@ -97,13 +97,18 @@ def _lowest_within(tracks: Sequence[Track], hours: float, rates: Sequence[float]
 
 
 def choose_threshold(
-    scores: Sequence[np.ndarray], hours: float, fa_per_hour: float, refractory_s: float = 1.0, frame_s: float = FRAME_S
+    scores: Sequence[np.ndarray],
+    hours: float,
+    fa_per_hour: float,
+    refractory_s: float = 1.0,
+    frame_s: float = FRAME_S,
+    held_out: Misses | None = None,
 ) -> Calibration:
-    """The lowest threshold that keeps the false alarms of negative audio within a rate.
+    """A threshold that keeps the false alarms of negative audio within a rate.
 
-    At it and at all higher thresholds that were tried (`metrics.candidate_thresholds`), the detector's own alarms
-    are within the budget. If the hours cannot show such a rate (fewer than 3 alarms expected), the few highest peaks
-    would decide by luck, so the tail is extrapolated from more of them: peaks over a high threshold, here of the
+    At the lowest such one and at all higher ones that were tried (`metrics.candidate_thresholds`), the detector's own
+    alarms are within the budget. If the hours cannot show such a rate (fewer than 3 alarms expected), the few highest
+    peaks would decide by luck, so the tail is extrapolated from more of them: peaks over a high threshold, here of the
     logit, are taken as exponentially distributed, and the threshold is raised to the level that this tail exceeds at
     the asked rate (Weissman, "Estimation of parameters and large quantiles based on the k largest observations",
     JASA 73, 1978; Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, chapter 4, shape 0).
@@ -114,15 +119,22 @@ def choose_threshold(
     distributed as Gamma(k + 1), and Garwood's upper end is a quantile of just that. It takes alarms as independent of
     each other; a speaker who says the same word again and again makes it too narrow.
 
+    That is the least that the budget asks of these negatives. Other audio scores higher (other rooms, languages,
+    programmes), and other people's clips lower, so the threshold need not lie at the edge of either. With `held_out` it
+    goes on, half the way in the logit to the highest at which no further held-out clip is missed: a margin to both
+    sides, as of a separating line between two classes (Vapnik, "The Nature of Statistical Learning Theory", 1995,
+    section 5.4), which costs none of the clips that are known.
+
     Args:
         scores: float [frames] for each stream of negatives, one score each `frame_s`.
         hours: hours of audio that they come from.
         fa_per_hour: the budget, above 0.
+        held_out: misses of clips of the phrase that did not train.
 
     Raises:
         WakewordError: no negatives.
     """
-    return choose_thresholds(scores, hours, [fa_per_hour], refractory_s, frame_s)[0]
+    return choose_thresholds(scores, hours, [fa_per_hour], refractory_s, frame_s, held_out)[0]
 
 
 def choose_thresholds(
@@ -131,6 +143,7 @@ def choose_thresholds(
     rates: Sequence[float],
     refractory_s: float = 1.0,
     frame_s: float = FRAME_S,
+    held_out: Misses | None = None,
 ) -> list[Calibration]:
     """`choose_threshold` for several budgets; the threshold of a lower one is never lower."""
     if hours <= 0 or not any(len(s) for s in scores):
@@ -140,11 +153,17 @@ def choose_thresholds(
     if any(too_wide(hours, rate) for rate in rates):
         tail = _fitted_tail(scores, hours, max(1, round(refractory_s / frame_s)))
     lowest = _lowest_within(tracks, hours, rates, refractory_s)
-    return [_chosen(tracks, hours, *each, tail, refractory_s) for each in zip(rates, lowest, strict=True)]
+    return [_chosen(tracks, hours, *each, tail, refractory_s, held_out) for each in zip(rates, lowest, strict=True)]
 
 
 def _chosen(
-    tracks: Sequence[Track], hours: float, fa_per_hour: float, threshold: float, tail: _Tail | None, refractory_s: float
+    tracks: Sequence[Track],
+    hours: float,
+    fa_per_hour: float,
+    threshold: float,
+    tail: _Tail | None,
+    refractory_s: float,
+    held_out: Misses | None,
 ) -> Calibration:
     """The threshold for a budget, from the lowest that keeps it on these tracks, and what is known of it."""
     notes, extrapolated, few = [], False, bool(too_wide(hours, fa_per_hour))
@@ -158,13 +177,18 @@ def _chosen(
             threshold, extrapolated = level, True
         else:
             notes.append(f"the fitted tail asks for {level:.4f}, which the highest peak already exceeds")
+    within = threshold
+    if held_out is not None:
+        threshold = _midway(threshold, held_out.as_few_up_to(threshold))
+    if threshold > within:
+        notes.append(f"raised from {within:.4f} to {threshold:.4f}, half the way to where a further clip is missed")
     if threshold >= 1:
         threshold = 1.0
         notes.append("the negatives score 1, so only a threshold that never fires would keep the budget: train longer")
     count = int(count_alarms(tracks, [threshold], refractory_s)[0])
     expected = count / hours
     if few and tail is not None:
-        expected = fa_per_hour if extrapolated else tail.rate(threshold)
+        expected = fa_per_hour if extrapolated and threshold == within else tail.rate(threshold)
     return Calibration(
         fa_per_hour,
         threshold,
@@ -182,18 +206,19 @@ def calibrate(
     negatives: Sequence[Clip],
     budget: str | float,
     progress: Progress | None = None,
-    misses: Mapping[str, Misses] | None = None,
-    positives: str = "",
+    held_out: Mapping[str, Misses] | None = None,
+    told: Mapping[str, Misses] | None = None,
 ) -> list[Calibration]:
     """Score negatives as one stream and choose each phrase's threshold for a budget (see `budget.parse_budget`).
 
     The budget is each phrase's own: a model of ten phrases raises up to ten times as many alarms. The detector's
     thresholds are left as they are. Use negatives that neither trained the model nor will test it. Each calibration
-    has a curve for other budgets too. Misses choose nothing: they are told at the thresholds that the negatives chose.
+    has a curve for other budgets too.
 
     Args:
-        misses: by phrase, those that are known (`misses.count_misses`, `misses.held_out_misses`).
-        positives: which clips they are of, for the summary, where they do not say it themselves (`Misses.clips_are`).
+        held_out: by phrase, the misses of clips that did not train (`misses.count_misses`, `misses.held_out_misses`):
+            they raise thresholds as `choose_threshold` says.
+        told: by phrase, those of other clips, which choose nothing, to be told in place of the held-out ones'.
 
     Raises:
         WakewordError: a malformed budget, or less than a minute of negatives that could be read.
@@ -211,10 +236,11 @@ def calibrate(
         )
     budgets, calibrations = budgets_around(fa_per_hour), []
     for phrase, track in zip(detector.phrases, tracks, strict=True):
-        found = choose_thresholds([track.score], hours, budgets, detector.refractory_s, track.frame_s)
-        known = (misses or {}).get(phrase)
+        clips = (held_out or {}).get(phrase)
+        found = choose_thresholds([track.score], hours, budgets, detector.refractory_s, track.frame_s, clips)
+        known = (told or {}).get(phrase, clips)
         if known is not None and known.clips:
-            found = [replace(with_misses(each, known), positives=positives or known.clips_are) for each in found]
+            found = [replace(with_misses(each, known), positives=known.clips_are) for each in found]
         chosen = found[budgets.index(fa_per_hour)]
         calibrations.append(
             replace(
@@ -230,6 +256,11 @@ def calibrate(
 def calibrated(entry: dict, calibration: Calibration) -> dict:
     """A phrase's entry of a model's meta with the threshold of a calibration, and the calibration."""
     return {**entry, "threshold": calibration.threshold, "calibration": asdict(calibration)}
+
+
+def _midway(low: float, high: float) -> float:
+    """The score between two others, by their logits; `low` if it is not the lower one."""
+    return max(low, 1 / (1 + math.exp(-float(logit(low) + logit(high)) / 2))) if high > low else low
 
 
 def _bare(calibration: Calibration) -> Point:

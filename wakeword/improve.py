@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from wakeword.features import FeatureSettings
 from wakeword.files import check_writable
 from wakeword.improve_material import cut, divided, negatives_of, reviewed
 from wakeword.levels import active_span
-from wakeword.misses import HELD_OUT, Misses, with_misses
+from wakeword.misses import HELD_OUT, Misses, count_misses, with_misses
 from wakeword.runtimes import is_onnx, running
 from wakeword.settings import from_dict
 from wakeword.train import Phrase, TrainConfig, check, estimate, learn
@@ -115,7 +115,11 @@ def improve(config: ImproveConfig, progress: Progress | None = None) -> Improved
     learn(model, settings, frozen, training, clips, negatives, skipped, progress, begun, counts)
 
     detector = Detector(*running(model, meta))
-    chosen = _calibrated(detector, given.dev, config.budget, progress)
+    held_out = {
+        name: count_misses(detector, output, out, skipped, progress)
+        for output, (name, out) in enumerate(zip(names, given.held_out, strict=True))
+    }
+    chosen = _calibrated(detector, given.dev, config.budget, held_out, progress)
     detector.thresholds = [each.threshold for each in chosen]
     after = guard.judge(detector, given.tests, given.test_negatives, skipped, progress)
     phrases = [
@@ -134,7 +138,7 @@ def improve(config: ImproveConfig, progress: Progress | None = None) -> Improved
         known = [dataclasses.replace(new.misses, clips_are=are) for new in after]
         chosen = [_told(*pair) for pair in zip(chosen, known, strict=True)]
         meta["phrases"] = [calibrated(*pair) for pair in zip(meta["phrases"], chosen, strict=True)]
-        meta["card"] = _card(meta, config, training, phrases, known, counts)
+        meta["card"] = _card(meta, config, training, phrases, known, held_out, counts)
         save_wakeword(config.output, model, meta)
     begun.unlink(missing_ok=True)
     return Improved(Path(config.output), phrases, worse, skipped)
@@ -176,12 +180,14 @@ def _training(config: ImproveConfig, meta: dict) -> TrainConfig:
     )
 
 
-def _calibrated(detector: Detector, dev: Sequence[Clip], budget: str, progress: Progress) -> list[Calibration]:
+def _calibrated(
+    detector: Detector, dev: Sequence[Clip], budget: str, held_out: Mapping[str, Misses], progress: Progress
+) -> list[Calibration]:
     """For each phrase the threshold for a budget, or for the one that it had (0.5 an hour if it had none)."""
     entries = detector.info["phrases"]
     own = [(entry.get("calibration") or {}).get("fa_per_hour_budget", TrainConfig.budget) for entry in entries]
     wanted = [parse_budget(budget or each) for each in own]
-    found = {rate: calibrate(detector, dev, rate, progress) for rate in dict.fromkeys(wanted)}
+    found = {rate: calibrate(detector, dev, rate, progress, held_out) for rate in dict.fromkeys(wanted)}
     return [found[rate][output] for output, rate in enumerate(wanted)]
 
 
@@ -191,7 +197,7 @@ def _told(calibration: Calibration, misses: Misses) -> Calibration:
     return dataclasses.replace(with_misses(calibration, misses), positives=misses.clips_are, curve=curve)
 
 
-def _card(meta: dict, config: ImproveConfig, training: TrainConfig, phrases, known, counts) -> dict:
+def _card(meta: dict, config: ImproveConfig, training: TrainConfig, phrases, known, held_out, counts) -> dict:
     """The old card with what is now known of each phrase, and the comparison behind those of earlier improvements."""
     card = dict(meta["card"]) if isinstance(meta.get("card"), dict) else {}
     said = dict(card["phrases"]) if isinstance(card.get("phrases"), dict) else {}
@@ -199,9 +205,9 @@ def _card(meta: dict, config: ImproveConfig, training: TrainConfig, phrases, kno
         said[entry["phrase"]] = {
             **said.get(entry["phrase"], {}),
             "clips": count,
-            "held_out_clips": misses.clips,
+            "held_out_clips": held_out[entry["phrase"]].clips,
             "estimate": estimate(misses, entry["threshold"]),
-            "held_out_misses": dataclasses.asdict(misses),
+            "held_out_misses": dataclasses.asdict(held_out[entry["phrase"]]),
         }
     step = {
         "from_sha256": training.acoustic,

@@ -18,12 +18,11 @@ from wakeword.clips import (
     for_testing,
     for_training,
     in_pieces,
-    read_clips,
     told_seconds,
 )
 from wakeword.errors import AudioError, Skipped, WakewordError
 from wakeword.kept import HIT, NO, YES, Kept, kept_clips
-from wakeword.material import FEWEST_CLIPS, split_clips, split_negatives, usable_clips
+from wakeword.material import split_clips, split_negatives, usable_clips
 from wakeword.streams import faded
 
 REFUSED_TIMES = 4
@@ -42,10 +41,11 @@ KeptClips = list[tuple[Path, Kept]]
 
 @dataclass(frozen=True)
 class Given:
-    """The user's own material, divided: for each phrase clips to train on, float32 [samples], and to test on; negatives
-    to train on, to calibrate on and to test on."""
+    """The user's own material, divided: for each phrase clips to train on, float32 [samples], those held out, and those
+    to test on; negatives to train on, to calibrate on and to test on."""
 
     clips: list[list[np.ndarray]]
+    held_out: list[list[Clip]]
     tests: list[list[Clip]]
     negatives: list[Clip]
     dev: list[Clip]
@@ -113,9 +113,10 @@ def cut(kept: KeptClips, delay_s: float | None, longest_s: float, skipped: Skipp
 def divided(config, training, skipped: Skipped) -> Given:
     """The user's material as `improve.ImproveConfig` says: tests that are given, else a share that is held out.
 
-    What training held out with the same seed and paths is held out here too. Of the quarter of the negatives that
-    training chose the threshold on, half does so again and half is the test, where no others are given: the old
-    threshold has heard that half, which speaks for the old model if for any.
+    What training held out with the same seed and paths is held out here too: these clips raise the new threshold as
+    they raised the old one (`calibrate.choose_threshold`), and are the test where no other is given. Of the quarter of
+    the negatives that training chose the threshold on, half does so again and half is the test, where no others are
+    given: the old threshold has heard that half, which speaks for the old model if for any.
 
     Args:
         config: an `improve.ImproveConfig`. training: the `train.TrainConfig` made of it.
@@ -142,26 +143,20 @@ def divided(config, training, skipped: Skipped) -> Given:
         raise WakewordError(
             "too few negatives to train and test on: give more --negatives, or others by --test-negatives"
         )
-    clips, tests = [], []
+    clips, held_out, tests = [], [], []
     for index, phrase in enumerate(training.phrases):
+        said, out = usable_clips(phrase, training, skipped)
+        test = out
         if config.tests:
             test = for_testing(find_clips(config.tests[index]))
-            training_clips = for_training(find_clips(phrase.positives))
-            _refuse_shared(training_clips, test, "--positives and --test-positives")
-            said = [samples for _, samples in read_clips(training_clips, skipped)]
-            if len(said) < FEWEST_CLIPS:
-                raise WakewordError(
-                    f"{', '.join(phrase.positives)}: {len(said)} usable clip(s) of '{phrase.text}' to train on, "
-                    f"{FEWEST_CLIPS} are needed: record more"
-                )
-        else:
-            said, test = usable_clips(phrase, training, skipped)
+            _refuse_shared(for_training(find_clips(phrase.positives)), test, "--positives and --test-positives")
         if not test:
             raise WakewordError(f"no clips of '{phrase.text}' to test on: give some by --test-positives")
         clips.append(said)
+        held_out.append(out)
         tests.append(test)
     _refuse_shared([*train_negatives, *dev], test_negatives, "what trains (--negatives, --dev) and --test-negatives")
-    return Given(clips, tests, train_negatives, dev, test_negatives)
+    return Given(clips, held_out, tests, train_negatives, dev, test_negatives)
 
 
 def negatives_of(given: list[Clip], refused: Iterable[Path], most_hours: float, seed: int) -> list[Clip]:

@@ -55,6 +55,13 @@ class Misses:
         index = bisect_left(self.thresholds, threshold)
         return self.missed[index] if index < len(self.missed) else self.clips
 
+    def as_few_up_to(self, threshold: float) -> float:
+        """The highest threshold at which as few are missed as at this one, or as at any above it, if fewer."""
+        above = self.missed[bisect_left(self.thresholds, threshold) :]
+        if not above:
+            return threshold
+        return self.thresholds[max(index for index, count in enumerate(self.missed) if count <= min(above))]
+
 
 def count_misses(
     detector: Detector, output: int, clips: Sequence[Clip], skipped: Skipped, progress: Progress | None = None

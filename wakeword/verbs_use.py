@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -147,16 +148,16 @@ def _calibrate(args) -> None:
     if args.phrase is not None or args.positives:  # the clips are of one phrase
         chosen = [output_of(args.phrase, detector.phrases)]
     negatives = in_pieces(for_development(find_clips(args.negatives)))
+    told = None
     if args.positives:
         # Nothing is chosen on them, and those that a manifest does not keep for testing may have trained the model.
         clips = for_testing(find_clips(args.positives))
         heard = count_misses(detector, chosen[0], clips, skipped, bar())
         if not heard.clips:
             raise WakewordError(f"no positives to measure misses on: {skipped.summary() or 'none given'}")
-        known = {"misses": {detector.phrases[chosen[0]]: heard}, "positives": "given to calibrate"}
-    else:
-        known = {"misses": held_out_misses(args.model, detector.info)}
-    calibrations = calibrate(detector, negatives, args.budget, bar(), **known)
+        told = {detector.phrases[chosen[0]]: replace(heard, clips_are="given to calibrate")}
+    held_out = held_out_misses(args.model, detector.info)
+    calibrations = calibrate(detector, negatives, args.budget, bar(), held_out, told)
     entries = list(detector.info["phrases"])
     for output in chosen:
         entries[output] = calibrated(entries[output], calibrations[output])
