@@ -83,6 +83,10 @@ def test_examples_are_labelled_for_the_output_of_their_phrase_and_for_the_others
         for example in said:
             assert example.labels.shape == (len(example.frames), 2) and example.labels.dtype == np.int8
             assert (example.labels[:, output] == 1).sum() == 7 and (example.labels[:, output] == 0).any()
+            ends = np.flatnonzero(example.labels[:, output] == 1)
+            # From before the frames that do not matter, half of the phrase, to the last that is labelled as it.
+            assert example.output == output and abs(example.place[1] - 1 - ends[-1]) <= 1
+            assert example.place[0] < np.flatnonzero(example.labels[:, output] == -1)[0] < example.place[1]
             assert set(example.labels[:, 1 - output].tolist()) == {int(elsewhere[output, 1 - output])}
     alone = made(clips[:1], elsewhere[:1, :1])
     for mine, theirs in zip(alone[0], found[0], strict=True):

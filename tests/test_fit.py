@@ -12,11 +12,12 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from wakeword import fit, losses  # noqa: E402
+from wakeword import fit, losses, tokens  # noqa: E402
 from wakeword.examples import Example, label  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.speller import Speller  # noqa: E402
 from wakeword.steps import Steps  # noqa: E402
-from wakeword.train import TrainConfig  # noqa: E402
+from wakeword.train import Phrase, TrainConfig  # noqa: E402
 from wakeword.transfer import from_scratch, unfreeze  # noqa: E402
 
 BOUNDARY, DIMS = 2, 40  # below it lies a tap, so that what is frozen is two blocks' outputs
@@ -35,7 +36,7 @@ def made_examples(outputs: int, each: int = 12, seed: int = 0, dims: int = DIMS)
             count = int(rng.integers(60, 100))
             labels = np.zeros((count, outputs), np.int8)
             labels[:, output] = label(count, 0.04, 1.0, 1.8)
-            found[-1].append(Example(rng.standard_normal((count, dims)).astype(np.float16), labels))
+            found[-1].append(Example(rng.standard_normal((count, dims)).astype(np.float16), labels, output, (25, 52)))
     return found
 
 
@@ -95,6 +96,42 @@ def test_focal_loss_cares_for_what_is_wrong_and_max_pooling_for_what_is_highest(
     assert (gradient["max-pool"][labels == 1] < 0).sum() <= labels.shape[0] * 7  # ties of equal logits share it
 
 
+@pytest.mark.parametrize("kind", ["frames", "max-pool"])
+def test_smoothed_targets_are_reached_where_the_score_is_so_far_short_of_one(kind):
+    labels = labelled(1, 1)
+    steps = torch.arange(-6.0, 6.0, 0.1)
+    said = [losses.phrase_loss(torch.where(labels == 1, step, -20.0), labels, kind, 0.05) for step in steps]
+    assert float(steps[int(torch.stack(said).argmin())]) == pytest.approx(np.log(0.95 / 0.05), abs=0.1)
+    unsmoothed = losses.phrase_loss(torch.where(labels == 1, 6.0, -20.0), labels, kind)
+    assert unsmoothed < losses.phrase_loss(torch.where(labels == 1, 3.0, -20.0), labels, kind)
+
+
+def test_letters_are_learnt_where_the_phrase_lies_and_nowhere_else():
+    """Frames that are the phrase's letters one after the other, between others that are letters too."""
+    torch.manual_seed(0)
+    letters = tokens.encode("abc")
+    hidden = functional.one_hot(torch.tensor([5] * 10 + [x for x in letters for _ in range(4)] + [5] * 10), 29).float()
+    hidden = 4 * hidden.repeat(3, 1, 1)
+    batch = [Example(np.zeros((32, 1)), np.zeros((32, 1)), 0, (10, 22)) for _ in range(2)]
+    batch.append(Example(np.zeros((32, 1)), np.zeros((32, 1))))  # a part of the phrase is not spelled
+    speller = Speller(29, ["abc"])
+    optimizer = torch.optim.Adam(speller.parameters(), 0.1)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = speller(hidden, batch)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    assert tokens.decode(speller.letters(hidden[0, 10:22]).argmax(-1).tolist()) == "abc"
+    moved = [Example(each.frames, each.labels, 0, (0, 12)) for each in batch[:2]]
+    assert speller(hidden, moved) > 1
+    changed = hidden.clone()
+    changed[:, :10], changed[2] = 9.0, 9.0
+    torch.testing.assert_close(speller(changed, batch), loss.detach(), atol=0.02, rtol=0.2)
+    assert speller(hidden, batch[2:]) == 0
+    assert speller(hidden, [Example(batch[0].frames, batch[0].labels, 0, (10, 12))]) == 0, "too short for three letters"
+
+
 @pytest.mark.parametrize("outputs", [1, 2, 10])
 def test_the_balance_of_an_output_is_that_of_one_alone(outputs):
     """By the derivatives of the loss: at a logit of 0 that is half of the frame's weight, but for the sign.
@@ -148,11 +185,11 @@ def test_batches_are_heard_in_one_pass(small_model, seed, short, long):
     generator = torch.Generator().manual_seed(seed)
     said, windows = (torch.randn(3, frames, 64, generator=generator) for frames in (short, long))
     model = small_model(seed)
-    for each, alone in zip(fit.logits_of_each(model, [said, windows], 0), (said, windows), strict=True):
-        torch.testing.assert_close(each, fit.logits_of(model, alone, 0))
+    for each, alone in zip(fit.hidden_of_each(model, [said, windows], 0), (said, windows), strict=True):
+        torch.testing.assert_close(model.head.output(each), fit.logits_of(model, alone, 0))
     from_scratch(model, seed)
     model.head.train()
-    found = fit.logits_of_each(model, [said, windows], 0)
+    found = [model.head.output(each) for each in fit.hidden_of_each(model, [said, windows], 0)]
     assert [each.shape[:2] for each in found] == [(3, short), (3, long)]
     whole = torch.cat([torch.cat([said, said[:, -1:].expand(-1, long - short, -1)], dim=1), windows])
     expected = fit.logits_of(model, whole, 0)
@@ -198,9 +235,9 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize(("boundary", "scratch"), [(BOUNDARY, False), (0, True)])
+@pytest.mark.parametrize(("boundary", "scratch", "ctc"), [(BOUNDARY, False, 0.3), (0, True, 0.0)])
 def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(
-    small_model, tmp_path, boundary, scratch
+    small_model, tmp_path, boundary, scratch, ctc
 ):
     dims = 64 if scratch else DIMS
 
@@ -223,7 +260,7 @@ def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(
         if fraction > 0.7:
             raise Killed
 
-    config = TrainConfig(steps=120, batch=4)
+    config = TrainConfig(steps=120, batch=4, ctc=ctc, phrases=tuple(map(Phrase, ("abc", "de", "fgh"))))
     whole = run(tmp_path / "whole", quiet, config)
     with pytest.raises(Killed):
         run(tmp_path / "begun", kill, config)
@@ -232,5 +269,6 @@ def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(
     again = run(tmp_path / "begun", lambda stage, fraction: fractions.append(fraction), config)
     assert len(fractions) == 70 - 50 + 50
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
+    assert again.keys() == small_model(0, HeadSizes(depth=3, channels=8, outputs=3)).state_dict().keys()
     norm = "encoder.stem.1.running_mean"
     assert torch.equal(whole[norm], small_model(0).state_dict()[norm]) != scratch, "only new statistics are learnt"

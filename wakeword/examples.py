@@ -34,11 +34,15 @@ Progress = Callable[[str, float], None]
 class Example:
     """A clip in its surroundings: frozen outputs float16 `[frames, dims]`, labels int8 `[frames, outputs]`.
 
-    A label is 1 where the output's phrase has just ended, 0 where it has not, -1 where it does not matter.
+    A label is 1 where the output's phrase has just ended, 0 where it has not, -1 where it does not matter. The phrase
+    is that of `output`, and lies in the frames of `place`, from its first to behind its last; None where only a part of
+    it is said.
     """
 
     frames: np.ndarray
     labels: np.ndarray
+    output: int = 0
+    place: tuple[int, int] | None = None
 
 
 def frozen(encoder: Encoder, samples: np.ndarray, settings: FeatureSettings, boundary: int) -> np.ndarray:
@@ -137,7 +141,8 @@ def positives(
         frames = frozen(encoder, samples, settings, boundary)
         labels = np.repeat(elsewhere[output : output + 1], len(frames), axis=0)
         labels[:, output] = 0 if cut else label(len(frames), settings.frame_s, start_s, end_s)
-        found[output].append(Example(frames, labels))
+        place = None if cut else (int(start_s / settings.frame_s), int((end_s + LATEST_S) / settings.frame_s) + 1)
+        found[output].append(Example(frames, labels, output, place))
         progress("parts" if cut else "clips", (index + 1) / len(order))
     return found
 

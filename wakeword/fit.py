@@ -17,6 +17,7 @@ from wakeword.errors import ModelError
 from wakeword.examples import Example
 from wakeword.head import WakeModel
 from wakeword.losses import other_loss, phrase_loss
+from wakeword.speller import Speller
 from wakeword.steps import Steps
 from wakeword.transfer import memory_frames, upper
 
@@ -39,7 +40,8 @@ def fit(
 
     Each batch: `config.batch` examples of each phrase, and as many windows of the negative stream, the share
     `config.hard` of them from where the highest of the model's own scores was highest at its last look (hard
-    negatives). The loss is `config.loss` (losses.py), that of the windows times `config.negative_weight`.
+    negatives). The loss is `config.loss` (losses.py), that of the windows times `config.negative_weight`,
+    and `config.ctc` times that of spelling the phrases (speller.py).
 
     Of several phrases each output hears in each batch what it would hear alone: as many of its own examples and of
     the windows, at the same weights. Only the other phrases' examples are added, which together weigh as much as the
@@ -53,7 +55,8 @@ def fit(
         config: a `train.TrainConfig`.
         begun: where an interrupted run leaves its state, and finds it.
     """
-    steps = Steps(model, encoder_parameters, config)
+    speller = Speller(model.head.width, [phrase.text for phrase in config.phrases]) if config.ctc else None
+    steps = Steps(model, encoder_parameters, config, speller)
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
     most = len(stream) - WINDOW - warm
     look_every = max(50, config.steps // 6)
@@ -79,10 +82,12 @@ def fit(
                 near = rng.choice(hard, size=count) - warm - rng.integers(10, WINDOW - 10, size=count)
                 starts[:count] = np.clip(near, 0, most - 1)
             heard.append(torch.from_numpy(np.stack([stream[s : s + warm + WINDOW] for s in starts])).float())
-        said, *others = logits_of_each(model, heard, boundary)
-        loss = phrase_loss(said, labels, config.loss)
+        said, *others = hidden_of_each(model, heard, boundary)
+        loss = phrase_loss(model.head.output(said), labels, config.loss, config.smoothing)
         for windows in others:  # whose first frames lack their past
-            loss = loss + config.negative_weight * other_loss(windows[:, warm:], config.loss)
+            loss = loss + config.negative_weight * other_loss(model.head.output(windows[:, warm:]), config.loss)
+        if speller is not None:
+            loss = loss + config.ctc * speller(said, batch)
         steps.take(step, loss)
         progress("training", (step + 1) / config.steps)
     steps.finish()
@@ -104,19 +109,20 @@ def padded(batch: list[Example]) -> tuple[Tensor, Tensor]:
 
 def logits_of(model: WakeModel, inputs: Tensor, boundary: int) -> Tensor:
     """Logits `[batch, frames, outputs]` from what `transfer.lower` gave, `[batch, frames, dims]`."""
-    taps = upper(model.encoder, inputs, boundary)
-    return model.head(taps, taps.new_zeros(len(taps), model.head.stack.state_size))[0]
+    return model.head.output(hidden_of_each(model, [inputs], boundary)[0])
 
 
-def logits_of_each(model: WakeModel, batches: list[Tensor], boundary: int) -> list[Tensor]:
-    """`logits_of` of several batches, in one pass.
+def hidden_of_each(model: WakeModel, batches: list[Tensor], boundary: int) -> list[Tensor]:
+    """What the output nodes hear, `[batch, frames, width]`, of several batches from `transfer.lower`, in one pass.
 
     Normalised each by its own statistics, phrases and other speech would be told apart by what is not there later.
     """
     frames = max(batch.shape[1] for batch in batches)
     longer = [torch.cat([batch, batch[:, -1:].expand(-1, frames - batch.shape[1], -1)], dim=1) for batch in batches]
-    found = logits_of(model, torch.cat(longer), boundary).split([len(batch) for batch in batches])
-    return [logits[:, : batch.shape[1]] for logits, batch in zip(found, batches, strict=True)]
+    taps = upper(model.encoder, torch.cat(longer), boundary)
+    hidden, _ = model.head.hidden(taps, taps.new_zeros(len(taps), model.head.stack.state_size))
+    found = hidden.split([len(batch) for batch in batches])
+    return [each[:, : batch.shape[1]] for each, batch in zip(found, batches, strict=True)]
 
 
 @torch.no_grad()
@@ -150,6 +156,7 @@ def _identity(config, positives: list[list[Example]], stream: np.ndarray) -> str
 def _save(begun: Path, identity: str, step: int, hard: np.ndarray, model: WakeModel, steps: Steps) -> None:
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"average/{index}": tensor for index, tensor in enumerate(steps.average)}
+    tensors |= {f"more/{index}": tensor.detach() for index, tensor in enumerate(steps.more)}
     tensors |= checkpoint.optimizer_tensors(steps.optimizer)
     tensors["hard"] = torch.from_numpy(hard)
     checkpoint.save(begun, tensors, "training", {"identity": identity, "step": step})
@@ -167,4 +174,7 @@ def _resume(begun: Path, identity: str, model: WakeModel, steps: Steps) -> tuple
     checkpoint.load_optimizer(steps.optimizer, tensors)
     for index, mean in enumerate(steps.average):
         mean.copy_(tensors[f"average/{index}"])
+    with torch.no_grad():
+        for index, parameter in enumerate(steps.more):
+            parameter.copy_(tensors[f"more/{index}"])
     return meta["step"], tensors["hard"].numpy()

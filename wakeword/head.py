@@ -40,12 +40,18 @@ class Head(nn.Module):
         if sizes.depth:
             self.narrow = nn.ModuleList([nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width)])
         self.stack = Stack(width, sizes.kernel, sizes.dilations, sizes.separable)
+        self.width = width
         self.output = nn.Linear(width, sizes.outputs)
         # Nearly all frames are of no phrase: starting there saves the first steps of training.
         nn.init.constant_(self.output.bias, -3.0)
 
     def forward(self, taps: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """`taps` [batch, frames, inputs], `state` [batch, state_size] -> logits [batch, frames, outputs] and state."""
+        x, state = self.hidden(taps, state)
+        return self.output(x), state
+
+    def hidden(self, taps: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, but in place of the logits what the output nodes hear: [batch, frames, width]."""
         x = normalised(self.standardise, taps)
         if self.narrow is not None:
             linear, norm = self.narrow
@@ -53,7 +59,7 @@ class Head(nn.Module):
         if len(self.stack.blocks):
             outputs, state = self.stack(x, state)
             x = outputs[-1]
-        return self.output(x), state
+        return x, state
 
     @property
     def memory_frames(self) -> int:

@@ -21,7 +21,7 @@ OTHERS = 0.3
 """Of the sum over a clip's frames without the phrase, beside the mean over those with it."""
 
 
-def phrase_loss(logits: Tensor, labels: Tensor, kind: str = "frames") -> Tensor:
+def phrase_loss(logits: Tensor, labels: Tensor, kind: str = "frames", smoothing: float = 0.0) -> Tensor:
     """The loss of clips of the phrases: a scalar.
 
     The frames without the phrase are taken apart over the pairs of a clip with the output of its phrase, and over the
@@ -31,15 +31,20 @@ def phrase_loss(logits: Tensor, labels: Tensor, kind: str = "frames") -> Tensor:
     Args:
         logits: float32 `[clips, frames, outputs]`.
         labels: int8, as many: 1 where the output's phrase has just ended, 0 where it has not, -1 does not count.
+        smoothing: what the target of the phrase's frames is short of 1. Logits then have no reason to grow beyond
+            log(1 / smoothing - 1), where scores are all but 1 and thresholds cannot be told apart (Szegedy et al. 2016,
+            https://arxiv.org/abs/1512.00567; of the positives alone: Salimans et al. 2016,
+            https://arxiv.org/abs/1606.03498).
     """
     said, unsaid = labels == 1, labels == 0
     own = said.any(dim=1)
     other = unsaid.any(dim=1) & ~own
     if kind == "max-pool":
-        loss = _mean(functional.softplus(-_highest(logits, said)), own)
+        highest = _highest(logits, said)
+        loss = _mean(functional.softplus(-highest) + smoothing * highest, own)
         false = functional.softplus(_highest(logits, unsaid))
     else:
-        error = _errors(logits, said, kind)
+        error = _errors(logits, (1 - smoothing) * said, kind)
         loss = (error * said).sum() / said.sum().clamp(min=1)
         false = OTHERS * (error * unsaid).sum(dim=1)
     return loss + _mean(false, own) + _mean(false, other)
@@ -49,12 +54,12 @@ def other_loss(logits: Tensor, kind: str = "frames") -> Tensor:
     """The loss of windows without any of the phrases, logits float32 `[windows, frames, outputs]`: a scalar."""
     if kind == "max-pool":
         return functional.softplus(logits.amax(dim=1)).mean()
-    return _errors(logits, torch.zeros_like(logits, dtype=torch.bool), kind).sum(dim=1).mean()
+    return _errors(logits, torch.zeros_like(logits), kind).sum(dim=1).mean()
 
 
-def _errors(logits: Tensor, said: Tensor, kind: str) -> Tensor:
+def _errors(logits: Tensor, target: Tensor, kind: str) -> Tensor:
     """Binary cross-entropy a frame, weighed where `kind` asks for it: as `logits`."""
-    error = functional.binary_cross_entropy_with_logits(logits, said.float(), reduction="none")
+    error = functional.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
     return error * (1 - torch.exp(-error)) ** 2 if kind == "focal" else error
 
 

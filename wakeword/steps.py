@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wakeword.head import WakeModel
 
@@ -23,15 +23,16 @@ class Steps:
     https://doi.org/10.1137/0330046).
     """
 
-    def __init__(self, model: WakeModel, encoder_parameters: list[Tensor], config):
-        """`config` is a `train.TrainConfig`."""
+    def __init__(self, model: WakeModel, encoder_parameters: list[Tensor], config, more: nn.Module | None = None):
+        """`config` is a `train.TrainConfig`; `more` trains as fast as the head, and is no part of the model."""
         self.config, self.encoder = config, encoder_parameters
         scratch = model.encoder.training
         self.thaw = 0 if scratch else config.steps // 3
         self.rates = [config.learning_rate, config.learning_rate if scratch else config.encoder_learning_rate]
         head = list(model.head.parameters())
+        self.more = list(more.parameters()) if more is not None else []
         self.parameters = head + encoder_parameters
-        groups = [{"params": part, "lr": 0.0} for part in (head, encoder_parameters) if part]
+        groups = [{"params": part, "lr": 0.0} for part in (head + self.more, encoder_parameters) if part]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-2, fused=True)
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 

@@ -37,7 +37,7 @@ ROOMS = 100
 LEAST = {
     1: ("steps", "batch", "copies", "negative_copies", "smoothing_frames", "threads", "channels"),
     0: ("depth", "seed", "negative_hours", "learning_rate", "encoder_learning_rate", "refractory_s")
-    + ("negative_weight", "parts", "made_noise", "babble", "spoken", "confusables"),
+    + ("negative_weight", "ctc", "parts", "made_noise", "babble", "spoken", "confusables"),
 }
 """The least that settings may be."""
 
@@ -65,7 +65,8 @@ class TrainConfig:
 
     `batch` counts the examples of each phrase in a step, and the windows of negatives, the share `hard` of which is
     mined. `labels` is one of `align.LABELS`: what says where the phrase lies in its clips, their energy or the
-    acoustic model. `loss` is one of `losses.LOSSES`, `negative_weight` weighs the windows in it; with `average` the
+    acoustic model. `loss` is one of `losses.LOSSES`, `negative_weight` weighs the windows in it, `smoothing` is what
+    its targets are short of 1, and `ctc` weighs the spelling of the phrase beside it (speller.py). With `average` the
     weights of the steps are averaged.
     """
 
@@ -92,6 +93,8 @@ class TrainConfig:
     labels: str = "energy"
     loss: str = "frames"
     negative_weight: float = 1.0
+    smoothing: float = 0.0
+    ctc: float = 0.0
     hard: float = 0.5
     average: bool = True
     parts: int = 0
@@ -316,6 +319,8 @@ def check(config: TrainConfig) -> None:
                 raise ConfigError(f"{name} = {getattr(config, name)}: must be {least} or more")
     if not 0 <= config.held_out < 1:
         raise ConfigError(f"held_out = {config.held_out}: must be from 0 to below 1")
+    if not 0 <= config.smoothing < 0.5:
+        raise ConfigError(f"smoothing = {config.smoothing}: must be from 0 to below 0.5")
     for name in ("hard", "noise_probability", "rir_probability", "channel_probability", "speed_probability"):
         if not 0 <= getattr(config, name) <= 1:
             raise ConfigError(f"{name} = {getattr(config, name)}: must be from 0 to 1")
