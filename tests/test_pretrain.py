@@ -422,6 +422,15 @@ def cut_of(corpus, licence, seconds):
     return SimpleNamespace(custom={"corpus": corpus, "licence": licence}, duration=seconds)
 
 
+def test_hours_of_synthetic_speech_are_counted_by_engine():
+    cuts = [cut_of("made", "that of the voice", 900) for _ in range(3)]
+    for cut, speaker in zip(cuts, ("flite:slt", "hibari:heart-gb", "flite:awb"), strict=True):
+        cut.custom["synthetic"], cut.supervisions = True, [SimpleNamespace(speaker=speaker)]
+    found = pretrain_card.hours_of([*cuts, cut_of("read", "CC0", 1800)])
+    made = {"hours": 0.75, "licence": "that of the voice", "engines": {"flite": 0.5, "hibari": 0.25}}
+    assert found == {"made": made, "read": {"hours": 0.5, "licence": "CC0"}}
+
+
 def card_after(config, hours, **changes):
     """The card of a run that heard so many hours, written with a model of random weights; `changes` are settings."""
     config = dataclasses.replace(config, noise=(), **changes)

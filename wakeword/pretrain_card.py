@@ -29,15 +29,10 @@ def card_of(
         also: the speakers who were held out whatever their hash.
     """
     durations = [cut.duration for cut in held]
-    hours: dict[str, dict] = {}
-    for cut in training:
-        custom = cut.custom or {}
-        corpus = hours.setdefault(custom.get("corpus", "?"), {"hours": 0.0, "licence": custom.get("licence", "?")})
-        corpus["hours"] = round(corpus["hours"] + cut.duration / 3600, 5)
     before = progress.origin.get("begun_from", [])
     return {
         "name": config.size,
-        "data": hours,
+        "data": hours_of(training),
         "mixed_in": licences([*config.noise, *config.rirs, *[source.manifest for source in config.babble]]),
         "made": {
             "noises": config.made_noise,
@@ -58,6 +53,21 @@ def card_of(
         "version": __version__,
         **progress.origin,
     }
+
+
+def hours_of(cuts) -> dict[str, dict]:
+    """By corpus its hours and licence; of synthetic speech also the hours by engine, which a speaker's name begins with
+    (`data_prep.synthesise`), since each voice is under a licence of its own."""
+    found: dict[str, dict] = {}
+    for cut in cuts:
+        custom, hours = cut.custom or {}, cut.duration / 3600
+        about = found.setdefault(custom.get("corpus", "?"), {"hours": 0.0, "licence": custom.get("licence", "?")})
+        about["hours"] = round(about["hours"] + hours, 5)
+        if custom.get("synthetic"):
+            engine = cut.supervisions[0].speaker.split(":")[0]
+            engines = about.setdefault("engines", {})
+            engines[engine] = round(engines.get(engine, 0.0) + hours, 5)
+    return found
 
 
 def origin(config: Config) -> dict:
