@@ -1,5 +1,5 @@
 # make demo    install, then the whole way: train, calibrate, export, evaluate, listen (ARGS="--fast", "--phrase ...")
-# make test    install, then all tests (ARGS="tests/test_metrics.py")
+# make test    install, then all tests in two processes (ARGS="tests/test_metrics.py", JOBS=0 for one)
 # make system  the Debian packages that the two use, by apt-get (asks for a password with sudo)
 # make lint    ruff     make bench  speed and memory     make clean  remove the environment and what the demo made
 #
@@ -10,6 +10,7 @@ VENV ?= .venv
 EXTRAS ?= train,tts,phrase,test
 PIP_ARGS ?=
 ARGS ?=
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -24,7 +25,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@.ci/system $(LISTEN) $(SOUND_CARD)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/python -c "import ruff" 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) ruff
