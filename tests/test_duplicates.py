@@ -86,6 +86,24 @@ def test_copies_stay_on_one_side():
         assert ("s0" in out) == ("s9" in out)
 
 
+def test_copies_of_one_speaker_stay_on_one_side_too():
+    """Clips of one speaker are held out one by one, the copies that a manifest tells of together."""
+    from wakeword.material import may_hide_copies, split_clips
+
+    def clip(index: int, speaker: str, **about) -> Clip:
+        return Clip(Path(f"{index}.wav"), speaker=speaker, attributes=about)
+
+    clips = [clip(index, "one", group=index // 2) for index in range(40)]
+    assert not may_hide_copies(clips)
+    for seed in range(10):
+        out = split_clips(clips, 0.2, seed)[1]
+        assert sorted(each.attributes["group"] for each in out) == sorted(2 * [*{c.attributes["group"] for c in out}])
+        assert 6 <= len(out) <= 10
+    assert may_hide_copies([clip(index, f"{index % 3}") for index in range(9)])
+    assert not may_hide_copies([clip(index, f"{index % 4}") for index in range(9)])
+    assert may_hide_copies([clip(index, f"{index}" if index else "") for index in range(9)])
+
+
 def test_training_keeps_copies_together(tmp_path, speech_like, monkeypatch):
     pytest.importorskip("torch")
     pytest.importorskip("lhotse")
@@ -119,6 +137,21 @@ def test_the_command_lists_the_copies_across_manifests_and_splits(tmp_path, spee
     assert main([str(one), str(two)]) == 0
     assert "3 clips are copies of each other, of 1 recordings" in capsys.readouterr().out
     assert main([str(tmp_path / "nowhere")]) == 2 and "no such file" in capsys.readouterr().err
+
+
+def test_clips_too_many_to_be_compared_are_told(tmp_path, speech_like, monkeypatch):
+    pytest.importorskip("torch")
+    pytest.importorskip("lhotse")
+    from wakeword import material
+    from wakeword.errors import Skipped
+    from wakeword.train import Phrase, TrainConfig
+
+    for index in range(8):
+        write_wav(tmp_path / f"{index}.wav", speech_like(0.7, index))
+    given = Phrase("hello", (str(tmp_path),)), TrainConfig(), Skipped(), lambda *told: None
+    assert material.phrase_material(*given).note == ""
+    monkeypatch.setattr(material, "MOST_COMPARED", 7)
+    assert "'hello': 8 clips of unnamed speakers are too many" in material.phrase_material(*given).note
 
 
 @pytest.mark.parametrize("word", ["alexa", "computer"])

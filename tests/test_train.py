@@ -22,7 +22,7 @@ from wakeword.detector import Detector  # noqa: E402
 from wakeword.duplicates import groups_of_clips  # noqa: E402
 from wakeword.errors import ConfigError, WakewordError  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
-from wakeword.material import split_clips, split_negatives  # noqa: E402
+from wakeword.material import heard_before, split_clips, split_negatives  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
 from wakeword.misses import held_out_misses  # noqa: E402
 from wakeword.streams import positive_stream, score_stream  # noqa: E402
@@ -276,3 +276,11 @@ def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):
     config = TrainConfig(phrases=(Phrase("computer"), Phrase("jarvis")), negatives=("somewhere",))
     kept = [clip.text for part in split_negatives(config) for clip in part]
     assert sorted(map(str, kept)) == sorted(map(str, ["a commuter", None, "x 12"]))
+
+
+def test_negatives_that_the_acoustic_model_has_heard_are_told_of():
+    card = {"data": {"librispeech": {"hours": 5.0}}}
+    clips = [Clip(Path(f"{index}.wav"), corpus=corpus) for index, corpus in enumerate(["librispeech", "radio", None])]
+    assert heard_before(clips, card).startswith("33% of the negatives that chose the threshold are of corpora")
+    assert "(librispeech)" in heard_before(clips, card) and "wakeword calibrate" in heard_before(clips, card)
+    assert heard_before(clips[1:], card) == heard_before(clips, {}) == heard_before(clips, {"data": 3}) == ""

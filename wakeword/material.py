@@ -16,6 +16,8 @@ from wakeword.misses import HELD_OUT
 
 FEWEST_CLIPS = 3
 """Recorded clips to train on, where voices speak none."""
+FEWEST_SPEAKERS = 4
+"""With fewer named, clips are held out one by one, not a speaker's together."""
 MOST_COMPARED = 1000
 """So many clips of unknown speakers are compared with each other for copies of one recording, about a CPU minute."""
 HELD_OUT_VOICES = "spoken by other synthetic voices, which says little of people"
@@ -49,8 +51,15 @@ def phrase_material(phrase, config, skipped: Skipped, progress: Progress) -> Mat
         WakewordError: as `usable_clips` and `spoken.speak_phrase`.
     """
     recorded, held_out = usable_clips(phrase, config, skipped) if phrase.positives else ([], [])
+    given = for_training(find_clips(phrase.positives)) if phrase.positives else []
+    uncompared = ""
+    if held_out and len(given) > MOST_COMPARED and may_hide_copies(given):
+        uncompared = (
+            f"'{phrase.text}': {len(given)} clips of unnamed speakers are too many to be compared with each other: "
+            "copies of those that train may be among those held out, and make the estimate look better"
+        )
     if not config.spoken:
-        return Material(recorded, len(recorded), held_out)
+        return Material(recorded, len(recorded), held_out, note=uncompared)
     folder = spoken_folder(config)
     said = spoken.speak_phrase(phrase.text, folder, config.spoken, config.seed, config.acoustic, skipped, progress)
     note = (
@@ -74,6 +83,13 @@ def weighed(items: Sequence, recorded: int) -> list:
     return [*items[:recorded]] * times + [*items[recorded:]]
 
 
+def may_hide_copies(clips: list[Clip]) -> bool:
+    """Whether copies of one recording could fall on both sides of a split, for all that the manifests say."""
+    if all(_groups(clips)):
+        return False
+    return not all(clip.speaker for clip in clips) or len({clip.speaker for clip in clips}) < FEWEST_SPEAKERS
+
+
 def negative_material(config, skipped: Skipped, progress: Progress) -> tuple[list[Clip], list[Clip]]:
     """The negatives that train, and those that the threshold is chosen on.
 
@@ -92,6 +108,20 @@ def negative_material(config, skipped: Skipped, progress: Progress) -> tuple[lis
             texts, config.confusables, folder, config.seed, skipped, progress
         )
     return training, dev
+
+
+def heard_before(negatives: list[Clip], card: dict) -> str:
+    """One line for the user if an acoustic model, by its card, was trained on corpora that these negatives are of."""
+    known = card.get("data") if isinstance(card.get("data"), dict) else {}
+    corpora = sorted({clip.corpus for clip in negatives if clip.corpus} & known.keys())
+    if not corpora:
+        return ""
+    share = sum(clip.corpus in corpora for clip in negatives) / len(negatives)
+    return (
+        f"{share:.0%} of the negatives that chose the threshold are of corpora that the acoustic model was trained on "
+        f"({', '.join(corpora)}): expect more false alarms on other speech, and run 'wakeword calibrate' on hours of "
+        "your own"
+    )
 
 
 def spoken_folder(config) -> str:
@@ -114,9 +144,10 @@ def split_clips(
     # Copies of one recording, where the manifest tells them, stay on one side.
     above = os.path.commonpath([clip.path.absolute().parent for clip in clips]) if clips else ""
     files = [os.path.relpath(clip.path.absolute(), above) for clip in clips]
-    names = [clip.speaker or str(clip.attributes.get("group", file)) for clip, file in zip(clips, files, strict=True)]
-    if len(set(names)) < 4:
-        names = [f"{file} {clip.start_s}" for clip, file in zip(clips, files, strict=True)]
+    names = [clip.speaker or group or file for clip, group, file in zip(clips, _groups(clips), files, strict=True)]
+    if len(set(names)) < FEWEST_SPEAKERS:
+        own = [f"{file} {clip.start_s}" for clip, file in zip(clips, files, strict=True)]
+        names = [group or name for group, name in zip(_groups(clips), own, strict=True)]
     if groups is not None:
         first = closed(len(clips), [(i, names.index(name)) for i, name in enumerate(names)] + [*enumerate(groups)])
         names = [names[i] for i in first]
@@ -127,6 +158,11 @@ def split_clips(
         [clip for clip, name in zip(clips, names, strict=True) if name not in out],
         [clip for clip, name in zip(clips, names, strict=True) if name in out],
     )
+
+
+def _groups(clips: list[Clip]) -> list[str]:
+    """For each clip the copies of one recording that it is of, by its manifest; "" where that says nothing."""
+    return [str(clip.attributes.get("group", "")) for clip in clips]
 
 
 def split_negatives(config) -> tuple[list[Clip], list[Clip]]:
@@ -161,9 +197,7 @@ def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], li
         WakewordError: no such path, or too few clips.
     """
     everything = for_training(find_clips(phrase.positives))
-    groups = None
-    if len(everything) <= MOST_COMPARED and not all(clip.speaker or "group" in clip.attributes for clip in everything):
-        groups = groups_of_clips(everything)
+    groups = groups_of_clips(everything) if may_hide_copies(everything) and len(everything) <= MOST_COMPARED else None
     training, held_out = split_clips(everything, config.held_out, config.seed, fewest=1, groups=groups)
     if len(training) < FEWEST_CLIPS:
         training, held_out = everything, []

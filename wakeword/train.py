@@ -22,7 +22,7 @@ from wakeword.features import FeatureSettings
 from wakeword.fit import fit
 from wakeword.head import HeadSizes, WakeModel
 from wakeword.losses import LOSSES
-from wakeword.material import holds, negative_material, phrase_material, weighed
+from wakeword.material import heard_before, holds, negative_material, phrase_material, weighed
 from wakeword.metrics import wilson_interval
 from wakeword.misses import Misses, count_misses
 from wakeword.noises import babble, made_noise
@@ -118,8 +118,9 @@ class Trained:
     """What a run made: the file, what was unfrozen and why, and for each phrase what is known of it.
 
     `located` says where each phrase lies in the clips that trained. `estimates` are of held-out clips (see
-    `estimate`); `calibrations` are none if there was nothing to calibrate on. `notes` tell in a line each what of all
-    this synthetic voices have spoken.
+    `estimate`), the same that raised the thresholds; `calibrations` are none if there was nothing to calibrate on.
+    `notes` tell in a line each what of all this synthetic voices have spoken, and what makes an estimate look better
+    than it is.
     """
 
     path: Path
@@ -218,6 +219,8 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     save_wakeword(config.output, model, meta)
     begun.unlink(missing_ok=True)
     notes = [each.note for each in material if each.note]
+    if calibrations and (told := heard_before(dev_negatives, acoustic["card"])):
+        notes.append(told)
     if config.spoken and not config.negatives:
         notes.append(
             f"no negatives given: {len(training_negatives)} clips of synthetic voices trained in their place, and "
