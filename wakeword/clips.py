@@ -68,7 +68,8 @@ def find_clips(paths: Iterable[str | os.PathLike] | str | os.PathLike) -> list[C
         if is_folder:
             clips += _in_folder(path)
         elif not is_there:
-            raise WakewordError(f"{path}: no such file or folder: check the spelling")
+            make = ", or make it with 'wakeword prepare'" * path.name.lower().endswith(MANIFEST_SUFFIXES)
+            raise WakewordError(f"{path}: no such file or folder: check the spelling{make}")
         elif path.name.lower().endswith(MANIFEST_SUFFIXES):
             clips += _in_manifest(path)
         else:

@@ -99,7 +99,9 @@ def format_comparison(reports: Sequence[PhraseReport]) -> str:
         for row, report in zip(rows, reports, strict=True):
             row.append(f"{report.chance.per_hour[LIMITS.index(NEAR)]:.2f}")
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    lines = ["compared, in a million words: frequent words, as a whole or in a part, + across two words by chance:"]
+    lines = [
+        "compared, in a million words: frequent words, as a whole or in a part, + across two that are none of them:"
+    ]
     for row in (heads, *rows):
         cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         lines.append(f"  {row[0]:{widths[0]}}  {'  '.join(cells)}")

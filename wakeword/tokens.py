@@ -51,7 +51,7 @@ def encode(text: str, units: str = "characters") -> list[int]:
     """
     spelled = normalise(text)
     if not spelled:
-        raise TextError(f"{text[:60]!r}: no letters in the transcript")
+        raise TextError(f"{text[:60]!r} has no letters: write what is said")
     if units == "characters":
         return [_INDEX[character] for character in spelled]
     known = lexicon.pronunciations()

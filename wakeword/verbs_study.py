@@ -18,7 +18,7 @@ def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
 
 @verb(
     "transcribe",
-    "What an acoustic model hears: its letters, with times",
+    "What an acoustic model hears: its letters, with times (some 0.2 s later than their sounds)",
     "wakeword transcribe recording.m4a --acoustic base",
     _transcribe_arguments,
 )
@@ -50,7 +50,7 @@ def _transcribe(args) -> None:
 
 
 def _phrase_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("phrase", help="the words, spelled out")
+    parser.add_argument("phrase", nargs="+", help="the words, spelled out")
     parser.add_argument(
         "--phones",
         action="append",
@@ -84,7 +84,7 @@ def _phrase(args) -> None:
     if args.most < 0:
         raise WakewordError(f"--most {args.most}: give the number of words to show in each list, 0 or more")
     speech = find_clips(args.speech) if args.speech else None
-    report = examine(args.phrase, args.phones, speech)
+    report = examine(" ".join(args.phrase), args.phones, speech)
     others = []
     for phrase in args.compare:
         try:
@@ -94,4 +94,6 @@ def _phrase(args) -> None:
     text = format_report(report, args.most)
     if others:
         text += "\n" + format_comparison([report, *others])
+    if speech is None:
+        text += "\nhow often it would come in real speech: --speech MANIFEST ... counts it in transcripts"
     show({**report.as_dict(), "compared": [other.as_dict() for other in others]}, args.json, text)

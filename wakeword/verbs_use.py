@@ -206,15 +206,20 @@ def _info(args) -> None:
     from wakeword.runtimes import is_onnx, load_onnx
 
     meta = load_onnx(args.model)[2] if is_onnx(args.model) else read_meta(shipped(args.model))
-    show(meta, args.json, "" if args.json else _described(args.model, meta))
+    show(meta, args.json, "" if args.json else _described(args.model, meta) + "\n\n--json shows all of it")
 
 
 def _described(path: str, meta: dict) -> str:
-    """A model's meta as text: as JSON but for the curves, which follow as tables, and the table of held-out misses."""
+    """A model's meta as text: as JSON, but for the curves, which follow as tables, and what is long and read by few."""
     from wakeword.budget import in_words
     from wakeword.curve import curve_of, table
 
-    lines = [json.dumps(_without(meta, ("curve", "held_out_misses")), indent=2, ensure_ascii=False)]
+    shown = _without(meta, ("curve", "held_out_misses", "held_out_also", "begun_from"))
+    card = shown.get("card")
+    if isinstance(card, dict) and isinstance(card.get("error_rates"), dict):
+        # Of everyone, not by groups of speakers.
+        card["error_rates"] = {name: rows.get("all") for name, rows in card["error_rates"].items()}
+    lines = [json.dumps(shown, indent=2, ensure_ascii=False)]
     phrases = meta.get("phrases")
     for entry in phrases if isinstance(phrases, list) else []:
         try:

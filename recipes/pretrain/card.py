@@ -24,8 +24,8 @@ import torch
 
 from wakeword import checkpoint
 from wakeword.cli import bar, exit_status
-from wakeword.clips import find_clips, for_testing, for_training
-from wakeword.data import held_out
+from wakeword.clips import find_clips, for_testing, for_training, told_seconds
+from wakeword.data import MAX_S, MIN_S, held_out
 from wakeword.error_rates import error_rates
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
@@ -55,7 +55,9 @@ def sets(config: Config, manifests: str, also: Collection[str] = ()) -> dict[str
     trained = [clip for source in config.data for clip in for_training(find_clips([source.manifest]))]
     people = [clip for clip in trained if not clip.attributes.get("synthetic")]
     english = [clip for clip in people if clip.attributes.get("language", "en") == "en" and clip.text]
-    unheard = [clip for clip in english if clip.speaker and held_out(clip.speaker, config.held_out, also)]
+    # Of the lengths that training takes, so that its own figure is of the same utterances.
+    usual = [clip for clip in english if MIN_S <= (told_seconds(clip) or 0.0) <= MAX_S]
+    unheard = [clip for clip in usual if clip.speaker and held_out(clip.speaker, config.held_out, also)]
     return {
         "held-out speakers": unheard,
         "speechocean762, test": for_testing(find_clips([f"{manifests}/speechocean762_cuts.jsonl.gz"])),
