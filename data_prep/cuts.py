@@ -53,13 +53,13 @@ def mono_cut(
     }
 
 
-def write_cuts(manifest: Path, cuts: Iterable[dict]) -> None:
-    """Write a `.jsonl.gz` manifest.
+def write_cuts(manifest: Path, cuts: Iterable[dict], mode: int | None = None) -> None:
+    """Write a `.jsonl.gz` manifest; `mode` are the file's permissions, the usual ones if None.
 
     Raises:
         WakewordError: it cannot be written.
     """
-    with replacing(manifest) as temporary, gzip.open(temporary, "wt", encoding="utf-8") as lines:
+    with replacing(manifest, mode) as temporary, gzip.open(temporary, "wt", encoding="utf-8") as lines:
         for cut in cuts:
             lines.write(json.dumps(cut, ensure_ascii=False) + "\n")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -14,18 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.cuts import mono_cut, read_cuts, write_cuts
-from data_prep.synthesise import check_phrase
-from wakeword.audio import SAMPLE_RATE, SILENT_DBFS, quality, write_wav
+from data_prep.recorded import SECONDS, ClipFolder, problem
+from wakeword.audio import SAMPLE_RATE, quality
 from wakeword.errors import WakewordError
 from wakeword.loudspeaker import play
 from wakeword.microphone import microphone_blocks
-
-SECONDS = 2.5
-QUIET_DBFS = -35.0  # a peak below this leaves 16-bit speech near the noise of most microphones
-CLIPPED = 0.001  # of the samples: a single overloaded vowel
-OVER_ROOM_DB = 12.0  # the loudest 25 ms over the quietest fifth
-EDGE_S, EDGE_DB = 0.05, 12.0  # speech as loud as this below the loudest, this near an end, is cut off
 
 Recorder = Callable[[float, Callable[[], None]], np.ndarray]
 Player = Callable[[np.ndarray], None]
@@ -56,9 +48,8 @@ def record(
 ) -> Recorded:
     """Guide someone through `n` clips of `phrase`: count down, record, check the level, and keep, repeat or play each.
 
-    The clips are `PHRASE_0001.wav` (`PHRASE_SPEAKER_0001.wav` with a speaker), 16 kHz mono, in `out_dir`; another call
-    continues the count. `recorded_cuts.jsonl.gz` is their manifest, written after each clip. Ctrl-C, q and the end of
-    the input end the session; what was kept is there.
+    The clips and their manifest lie in `out_dir` (`recorded.ClipFolder`); another call continues the count. Ctrl-C, q
+    and the end of the input end the session; what was kept is there.
 
     Args:
         input_fn: gives a line from the keyboard.
@@ -71,18 +62,12 @@ def record(
         WakewordError: the phrase, `n`, `seconds` or the speaker's name is no good; there is no keyboard, microphone or
             PortAudio; the folder cannot be written or its manifest is damaged.
     """
-    text = check_phrase(phrase)
-    if n < 1 or not 0.5 <= seconds <= 30:
-        raise WakewordError(f"{n} clip(s) of {seconds:g} s cannot be recorded: give 1 or more, of 0.5 to 30 s")
-    if speaker is not None and not _slug(speaker):
-        raise WakewordError(f"the speaker {speaker!r} has no letter or digit: give a name")
+    if n < 1:
+        raise WakewordError(f"{n} clips cannot be recorded: give 1 or more")
+    clips = ClipFolder(out_dir, phrase, speaker, seconds)
+    text = clips.text
     recorder = recorder or (lambda length, ready: from_microphone(length, ready, device))
     player, say = player or play, say or (lambda line: print(line, file=sys.stderr, flush=True))
-    out_dir = Path(out_dir).expanduser().resolve()
-    manifest = out_dir / "recorded_cuts.jsonl.gz"
-    cuts = read_cuts(manifest)
-    stem = "_".join(filter(None, [_slug(text), _slug(speaker or "")]))
-    first = _last_number(out_dir, stem) + 1
 
     paths: list[Path] = []
     dropped = 0
@@ -94,16 +79,10 @@ def record(
         input_fn("")
         asked = True
         while len(paths) < n:
-            path = out_dir / f"{stem}_{first + len(paths):04d}.wav"
             samples = _take(text, f"{len(paths) + 1}/{n}", seconds, recorder, say, sleep)
             choice = _choice(samples, player, say, input_fn)
             if choice == "keep":
-                write_wav(path, samples)
-                paths.append(path)
-                custom = {"corpus": "recorded", "licence": "own", "split": "train"}
-                cuts = [cut for cut in cuts if cut["id"] != path.stem]
-                cuts.append(mono_cut(path, len(samples), text, speaker, custom))
-                write_cuts(manifest, cuts)
+                paths.append(clips.keep(samples))
             else:
                 dropped += 1
                 if choice == "quit":
@@ -113,31 +92,8 @@ def record(
             raise WakewordError("no keyboard (standard input is at its end): run this in a terminal") from None
     except KeyboardInterrupt:
         say("")
-    say(f"{len(paths)} clip(s) kept in {out_dir}.")
-    return Recorded(paths, dropped, manifest, len(paths) == n)
-
-
-def problem(samples: np.ndarray) -> str | None:
-    """Why a take, float32 [samples] at 16 kHz, should be repeated, in words for who speaks; None if it is good."""
-    found = quality(samples)
-    if found.peak_dbfs < SILENT_DBFS:
-        return "silence: is the microphone muted, or the wrong one?"
-    if found.clipped_fraction > CLIPPED:
-        return f"clipped ({found.clipped_fraction:.1%} of the samples): move back, or turn the gain down"
-    if found.peak_dbfs < QUIET_DBFS:
-        return f"too quiet (peak {found.peak_dbfs:.0f} dBFS): come nearer, or turn the gain up"
-    size = SAMPLE_RATE // 40
-    frames = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
-    level = 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
-    loudest = level.max()
-    if loudest - np.quantile(level, 0.2) < OVER_ROOM_DB:
-        return "no phrase heard over the noise of the room: speak louder, or find a quieter place"
-    edge = round(EDGE_S * SAMPLE_RATE / size)
-    if level[:edge].max() > loudest - EDGE_DB:
-        return "cut off at the start: wait for 'now'"
-    if level[-edge:].max() > loudest - EDGE_DB:
-        return "cut off at the end: begin sooner after 'now', or record longer clips"
-    return None
+    say(f"{len(paths)} clip(s) kept in {clips.folder}.")
+    return Recorded(paths, dropped, clips.manifest, len(paths) == n)
 
 
 def from_microphone(seconds: float, ready: Callable[[], None], device: str | int | None = None) -> np.ndarray:
@@ -194,21 +150,6 @@ def _choice(samples: np.ndarray, player: Player, say: Callable[[str], None], inp
                 say(f"  {error}")
         elif answer in meaning:
             return meaning[answer]
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[\W_]+", "-", text.casefold()).strip("-")
-
-
-def _last_number(out_dir: Path, stem: str) -> int:
-    pattern = re.compile(re.escape(stem) + r"_(\d{4,})\.wav")
-    try:
-        found = [pattern.fullmatch(name) for name in os.listdir(out_dir)]
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise WakewordError(f"{out_dir}: cannot be listed ({error.strerror}): choose another folder") from error
-    return max((int(match[1]) for match in found if match), default=0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
