@@ -107,6 +107,11 @@ def pcm_samples(data: bytes, width: int) -> np.ndarray:
     return np.frombuffer(data, f"<i{width}").astype(np.float32) / 2.0 ** (8 * width - 1)
 
 
+def pcm16(samples: np.ndarray) -> bytes:
+    """Float32 [samples] as 16-bit little-endian integers; values beyond full scale are clipped."""
+    return np.clip(np.round(np.asarray(samples, np.float64) * 32768.0), -32768, 32767).astype("<i2").tobytes()
+
+
 def read_audio(
     path: str | os.PathLike, start_s: float = 0.0, duration_s: float | None = None, channel: int | None = None
 ) -> np.ndarray:
@@ -191,12 +196,11 @@ def write_wav(path: str | os.PathLike, samples: np.ndarray, mode: int | None = N
     """
     if not np.isfinite(samples).all():
         raise AudioError(f"{path}: not written, the samples hold NaN or infinity: give finite ones")
-    pcm = np.clip(np.round(np.asarray(samples, np.float64) * 32768.0), -32768, 32767).astype("<i2")
     with replacing(path, mode) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
-        file.writeframes(pcm.tobytes())
+        file.writeframes(pcm16(samples))
 
 
 def _resampled(

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -47,6 +48,18 @@ class Heard:
         if self.arrived_s is None:
             return None
         return time.monotonic() - self.arrived_s + self.time_s - hit.time_s
+
+    def event(self, hit: Hit, model: str) -> dict:
+        """What a hit is to the outside: what a JSON line, a command, a web address and a page get."""
+        delay_s = self.delay_s(hit)
+        return {
+            "utc": datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "phrase": hit.phrase,
+            "model": model,
+            "score": hit.score,
+            "time_s": hit.time_s,
+            "delay_s": None if delay_s is None else round(delay_s, 3),
+        }
 
 
 def listen(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from wakeword.detector import Detector
 from wakeword.errors import WakewordError
+from wakeword.signals import stop_at_signals
 from wakeword.wyoming_client import WRITE_S, Client, names_of
 from wakeword.wyoming_events import HEADER_BYTES, Refused
 
@@ -67,9 +67,7 @@ class _Server:
         self._pool = ThreadPoolExecutor(cpu_count() or 1, "wakeword-serve")
 
     async def run(self, uri: str, host: str, port: int) -> Served:
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+        stop = stop_at_signals()
         try:
             server = await asyncio.start_server(self._connected, host, port, limit=HEADER_BYTES)
         except (OSError, UnicodeError) as error:  # the latter for a name that no host can have

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from wakeword.cli import say, say_thresholds, show, threshold_arguments, verb
@@ -16,8 +15,6 @@ from wakeword.errors import WakewordError
 from wakeword.verbs_improve import keep_arguments, keeping
 
 if TYPE_CHECKING:
-    from wakeword.detector import Hit
-    from wakeword.listener import Heard
     from wakeword.receivers import Receiver
 
 
@@ -79,7 +76,7 @@ def _listen(args) -> None:
                     heard_s = heard.time_s
                     for index, hit in heard.hits:
                         count += 1
-                        event = _event(hit, args.models[index], heard)
+                        event = heard.event(hit, args.models[index])
                         for receiver in receivers:
                             receiver.give(event)
                         line = f"{hit.time_s:9.2f} s  {hit.phrase}  {hit.score:.3f}"
@@ -140,19 +137,6 @@ def _finish(receiver: Receiver, tell: Callable[[str], None]) -> None:
 
     receiver.close(receivers.LIMIT_S)
     tell(receiver.summary())
-
-
-def _event(hit: Hit, model: str, heard: Heard) -> dict:
-    """What a hit is to the outside: what a JSON line, a command and a web address get."""
-    delay_s = heard.delay_s(hit)
-    return {
-        "utc": datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "phrase": hit.phrase,
-        "model": model,
-        "score": hit.score,
-        "time_s": hit.time_s,
-        "delay_s": None if delay_s is None else round(delay_s, 3),
-    }
 
 
 @contextmanager

@@ -1,0 +1,73 @@
+// The level, and each phrase's score against its threshold.
+
+export const COLOURS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#17becf"];
+const SHOWN_S = 10;
+const QUIETEST = -60;
+
+function prepared(canvas) {
+  const scale = window.devicePixelRatio || 1;
+  const height = Number(canvas.dataset.height ??= canvas.height);
+  canvas.width = Math.max(1, Math.round(canvas.clientWidth * scale));
+  canvas.height = Math.round(height * scale);
+  const pen = canvas.getContext("2d");
+  pen.scale(scale, scale);
+  return [pen, canvas.clientWidth, height];
+}
+
+export function drawLevel(canvas, rms, peak) {
+  const [pen, width, height] = prepared(canvas);
+  const at = (dbfs) => width * Math.max(0, Math.min(1, 1 - dbfs / QUIETEST));
+  pen.fillStyle = peak > -1 ? "#d62728" : "#2ca02c";
+  pen.fillRect(0, 0, at(rms), height);
+  pen.fillRect(at(peak) - 2, 0, 2, height);
+}
+
+export class Curve {
+  constructor(canvas, phrases) {
+    this.canvas = canvas;
+    this.phrases = phrases;
+    this.clear();
+  }
+
+  clear() {
+    this.points = this.phrases.map(() => []);
+    this.hits = [];
+    this.now = 0;
+  }
+
+  add(scores, now) {
+    this.now = now;
+    scores.forEach((some, index) => this.points[index].push(...some));
+    for (const points of this.points) {
+      while (points.length && points[0][0] < now - SHOWN_S - 1) points.shift();
+    }
+    this.hits = this.hits.filter((hit) => hit.time_s > now - SHOWN_S);
+  }
+
+  hit(hit) {
+    this.hits.push(hit);
+  }
+
+  draw() {
+    const [pen, width, height] = prepared(this.canvas);
+    const x = (time) => width * (1 - (this.now - time) / SHOWN_S);
+    const y = (score) => 3 + (height - 6) * (1 - score);
+    pen.strokeStyle = "#8888";
+    for (const hit of this.hits) line(pen, [[x(hit.time_s), 0], [x(hit.time_s), height]]);
+    this.phrases.forEach((phrase, index) => {
+      pen.strokeStyle = COLOURS[index % COLOURS.length];
+      pen.lineWidth = 1;
+      pen.setLineDash([4, 4]);
+      line(pen, [[0, y(phrase.threshold)], [width, y(phrase.threshold)]]);
+      pen.setLineDash([]);
+      pen.lineWidth = 2;
+      line(pen, this.points[index].map(([time, score]) => [x(time), y(score)]));
+    });
+  }
+}
+
+function line(pen, points) {
+  pen.beginPath();
+  for (const [x, y] of points) pen.lineTo(x, y);
+  pen.stroke();
+}
