@@ -78,9 +78,7 @@ class Browser:
 
     def run(self, script: str):
         """The value of an expression; as if the user had just clicked."""
-        found = self._do(
-            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True
-        )
+        found = self._do("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +19,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("wyoming")
 
+from running import LATE_S, Running  # noqa: E402
 from wyoming.audio import AudioChunk, AudioStart, AudioStop  # noqa: E402
 from wyoming.client import AsyncTcpClient  # noqa: E402
 from wyoming.error import Error  # noqa: E402
@@ -38,7 +35,7 @@ from wakeword.serve import MOST_CLIENTS  # noqa: E402
 from wakeword.wyoming_events import HEADER_BYTES, PAYLOAD_BYTES, Refused, read_event  # noqa: E402
 
 THRESHOLD = 0.7
-SOON_S, LATE_S = 3, 120
+SOON_S = 3
 # Waits that are minutes in all would be as long in the tests: nothing else of the command is changed.
 COMMAND = f"""
 import sys
@@ -48,46 +45,15 @@ sys.exit(cli.main(["serve", *sys.argv[1:]]))
 """
 
 
-class Server:
-    """The command, running, and what it has said on standard error."""
+class Server(Running):
+    """The command, running."""
 
     def __init__(self, folder: Path, *arguments: str):
-        self.path = folder / "stderr"
-        with open(self.path, "wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", COMMAND, *arguments], stderr=errors, cwd=Path(__file__).parents[1]
-            )
+        super().__init__(folder, COMMAND, *arguments)
         self.port = int(re.search(r"on tcp://127\.0\.0\.1:(\d+)", self.wait_for("serving"))[1])
-
-    def lines(self) -> list[str]:
-        return self.path.read_text().splitlines()
-
-    def wait_for(self, text: str, since: int = 0) -> str:
-        deadline = time.monotonic() + LATE_S
-        while time.monotonic() < deadline:
-            if found := [line for line in self.lines()[since:] if text in line]:
-                return found[0]
-            assert self.process.poll() is None, self.lines()
-            time.sleep(0.05)
-        raise AssertionError(f"no line with {text!r} in {self.lines()[since:]}")
 
     def client(self) -> AsyncTcpClient:
         return AsyncTcpClient("127.0.0.1", self.port, read_timeout=LATE_S)
-
-    def memory_mb(self) -> float:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
-
-    def cpu_s(self) -> float:
-        user, system = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        try:
-            return self.process.wait(LATE_S)
-        finally:
-            self.process.kill()
 
 
 @pytest.fixture(scope="module")

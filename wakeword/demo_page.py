@@ -120,16 +120,16 @@ class Page:
 
     def _begin(self, rate: object) -> None:
         if type(rate) is not int or not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise Refused(f"a rate that is no whole number from {LOWEST_RATE} to {HIGHEST_RATE}")
+            raise Refused(f"gives a rate that is no whole number from {LOWEST_RATE} to {HIGHEST_RATE}")
         self._resampler, self._heard, self._taking = StreamResampler(rate), 0, None
         for detector in self._detectors:
             detector.reset()
 
     async def _hear(self, pcm: bytes) -> None:
         if self._resampler is None:
-            raise Refused("sound before it said of what rate")
+            raise Refused("sends sound before it said of what rate")
         if len(pcm) % 2 or not pcm:
-            raise Refused(f"sound of {len(pcm)} bytes, which are no whole samples")
+            raise Refused(f"sends sound of {len(pcm)} bytes, which are no whole samples")
         heard, scores = await self._work(self._process, pcm, time.monotonic())
         level = quality(heard.samples)
         await self._tell(

@@ -3,6 +3,12 @@
 export const COLOURS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#17becf"];
 const SHOWN_S = 10;
 const QUIETEST = -60;
+const LOWEST = 0.001; // and the highest is as near to 1
+const MARKED = [0.01, 0.1, 0.5, 0.9, 0.99];
+
+// Scores are shown by their logit: thresholds lie near 0 or 1 as often as between, and would be lost in the frame.
+const logit = (score) => Math.log(score / (1 - score));
+const height01 = (score) => 0.5 + logit(Math.max(LOWEST, Math.min(1 - LOWEST, score))) / logit(1 - LOWEST) / 2;
 
 function prepared(canvas) {
   const scale = window.devicePixelRatio || 1;
@@ -51,8 +57,9 @@ export class Curve {
   draw() {
     const [pen, width, height] = prepared(this.canvas);
     const x = (time) => width * (1 - (this.now - time) / SHOWN_S);
-    const y = (score) => 3 + (height - 6) * (1 - score);
-    pen.strokeStyle = "#8888";
+    const y = (score) => 3 + (height - 6) * (1 - height01(score));
+    pen.strokeStyle = pen.fillStyle = "#8888";
+    for (const mark of MARKED) pen.fillText(mark, 4, y(mark) + 4);
     for (const hit of this.hits) line(pen, [[x(hit.time_s), 0], [x(hit.time_s), height]]);
     this.phrases.forEach((phrase, index) => {
       pen.strokeStyle = COLOURS[index % COLOURS.length];
