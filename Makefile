@@ -16,6 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LISTEN := libportaudio2 ffmpeg espeak-ng
 SOUND_CARD := pulseaudio pulseaudio-utils libasound2-plugins
+BROWSER := chromium-headless-shell
 
 .PHONY: demo test lint bench system clean python
 
@@ -24,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/python recipes/demo/run.py $(ARGS)
 
 test: $(STAMP)
-	@.ci/system $(LISTEN) $(SOUND_CARD)
+	@.ci/system $(LISTEN) $(SOUND_CARD) $(BROWSER)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)
@@ -36,7 +37,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 system:
-	@.ci/system --ask make python3-venv $(LISTEN) $(SOUND_CARD)
+	@.ci/system --ask make python3-venv $(LISTEN) $(SOUND_CARD) $(BROWSER)
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

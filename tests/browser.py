@@ -5,14 +5,18 @@ with Browser(folder, clip) as browser:
     browser.run("document.title")          # any JavaScript; its value
     browser.until("window.done === true")  # waits for it to be true
     browser.requests                       # the addresses that the page asked for
+    browser.played                         # how many binary messages its websockets got
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -32,7 +36,7 @@ class Browser:
         self._folder = folder / "profile"
         self.requests: list[str] = []
         self.errors: list[str] = []
-        self._sent = 0
+        self._sent = self.played = 0
         with open(folder / "browser.log", "wb") as log:
             self._process = subprocess.Popen(
                 [
@@ -50,27 +54,26 @@ class Browser:
                 ],
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # the program is a script, and starts others
             )
 
     def __enter__(self) -> Browser:
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._process.wait)
+            stack.callback(os.killpg, self._process.pid, signal.SIGKILL)
             told = self._folder / "DevToolsActivePort"
             self._wait(lambda: told.exists() and told.read_text().count("\n"), "Chromium to start")
             port = told.read_text().split()[0]
             with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=LATE_S) as listed:
                 page = next(each for each in json.load(listed) if each["type"] == "page")
-            self._tools = connect(page["webSocketDebuggerUrl"], max_size=None)
+            self._tools = stack.enter_context(connect(page["webSocketDebuggerUrl"], max_size=None))
             for domain in ("Page", "Runtime", "Network", "Log"):
                 self._do(f"{domain}.enable")
-        except BaseException:
-            self._process.kill()
-            raise
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *error) -> None:
-        self._tools.close()
-        self._process.kill()
-        self._process.wait()
+        self._open.close()
 
     def open(self, url: str) -> None:
         self._do("Page.navigate", url=url)
@@ -93,11 +96,6 @@ class Browser:
 
     def text(self, name: str) -> str:
         return self.run(f"document.getElementById('{name}').innerText")
-
-    def picture(self, path: Path) -> None:
-        import base64
-
-        path.write_bytes(base64.b64decode(self._do("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
 
     def _wait(self, true, what: str):
         deadline = time.monotonic() + LATE_S
@@ -124,6 +122,8 @@ class Browser:
             self.requests.append(about["request"]["url"])
         elif method == "Network.webSocketCreated":
             self.requests.append(about["url"])
+        elif method == "Network.webSocketFrameReceived":
+            self.played += about["response"]["opcode"] == 2
         elif method == "Runtime.exceptionThrown":
             self.errors.append(about["exceptionDetails"].get("exception", {}).get("description", str(about)))
         elif method == "Log.entryAdded" and about["entry"]["level"] == "error":

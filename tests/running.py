@@ -23,6 +23,12 @@ class Running:
                 [sys.executable, "-c", code, *arguments], stderr=errors, cwd=Path(__file__).parents[1]
             )
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.process.kill()
+
     def lines(self) -> list[str]:
         return self.path.read_text().splitlines()
 

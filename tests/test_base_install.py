@@ -14,10 +14,11 @@ from wakeword.audio import write_wav
 
 HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
 HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics", "rich", "wyoming"]
+HEAVY += ["websockets"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
 BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon neighbours chance phrase"
 BASE += " groups conditions operating robustness ring input_faults protobuf halves together receivers view verbs_listen"
-BASE += " near_misses kept review loudspeaker guard"
+BASE += " near_misses kept review loudspeaker guard demo_door demo_page signals verbs_demo"
 
 
 def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:
@@ -141,16 +142,18 @@ def test_a_model_that_needs_torch_says_so_in_one_line(model_files):
     assert "wakeword[train]" in done.stdout and "torch" in done.stdout
 
 
-def test_a_server_without_its_protocol_says_so_in_one_line(model_files):
+@pytest.mark.parametrize(("verb", "package"), [("serve", "wyoming"), ("demo", "websockets")])
+def test_a_server_without_its_protocol_says_so_in_one_line(model_files, verb, package):
     done = without_extras(
         """
         from wakeword.cli import main
-        raise SystemExit(main(["serve", sys.argv[1]]))
+        raise SystemExit(main(sys.argv[1:]))
         """,
+        verb,
         model_files[1],
     )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
-    assert "wyoming" in done.stderr and "wakeword[serve]" in done.stderr
+    assert package in done.stderr and f"wakeword[{verb}]" in done.stderr
 
 
 def test_a_broken_file_is_named_before_torch_is_missed(tmp_path):
@@ -172,7 +175,11 @@ def test_a_broken_file_is_named_before_torch_is_missed(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["--help"], *([verb, "--help"] for verb in ("train", "listen", "serve", "transcribe", "phrase"))],
+    [
+        ["--version"],
+        ["--help"],
+        *([verb, "--help"] for verb in ("train", "listen", "serve", "demo", "transcribe", "phrase")),
+    ],
 )
 def test_the_command_answers_without_the_extras(arguments):
     done = without_extras(

@@ -159,6 +159,7 @@ def test_the_address_gives_the_page_and_a_cookie_and_the_cookie_the_rest(server)
     assert f"Set-Cookie: wakeword_{server.port}={server.token}; Path=/; HttpOnly; SameSite=Strict".encode() in head
     for header in (b"script-src 'self'", b"frame-ancestors 'none'", b"nosniff", b"no-store", b"no-referrer"):
         assert header in head
+    assert status(server.get("/", server.cookie, host=f"localhost:{server.port}")) == 200
     assert b"unsafe" not in head and b"<script>" not in body and b" style=" not in body
     named = re.findall(rb'(?:src|href)="([^"]+)"', body)
     assert set(named) == {b"icon.svg", b"style.css", b"page.js"}
@@ -304,8 +305,7 @@ def test_pages_beside_each_other_hear_each_its_own_and_start_afresh(server, spee
 
 
 def test_several_models_are_told_apart(tmp_path, model_files, model, speech):
-    server = Server(tmp_path, str(model_files[1]), model)
-    with server.page() as (page, hello):
+    with Server(tmp_path, str(model_files[1]), model) as server, server.page() as (page, hello):
         assert [(each["model"], each["phrase"]) for each in hello["phrases"]] == [
             (str(model_files[1]), "hello"),
             *((model, phrase) for phrase in ("one", "two", "three")),
@@ -319,8 +319,8 @@ def test_several_models_are_told_apart(tmp_path, model_files, model, speech):
         with pytest.raises(ConnectionClosed) as closed:
             told(page, "take")
         assert "where none are recorded" in closed.value.rcvd.reason
-    assert server.end(signal.SIGINT) == 0
-    assert re.search(r"1 page\(s\), \d+ hit\(s\), 0 clip\(s\) recorded, 1 refusal\(s\)", server.lines()[-1])
+        assert server.end(signal.SIGINT) == 0
+        assert re.search(r"1 page\(s\), \d+ hit\(s\), 0 clip\(s\) recorded, 1 refusal\(s\)", server.lines()[-1])
 
 
 def record(page, samples: np.ndarray) -> dict:
@@ -486,9 +486,20 @@ def test_a_socket_of_another_page_is_refused(server):
     assert refused.value.response.status_code == 403
 
 
-def test_it_ends_in_order_with_what_it_was_asked_last(tmp_path):
-    server = Server(tmp_path, "--record", str(tmp_path / "clips"), "--phrase", "hey", "--speaker", "Ann Lee")
-    with server.page() as (page, hello):
+def test_it_opens_a_browser_if_asked_and_ends_in_order_with_what_it_was_asked_last(tmp_path, monkeypatch):
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    arguments = ["--record", str(tmp_path / "clips"), "--phrase", "hey", "--speaker", "Ann Lee", "--open"]
+    with Server(tmp_path, *arguments) as server, server.page() as (page, hello):
+        deadline = time.monotonic() + LATE_S
+        while not opened.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        address = opened.read_text().strip()
+        assert server.token not in address and address.startswith(f"http://{server.host}/")
+        assert [status(server.get(address.partition(server.host)[2])) for _ in range(2)] == [200, 403]
         assert hello["phrases"] == [] and hello["recording"]["speaker"] == "Ann Lee"
         begin(page)
         assert record(page, take())["problem"] is None
@@ -498,7 +509,7 @@ def test_it_ends_in_order_with_what_it_was_asked_last(tmp_path):
         with pytest.raises(ConnectionClosed) as closed:
             told(page, "take")
         assert closed.value.rcvd.code == 1001
-    assert server.lines()[-1] == "wakeword: 1 page(s), 0 hit(s), 1 clip(s) recorded, 0 refusal(s)"
+    assert server.lines()[-1] == "wakeword: 1 page(s), 0 hit(s), 1 clip(s) recorded, 1 refusal(s)"
 
 
 def test_it_is_for_this_machine_alone_and_each_start_has_a_token_of_its_own(server):
