@@ -16,6 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LISTEN := libportaudio2 ffmpeg espeak-ng
 SOUND_CARD := pulseaudio pulseaudio-utils libasound2-plugins
+# For one test, which skips without it: 96 MB to fetch, 301 MB on disk, half a minute.
 BROWSER := chromium-headless-shell
 
 .PHONY: demo test lint bench system clean python

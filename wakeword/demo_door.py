@@ -46,7 +46,7 @@ class Door:
     def __init__(self, port: int):
         self.token = secrets.token_urlsafe(32)
         self._once: str | None = None
-        self._port = port
+        self._hosts = [f"{name}:{port}" if port != 80 else name for name in ("127.0.0.1", "localhost")]
         self._cookie = f"wakeword_{port}"  # a browser gives cookies to all ports of a host
         # All that is ever served: what a request says is looked up here and never made a path of.
         folder = resources.files("wakeword") / "web"
@@ -55,12 +55,12 @@ class Door:
 
     def address(self) -> str:
         """What the user opens."""
-        return f"http://127.0.0.1:{self._port}/?token={self.token}"
+        return f"http://{self._hosts[0]}/?token={self.token}"
 
     def address_once(self) -> str:
         """The same to be given to a browser, on a command line that others may read: it opens the door once."""
         self._once = secrets.token_urlsafe(32)
-        return f"http://127.0.0.1:{self._port}/?token={self._once}"
+        return f"http://{self._hosts[0]}/?token={self._once}"
 
     def check(self, method: str, target: str, header: Callable[[str], Sequence[str]]) -> Answer:
         """What a request is answered.
@@ -75,7 +75,7 @@ class Door:
         if method != "GET":
             raise Denied(405, "only GET is answered here")
         hosts = list(header("Host"))
-        if len(hosts) != 1 or hosts[0] not in (f"127.0.0.1:{self._port}", f"localhost:{self._port}"):
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
             raise Denied(403, "a request to another host: open the address as it was printed")
         path, _, query = target.partition("?")
         origins = list(header("Origin"))
@@ -94,34 +94,16 @@ class Door:
             raise Denied(404, "there is no such page")
         body, name = self._files[path]
         headers = [("Content-Type", TYPES[name.rpartition(".")[2]])]
-        headers += self.headers(hosts[0])
+        headers += _protecting(hosts[0])
         if by_address:
             headers.append(("Set-Cookie", f"{self._cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"))
         return Answer(body, tuple(headers))
 
-    @staticmethod
-    def headers(host: str) -> list[tuple[str, str]]:
-        """What keeps the page to itself: nothing from elsewhere, no script within it, in no frame, in no cache."""
-        policy = (
-            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws://{host}; "
-            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
-        return [
-            ("Content-Security-Policy", policy),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Cross-Origin-Resource-Policy", "same-origin"),
-            ("Cross-Origin-Opener-Policy", "same-origin"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Cache-Control", "no-store"),
-        ]
-
     def _opens(self, said: str) -> bool:
-        if _same(said, self.token):
-            return True
-        once, right = self._once, self._once is not None and _same(said, self._once)
-        if right:
+        if self._once is not None and _same(said, self._once):
             self._once = None
-        return bool(once and right)
+            return True
+        return _same(said, self.token)
 
     def _has_cookie(self, values: Sequence[str]) -> bool:
         said = [pair.strip().partition("=") for value in values for pair in value.split(";")]
@@ -130,3 +112,19 @@ class Door:
 
 def _same(said: str, secret: str) -> bool:
     return secrets.compare_digest(said.encode("utf-8", "surrogateescape"), secret.encode())
+
+
+def _protecting(host: str) -> list[tuple[str, str]]:
+    """What keeps the page to itself: nothing from elsewhere, no script within it, in no frame, in no cache."""
+    policy = (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws://{host}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return [
+        ("Content-Security-Policy", policy),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Cache-Control", "no-store"),
+    ]
