@@ -85,9 +85,12 @@ class _Server:
             await stop.wait()
         finally:
             server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # Again and again: before Python 3.12 a cancellation is lost where `wait_for` has just got its result,
+            # as it often has with a client that floods.
+            while self._tasks:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(self._tasks, timeout=0.1)
             self._pool.shutdown(cancel_futures=True)
         return self._served
 
