@@ -18,7 +18,7 @@ HEAVY += ["websockets"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
 BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon neighbours chance phrase"
 BASE += " groups conditions operating robustness ring input_faults protobuf halves together receivers view verbs_listen"
-BASE += " near_misses kept review loudspeaker guard demo_door demo_page signals verbs_demo"
+BASE += " near_misses kept review loudspeaker guard gate demo_door demo_page signals verbs_demo"
 
 
 def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:

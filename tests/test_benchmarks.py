@@ -101,6 +101,33 @@ def test_a_random_model_hears_as_many_phrases_as_asked_for(module, tmp_path):
     assert [len(Detector.load(path).phrases) for path in paths] == [1, 10]
 
 
+@pytest.mark.parametrize("above_db", [None, 1e3])
+def test_a_gate_is_told_by_what_it_loses(module, model_files, speech_like, tmp_path, monkeypatch, capsys, above_db):
+    """As it is it loses nothing; one that shuts for good after its first seconds loses clips."""
+    parts = {"positives": (9, 1.0), "negatives": (2, 4.0), "noise": (1, 5.0)}
+    for name, (count, seconds) in parts.items():
+        for index in range(count):
+            (tmp_path / name).mkdir(exist_ok=True)
+            write_wav(tmp_path / name / f"{index}.wav", speech_like(seconds, index))
+    if above_db:
+        monkeypatch.setattr("wakeword.gate.ABOVE_DB", above_db)
+    gate = module("gate")
+    paths = [part for name in parts for part in (f"--{name}", str(tmp_path / name))]
+    options = ["--snr", "10", "--cpu-seconds", "1", "--repeats", "1", "--json", "--output", str(tmp_path / "gate.md")]
+    monkeypatch.setattr(sys, "argv", ["gate.py", str(model_files[1]), *paths, *options])
+    assert gate.main() == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["condition"] for row in found["misses"]] == ["clean", "noise, 10 dB", "steady noise, 10 dB"]
+    for row in found["misses"]:
+        assert row["clips"] == 9 and (row["newly missed"] > 0) == bool(above_db)
+        assert (row["gate open %"] > 50) != bool(above_db)
+    (alarms,) = found["alarms"]
+    assert alarms["hours"] == pytest.approx(8 / 3600)
+    assert [row["sound"] for row in found["cpu"]] == ["speech", "noise", "a fan", "a quiet room"]
+    assert all(row["CPU s/h with"] > 0 and row["CPU s/h without"] > 0 for row in found["cpu"])
+    assert "| steady noise, 10 dB |" in (tmp_path / "gate.md").read_text()
+
+
 def test_phrases_are_found_in_their_clips_and_not_in_others(shared, write_corpus, tmp_path):
     paths = [path for word in ("alexa", "computer") for path in sorted((shared / "wake-words" / word).glob("*"))[:48:2]]
     texts = {f"{path.parent.name}-{path.stem}": path.parent.name for path in paths}

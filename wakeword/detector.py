@@ -15,6 +15,7 @@ from wakeword.budget import parse_budget
 from wakeword.curve import checked_threshold, curve_of
 from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.gate import Behind, gate_of, gated, memory_frames
 from wakeword.runtimes import Step, is_onnx, load_onnx, load_torch
 from wakeword.settings import known
 from wakeword.trigger import Trigger
@@ -112,12 +113,14 @@ class Detector:
         threshold: float | None = None,
         sensitivity: float | None = None,
         budget: str | float | None = None,
+        gate: bool = False,
     ) -> Detector:
         """A detector from a trained model (`.wakeword`, needs torch) or an exported one (`.onnx`).
 
         Args:
             threshold: for all phrases, in place of the file's own.
             sensitivity, budget: in place of a threshold; for all phrases, along the curve of each: see `thresholds_at`.
+            gate: spare the CPU where nothing is heard but the room: see `take_gate`.
 
         Raises:
             ModelError: no such file, or a foreign, truncated or older one; or a phrase has no curve.
@@ -136,11 +139,13 @@ class Detector:
             raise ModelError(
                 f"{path}: {error}: damaged, or made by another version: train or export it again"
             ) from error
-        if sensitivity is not None or budget is not None:
-            try:
+        try:
+            if sensitivity is not None or budget is not None:
                 detector.thresholds = detector.thresholds_at(sensitivity, budget)
-            except ModelError as error:
-                raise ModelError(f"{path}: {error}") from error
+            if gate:
+                detector.take_gate(*gate_of(detector.feature_settings))
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
         return detector
 
     def thresholds_at(self, sensitivity: float | None = None, budget: str | float | None = None) -> tuple[float, ...]:
@@ -192,6 +197,41 @@ class Detector:
         """Run the model with a step, and from a zero state, that shares `encoder`; begins a new stream."""
         self.encoder, self._step, self._zero_state = encoder, step, state
         self.reset()
+
+    @property
+    def memory_frames(self) -> int:
+        """How many earlier encoder frames a posterior depends on.
+
+        Raises:
+            ModelError: the model file does not say so.
+        """
+        zero = self._zero_state.model if isinstance(self._zero_state, Behind) else self._zero_state
+        parts = zero if isinstance(zero, tuple) else (zero,)
+        return memory_frames(self.info, sum(map(np.size, parts)))
+
+    def take_gate(self, decide: Callable, room: object, memory: int | None = None) -> None:
+        """Run the model only while a gate is open (`gate.step`, or one that others share); begins a new stream.
+
+        Scores are 0 while it is shut, at the times that they always have. Those of an open gate are as without one,
+        but for the averaging with zeros in its first `smoothing_frames` - 1.
+
+        Args:
+            decide, room: the gate's step and zero state.
+            memory: how many encoder frames the model hears again when it opens; None for `memory_frames`.
+
+        Raises:
+            ModelError: as `memory_frames`.
+        """
+        memory = self.memory_frames if memory is None else memory
+        self._step, self._zero_state = gated(self._step, self._zero_state, decide, room, memory, len(self.phrases))
+        self.reset()
+
+    @property
+    def gate_open(self) -> float | None:
+        """The share of the stream for which the gate was open so far; None without a gate."""
+        if not isinstance(self._state, Behind):
+            return None
+        return self._state.opened / max(1, self._frames)
 
     def twin(self) -> Detector:
         """A detector for another stream, with the same thresholds for now; the weights are shared.

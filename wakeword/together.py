@@ -12,6 +12,7 @@ import numpy as np
 
 from wakeword import features
 from wakeword.detector import Detector
+from wakeword.gate import Room, gate_of
 from wakeword.halves import halves_of
 from wakeword.runtimes import Step
 
@@ -42,12 +43,14 @@ def load_together(
     threshold: float | None = None,
     sensitivity: float | None = None,
     budget: str | float | None = None,
+    gate: bool = False,
 ) -> list[Detector]:
     """A detector for each model file, as `Detector.load` gives it, to be given the same blocks of one stream.
 
     Detectors of the same feature settings compute them once. Those of the same runtime whose encoders have the same
     weights (`halves.Halves.key`: clips too few to train the encoder along, or `train --unfreeze none`) run it once.
-    Where the upper blocks were trained along each model runs its own.
+    Where the upper blocks were trained along each model runs its own. With `gate`, one gate for each feature setting
+    decides for all, and all hear as much again when it opens as the one that needs most, so that encoders stay shared.
 
     Raises:
         ModelError, ConfigError, WakewordError: as `Detector.load`.
@@ -56,6 +59,8 @@ def load_together(
     if len(detectors) > 1:
         _share_features(detectors)
         _share_encoders(detectors, paths)
+    if gate:
+        _share_gates(detectors)
     return detectors
 
 
@@ -83,6 +88,17 @@ def _share_encoders(detectors: list[Detector], paths: Sequence[str | Path]) -> N
         encode, encoder_zero, head, head_zero = half.open()
         once, zero = shared.setdefault(half.key, (Once(encode), encoder_zero))
         detector.take_encoder(once, partial(_above, once, head), (zero, head_zero))
+
+
+def _share_gates(detectors: list[Detector]) -> None:
+    memory = max(detector.memory_frames for detector in detectors)
+    shared: dict[features.FeatureSettings, tuple[Once, Room]] = {}
+    for detector in detectors:
+        settings = detector.feature_settings
+        if settings not in shared:
+            decide, room = gate_of(settings)
+            shared[settings] = Once(decide), room
+        detector.take_gate(*shared[settings], memory)
 
 
 def _above(encode: Once, head: Step, frames: np.ndarray, state: tuple) -> tuple[np.ndarray, tuple]:

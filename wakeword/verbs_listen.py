@@ -31,6 +31,7 @@ def _listen_arguments(parser: argparse.ArgumentParser) -> None:
         help="run this for each hit, without a shell; the hit is JSON on its input, and in WAKEWORD_PHRASE and others",
     )
     parser.add_argument("--webhook", metavar="URL", help="post each hit there as JSON")
+    parser.add_argument("--gate", action="store_true", help="spare the CPU while nothing is heard but the room")
     parser.add_argument("--plain", action="store_true", help="lines also in a terminal, in place of the live view")
     keep_arguments(parser)
 
@@ -51,7 +52,7 @@ def _listen(args) -> None:
         return
     if not args.models:
         raise WakewordError("no model to listen with: name one or several .wakeword or .onnx files")
-    detectors = load_together(args.models, args.threshold, args.sensitivity, args.budget)
+    detectors = load_together(args.models, args.threshold, args.sensitivity, args.budget, args.gate)
     _say_what_is_set(args, detectors)
     device = int(args.device) if args.device and args.device.isdigit() else args.device
     raw = sys.stdin.buffer if args.file == "-" else None
@@ -88,7 +89,8 @@ def _listen(args) -> None:
                     if view:
                         view.block(heard, capture.overruns)
     lost = f", the microphone lost {capture.losses} time(s)" if capture.losses else ""
-    say(f"{count} hit(s) in {heard_s:.1f} s of sound, {capture.overruns} overrun(s){lost}")
+    opened = f"; the gate was open for {detectors[0].gate_open:.0%} of the last stream" if args.gate else ""
+    say(f"{count} hit(s) in {heard_s:.1f} s of sound, {capture.overruns} overrun(s){lost}{opened}")
 
 
 def _list_devices(as_json: bool) -> None:
