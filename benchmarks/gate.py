@@ -170,6 +170,12 @@ def report(args: argparse.Namespace) -> dict:
         "a fan": steady(args.cpu_seconds, -40),
         "a quiet room": steady(args.cpu_seconds, QUIET_DBFS),
     }
+    if args.webrtc:
+        rows["gates"] += [
+            {"condition": f"{name} alone", "gate": gate, "open %": 100 * float(is_open.mean())}
+            for name, samples in sounds.items()
+            for gate, is_open in decisions(samples, detectors[0], True).items()
+        ]
     rows["cpu"] = cpu_rows(detectors, sounds, args.repeats)
     if len(skipped):
         say(skipped.summary(), "gate")

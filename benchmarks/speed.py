@@ -41,7 +41,7 @@ Case = tuple[str, str, int, str]
 """model, runtime, block in ms, part"""
 
 
-def random_model(size: str, phrases: int, folder: Path) -> Path:
+def random_model(size: str, phrases: int, folder: Path, seed: int = 0) -> Path:
     """A wake model of a named size with the default head for so many phrases, and random weights."""
     import torch
 
@@ -49,7 +49,7 @@ def random_model(size: str, phrases: int, folder: Path) -> Path:
     from wakeword.head import HeadSizes, WakeModel
     from wakeword.transfer import save_wakeword
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     meta = {"smoothing_frames": 3, "refractory_s": 1.0, "features": dataclasses.asdict(FeatureSettings())}
     meta["phrases"] = [{"phrase": f"phrase {number}", "threshold": 0.9} for number in range(phrases)]
     path = folder / (f"{size}.wakeword" if phrases == 1 else f"{size}-{phrases}-phrases.wakeword")
