@@ -241,7 +241,7 @@ def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(
 ):
     dims = 64 if scratch else DIMS
 
-    def run(begun, progress, config):
+    def run(begun, progress, config, looks=None):
         model = small_model(0, HeadSizes(depth=3, channels=8, outputs=3))
         fit.fit(
             model,
@@ -253,6 +253,7 @@ def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(
             config,
             progress,
             begun,
+            None if looks is None else lambda: looks.append((model.encoder.training, model.head.training)),
         )
         return model.state_dict()
 
@@ -261,14 +262,17 @@ def test_an_interrupted_training_of_several_phrases_goes_on_to_the_same_weights(
             raise Killed
 
     config = TrainConfig(steps=120, batch=4, ctc=ctc, phrases=tuple(map(Phrase, ("abc", "de", "fgh"))))
-    whole = run(tmp_path / "whole", quiet, config)
+    whole, looks = run(tmp_path / "whole", quiet, config), []
     with pytest.raises(Killed):
         run(tmp_path / "begun", kill, config)
     assert (tmp_path / "begun").exists()
     fractions = []
-    again = run(tmp_path / "begun", lambda stage, fraction: fractions.append(fraction), config)
+    again = run(tmp_path / "begun", lambda stage, fraction: fractions.append(fraction), config, looks)
+    assert looks == [], "it had gone on beyond the third"
     assert len(fractions) == 70 - 50 + 50
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
+    watched = run(tmp_path / "watched", quiet, config, looks)
+    assert looks == [(False, False)] and all(torch.equal(value, watched[name]) for name, value in whole.items())
     assert again.keys() == small_model(0, HeadSizes(depth=3, channels=8, outputs=3)).state_dict().keys()
     norm = "encoder.stem.1.running_mean"
     assert torch.equal(whole[norm], small_model(0).state_dict()[norm]) != scratch, "only new statistics are learnt"

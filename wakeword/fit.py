@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ def fit(
     config,
     progress: Callable[[str, float], None],
     begun: Path,
+    look: Callable[[], None] | None = None,
 ) -> None:
     """Train the head, and what trains of the encoder, as `steps.Steps` says.
 
@@ -54,6 +56,7 @@ def fit(
         stream: negatives, float16 `[frames, dims]`, from `examples.negatives`; may be empty.
         config: a `train.TrainConfig`.
         begun: where an interrupted run leaves its state, and finds it.
+        look: called once, after a third of the steps, while the model is in eval mode.
     """
     speller = Speller(model.head.width, [phrase.text for phrase in config.phrases]) if config.ctc else None
     steps = Steps(model, encoder_parameters, config, speller)
@@ -67,6 +70,9 @@ def fit(
         if most > 0 and step and step % look_every == 0 and step != first:
             hard = hardest(model, stream, boundary)
             _save(begun, identity, step, hard, model, steps)
+        if look is not None and step and step == config.steps // 3:
+            with at_rest(model):
+                look()
         steps.begin(step)
 
         rng = np.random.default_rng([config.seed, 3, step])
@@ -125,19 +131,28 @@ def hidden_of_each(model: WakeModel, batches: list[Tensor], boundary: int) -> li
     return [each[:, : batch.shape[1]] for each, batch in zip(found, batches, strict=True)]
 
 
+@contextmanager
+def at_rest(model: WakeModel) -> Iterator[None]:
+    """The model in eval mode; afterwards its parts are as they were."""
+    parts = {part: part.training for part in (model.encoder, model.head)}
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in parts.items():
+            part.train(training)
+
+
 @torch.no_grad()
 def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 0.002) -> np.ndarray:
     """Frames int64 `[n]` of the negative stream where the highest of the outputs is highest."""
-    encoder_trains = model.encoder.training
-    model.eval()
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
     scores = np.full(len(stream), -np.inf, np.float32)
-    for start in range(0, len(stream), 2000):
-        first = max(0, start - warm)
-        piece = torch.from_numpy(stream[first : start + 2000]).float()[None]
-        scores[start : start + 2000] = logits_of(model, piece, boundary)[0, start - first :].amax(dim=-1).numpy()
-    model.head.train()
-    model.encoder.train(encoder_trains)
+    with at_rest(model):
+        for start in range(0, len(stream), 2000):
+            first = max(0, start - warm)
+            piece = torch.from_numpy(stream[first : start + 2000]).float()[None]
+            scores[start : start + 2000] = logits_of(model, piece, boundary)[0, start - first :].amax(dim=-1).numpy()
     count = min(len(stream), max(200, int(share * len(stream))))
     return np.sort(np.argpartition(-scores, count - 1)[:count])
 

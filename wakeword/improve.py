@@ -17,6 +17,7 @@ from wakeword.calibrate import Calibration, calibrate, calibrated
 from wakeword.clips import Clip
 from wakeword.detector import Detector
 from wakeword.errors import ConfigError, ModelError, Skipped
+from wakeword.estimates import estimate
 from wakeword.features import FeatureSettings
 from wakeword.files import check_writable
 from wakeword.improve_material import cut, divided, negatives_of, reviewed
@@ -24,7 +25,7 @@ from wakeword.levels import active_span
 from wakeword.misses import HELD_OUT, Misses, count_misses, with_misses
 from wakeword.runtimes import is_onnx, running
 from wakeword.settings import from_dict
-from wakeword.train import Phrase, TrainConfig, check, estimate, learn
+from wakeword.train import Phrase, TrainConfig, check, learn
 from wakeword.transfer import choose_unfreeze, load_wakeword, save_wakeword
 
 GIVEN_AS_TEST = "given to improve as a test"

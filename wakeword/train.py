@@ -14,19 +14,16 @@ from wakeword import __version__, examples, tokens
 from wakeword.align import LABELS, Located, locate
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.budget import parse_budget
-from wakeword.calibrate import Calibration, calibrate, calibrated
+from wakeword.calibrate import Calibration, calibrated
 from wakeword.clips import Clip
-from wakeword.detector import Detector
-from wakeword.errors import ConfigError, Skipped, WakewordError
+from wakeword.errors import ConfigError, Skipped
+from wakeword.estimates import early, estimate, measure
 from wakeword.features import FeatureSettings
 from wakeword.fit import fit
 from wakeword.head import HeadSizes, WakeModel
 from wakeword.losses import LOSSES
 from wakeword.material import heard_before, holds, negative_material, phrase_material, weighed
-from wakeword.metrics import wilson_interval
-from wakeword.misses import Misses, count_misses
 from wakeword.noises import babble, made_noise
-from wakeword.runtimes import running
 from wakeword.settings import from_dict
 from wakeword.transfer import Unfreeze, choose_unfreeze, save_wakeword, stacked, trainable
 
@@ -118,9 +115,9 @@ class Trained:
     """What a run made: the file, what was unfrozen and why, and for each phrase what is known of it.
 
     `located` says where each phrase lies in the clips that trained. `estimates` are of held-out clips (see
-    `estimate`), the same that raised the thresholds; `calibrations` are none if there was nothing to calibrate on.
-    `notes` tell in a line each what of all this synthetic voices have spoken, and what makes an estimate look better
-    than it is.
+    `estimates.estimate`), the same that raised the thresholds; `calibrations` are none if there was nothing to
+    calibrate on. `notes` tell in a line each what of all this synthetic voices have spoken, and what makes an estimate
+    look better than it is.
     """
 
     path: Path
@@ -141,13 +138,18 @@ def labels_elsewhere(phrases: list[str]) -> np.ndarray:
     return np.array([[-1 if holds(said, phrase) else 0 for phrase in phrases] for said in phrases], np.int8)
 
 
-def train(config: TrainConfig, progress: Callable[[str, float], None] | None = None) -> Trained:
+def train(
+    config: TrainConfig,
+    progress: Callable[[str, float], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Trained:
     """Train, calibrate on held-out negatives, and write `config.output`.
 
     An interrupted run, started again with the same settings, goes on from `OUTPUT.begun` to the same weights.
 
     Args:
         progress: called with a stage's name and the fraction of it that is done.
+        tell: told a line for each phrase after a third of the steps: what is known so far (`estimates.early`).
 
     Raises:
         WakewordError: too few usable clips, no such path, an unusable setting.
@@ -168,11 +170,24 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
     chosen = choose_unfreeze(config.unfreeze, sum(recorded), len(model.encoder.sizes.dilations))
 
+    meta = {
+        "phrases": [{"phrase": phrase, "threshold": 0.5, "calibration": None} for phrase in phrases],
+        "features": acoustic["features"],
+        "smoothing_frames": config.smoothing_frames,
+        "refractory_s": config.refractory_s,
+    }
+
+    def look() -> None:
+        for line in early(model, meta, material, dev_negatives, config.budget):
+            tell(line)
+
     begun = Path(f"{config.output}.begun")
     located, heard = learn(
-        model, settings, chosen, config, clips, training_negatives, skipped, progress, begun, recorded
+        model, settings, chosen, config, clips, training_negatives, skipped, progress, begun, recorded, tell and look
     )
 
+    # The file that may be there already is replaced once, at the end.
+    misses, calibrations = measure(model, meta, material, dev_negatives, config.budget, skipped, progress)
     card = {
         "acoustic": acoustic["card"],
         "unfrozen": chosen.reason,
@@ -181,27 +196,7 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
         "seed": config.seed,
         "version": __version__,
     }
-    meta = {
-        "phrases": [{"phrase": phrase, "threshold": 0.5, "calibration": None} for phrase in phrases],
-        "features": acoustic["features"],
-        "smoothing_frames": config.smoothing_frames,
-        "refractory_s": config.refractory_s,
-        "card": card,
-    }
-    # The file that may be there already is replaced once, at the end.
-    detector = Detector(*running(model, meta))
-    misses = {
-        phrase: dataclasses.replace(
-            count_misses(detector, output, each.held_out, skipped, progress), clips_are=each.held_out_are
-        )
-        for output, (phrase, each) in enumerate(zip(phrases, material, strict=True))
-    }
-    calibrations: list[Calibration] = []
-    if dev_negatives:
-        try:
-            calibrations = calibrate(detector, dev_negatives, config.budget, progress, misses)
-        except WakewordError as error:  # Too little to calibrate on must not lose what was trained.
-            skipped.add("calibration", f"not calibrated: {error}")
+    meta["card"] = card
     if calibrations:
         meta["phrases"] = [calibrated(*pair) for pair in zip(meta["phrases"], calibrations, strict=True)]
     estimates = [estimate(misses[entry["phrase"]], entry["threshold"]) for entry in meta["phrases"]]
@@ -219,7 +214,7 @@ def train(config: TrainConfig, progress: Callable[[str, float], None] | None = N
     save_wakeword(config.output, model, meta)
     begun.unlink(missing_ok=True)
     notes = [each.note for each in material if each.note]
-    if calibrations and (told := heard_before(dev_negatives, acoustic["card"])):
+    if calibrations and config.negatives and (told := heard_before(dev_negatives, acoustic["card"])):
         notes.append(told)
     if config.spoken and not config.negatives:
         notes.append(
@@ -240,6 +235,7 @@ def learn(
     progress: Callable[[str, float], None],
     begun: Path,
     recorded: Sequence[int],
+    look: Callable[[], None] | None = None,
 ) -> tuple[list[Located], int]:
     """Train the head of `model`, and what is `chosen` of its encoder, on clips of the phrases and on speech without
     them.
@@ -249,6 +245,7 @@ def learn(
         begun: where an interrupted run leaves its state, and finds it.
         recorded: how many of each phrase's clips are recorded, the first ones; the others are spoken, and weigh less
             (`material.weighed`).
+        look: called once, after a third of the steps, while the model is in eval mode.
 
     Returns:
         Where each phrase lies in its clips, and how many frames of negatives were heard.
@@ -265,7 +262,7 @@ def learn(
     heard = said, spans, labels_elsewhere(phrases)
     found = examples.positives(*heard, config.copies, speech, *common, progress)
     cut = examples.positives(*heard, config.parts, speech, *common, progress, cut=True) if config.parts else []
-    fit(model, encoder_parameters, found, cut, stream, boundary, config, progress, begun)
+    fit(model, encoder_parameters, found, cut, stream, boundary, config, progress, begun, look)
     return located, len(stream)
 
 
@@ -336,11 +333,3 @@ def check(config: TrainConfig) -> None:
     if config.loss not in LOSSES:
         raise ConfigError(f"loss = {config.loss!r}: must be one of {', '.join(LOSSES)}")
     parse_budget(config.budget)
-
-
-def estimate(misses: Misses, threshold: float) -> dict:
-    """Misses of one phrase at its threshold, on clips that did not train, with a 95 % interval."""
-    missed = misses.at(threshold)
-    low, high = wilson_interval(missed, misses.clips)
-    interval = [round(low, 4), round(high, 4)]
-    return {"clips": misses.clips, "missed": missed, "miss_rate_interval": interval, "clips_are": misses.clips_are}

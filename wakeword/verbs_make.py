@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 
-from wakeword.cli import bar, json_flag, number, show, verb
+from wakeword.cli import bar, json_flag, number, say, show, verb
 from wakeword.errors import WakewordError, require
 
 
@@ -162,7 +162,7 @@ def _train(args) -> None:
     given["phrases"] = tuple(
         Phrase(text, tuple(paths)) for text, paths in zip_longest(args.phrases, args.positives, fillvalue=())
     )
-    trained = train(TrainConfig(**given), bar())
+    trained = train(TrainConfig(**given), bar(), say)
     lines = [f"{trained.path}: {', '.join(map(repr, args.phrases))} on {args.acoustic}; {trained.unfrozen}"]
     if args.labels == "aligned":
         lines += [found.summary(phrase) for phrase, found in zip(args.phrases, trained.located, strict=True)]
