@@ -4,7 +4,9 @@ repository's root.
 First: recipes/pretrain/prepare.py (manifests) and recipes/one_hour/run.py (our models). The peers are installed into
 an environment of their own, exp/peers/venv, from peers-requirements.txt; nothing of it touches this one. Each engine
 hears each stream in a process of its own. What is done already is not done again (exp/peers; --again forgets it), so
-an interrupted run goes on. At the end docs/comparison.md and .png are written from all that was measured.
+an interrupted run goes on. At the end docs/comparison.md and .png are written from all that was measured. All of it
+takes some five CPU hours, most of them Porcupine's runs at its sensitivities and the search for the best network of
+transfer learning.
 """
 
 from __future__ import annotations
@@ -13,10 +15,8 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -28,18 +28,26 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "recipes" / "one_hour"))
 import run as one_hour  # noqa: E402
 from machine import machine  # noqa: E402
+from peers_judged import RATES, judged  # noqa: E402
 from peers_listening import (  # noqa: E402
-    SENSITIVITIES,
     Engine,
     by_content,
     environment,
     heard,
     listened,
     say,
-    version_of,
 )
-from peers_report import RATES, judged, write_comparison  # noqa: E402
-from peers_streams import Sound, condition_name, digest, missing_manifests, negatives, positives  # noqa: E402
+from peers_models import check, options_of  # noqa: E402
+from peers_report import write_comparison  # noqa: E402
+from peers_sensitivities import FINEST, SENSITIVITIES, refined  # noqa: E402
+from peers_streams import (  # noqa: E402
+    FOREIGN,
+    Sound,
+    condition_name,
+    digest,
+    negatives,
+    positives,
+)
 
 from wakeword.cli import exit_status, number  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
@@ -59,49 +67,6 @@ ENGINES = (
 )
 
 
-def missing_model(model: Path) -> None:
-    """Say which command makes our models, if one is missing.
-
-    Raises:
-        WakewordError: it is.
-    """
-    if not model.exists():
-        raise WakewordError(f"{model}: no such model: run 'python recipes/one_hour/run.py' first")
-
-
-def exported(model: Path, folder: Path) -> Path:
-    """Our trained model as ONNX, the form that runs without torch."""
-    from wakeword.export import export_onnx
-
-    path = folder / f"{model.parent.name}-{sha256(model.read_bytes()).hexdigest()[:12]}.onnx"
-    if not path.exists():
-        export_onnx(model, path)
-    return path
-
-
-def options_of(engine: Engine, word: str, config: one_hour.Config, folder: Path, peers: Path, skipped: Skipped) -> dict:
-    """What peers_engines.py is told for an engine and a word; the model is exported, or trained, if it is not yet."""
-    if engine.runs == "wakeword":
-        return {"word": word, "model": str(exported(model_of(config, engine, word), folder / "ours"))}
-    found = {"word": word, "version": version_of(engine.package)}
-    if engine.runs == "transfer":
-        from peers_transfer import trained
-
-        def embed(samples: Path) -> np.ndarray:
-            with tempfile.TemporaryDirectory(dir=samples.parent) as scratch:
-                return heard(peers, "embedding", samples, {}, Path(scratch) / "embedding.npz")["score"]
-
-        manifest = partial(one_hour.manifest, config)
-        unsaid = one_hour.chosen(config, config.negatives, folder / "negatives.jsonl.gz")
-        found["head"] = str(trained(config, word, manifest, unsaid, folder / "transfer", embed, skipped))
-    return found
-
-
-def model_of(config: one_hour.Config, engine: Engine, word: str) -> Path:
-    """Where recipes/one_hour leaves our model of a word."""
-    return Path(config.folder) / f"{word}-{engine.name}-{config.unfreeze}" / f"{word}.wakeword"
-
-
 def chosen_pairs(config: one_hour.Config, args: argparse.Namespace) -> list[tuple[Engine, str]]:
     """The engines and words to measure: those that were asked for and that the engine has.
 
@@ -116,21 +81,6 @@ def chosen_pairs(config: one_hour.Config, args: argparse.Namespace) -> list[tupl
     return [(engine, word) for engine in engines for word in words if engine.words is None or word in engine.words]
 
 
-def check(config: one_hour.Config, pairs: list[tuple[Engine, str]]) -> None:
-    """Say what is missing before hours of listening.
-
-    Raises:
-        WakewordError: a manifest or a model, with the command that makes it.
-    """
-    names = [source.manifest for source in (*config.negatives, *config.test_negatives)]
-    names += ["noise-esc10", "noise-street", "noise-speech-commands", "rir"]
-    names += [f"wakewords-{word}" for word in config.words]
-    missing_manifests(one_hour.manifest(config, name) for name in names)
-    for engine, word in pairs:
-        if engine.runs == "wakeword":
-            missing_model(model_of(config, engine, word))
-
-
 def compared(config: one_hour.Config, args: argparse.Namespace) -> dict:
     """Measure what was asked for; all that was measured on these negatives, now or before, as `page` wants it."""
     folder, skipped = args.folder, Skipped()
@@ -138,8 +88,8 @@ def compared(config: one_hour.Config, args: argparse.Namespace) -> dict:
     check(config, pairs)
     peers = environment(folder / "venv") if any(engine.package for engine, _ in pairs) else Path()
     say("streams")
-    test = one_hour.chosen(config, config.test_negatives, folder / "test_negatives.jsonl.gz")
-    others = negatives(test, folder / "audio", args.limit_hours, skipped)
+    unheard = one_hour.negatives_of(config)
+    others = negatives(unheard.test, folder / "audio", args.limit_hours, skipped)
     results = folder / f"results-{others.path.stem}"
     if args.again:
         forget(pairs, folder, results)
@@ -155,10 +105,13 @@ def compared(config: one_hour.Config, args: argparse.Namespace) -> dict:
     return {
         "machine": machine(),
         "titles": {engine.name: engine.title for engine in ENGINES},
+        "ours": [engine.name for engine in ENGINES if engine.runs == "wakeword"],
+        "missing": absent(found, config.words),
         "words": list(config.words),
         "corpora": [source.manifest for source in config.test_negatives],
+        "foreign": [name for name in FOREIGN if name in others.corpus],
+        "left_out": unheard.left_out,
         "limited": args.limit_hours,
-        "sensitivities": list(SENSITIVITIES),
         "nothing_mb": float(nothing["peak_mb"]),
         "results": found,
     }
@@ -184,13 +137,22 @@ def measure(
         for snr in (None, config.snr_db)
     }
     streams = [sound.path.stem for sound in (others, *sounds.values())]
-    made_of = digest([sorted(by_content(options).items()), streams, SENSITIVITIES, RATES])
+    made_of = digest([sorted(by_content(options).items()), streams, SENSITIVITIES, FINEST, FOREIGN, RATES])
     if result.exists() and json.loads(result.read_text(encoding="utf-8"))["made_of"] == made_of:
         return
-    false = listened(engine, python, options, others, folder / "scores")
-    true = {name: listened(engine, python, options, sound, folder / "scores") for name, sound in sounds.items()}
-    found = judged(false.track, {name: (true[name].track, sound.fresh) for name, sound in sounds.items()})
+    hear = partial(listened, engine, python, options, folder=folder / "scores")
+    at: tuple[float, ...] = ()
+    if engine.runs == "porcupine":
+        at = refined(lambda value: hear(others, sensitivities=(value,)).track, others.kinds.values(), RATES)
+    false = hear(others, sensitivities=at)
+    true = {name: hear(sound, sensitivities=at) for name, sound in sounds.items()}
+    tracks = {name: (true[name].track, sound.fresh) for name, sound in sounds.items()}
+    found = judged(false.track, others.kinds, tracks)
     found |= {"engine": engine.name, "version": options.get("version", ""), "word": word, "made_of": made_of}
+    found |= {"streams": streams}
+    if engine.runs == "transfer":
+        with np.load(options["head"]) as head:
+            found["search"] = json.loads(str(head["search"]))
     # Time from the long stream, memory from the short ones, on which fewer scores are held.
     found |= {"cpu_s_per_hour": false.cpu_s_per_hour, "peak_mb": max(each.peak_mb for each in true.values())}
     with replacing(result) as temporary:
@@ -208,9 +170,30 @@ def forget(pairs: Iterable[tuple[Engine, str]], folder: Path, results: Path) -> 
 
 
 def measured(results: Path, words: Iterable[str]) -> list[dict]:
-    """The results in a folder, by word and in the order of `ENGINES`."""
-    paths = [results / f"{engine.name}-{word}.json" for word in words for engine in ENGINES]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    """The results in a folder, by word and in the order of `ENGINES`; of each word those of the streams that were heard
+    last, since only misses of the same clips can be compared."""
+    found = []
+    for word in words:
+        paths = [path for engine in ENGINES if (path := results / f"{engine.name}-{word}.json").exists()]
+        read = {path: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+        last = max(paths, key=lambda path: path.stat().st_mtime_ns, default=None)
+        for path, result in read.items():
+            if result["streams"] == read[last]["streams"]:
+                found.append(result)
+            else:
+                say(f"{path}: of other clips than were heard last, left out: measure it again")
+    return found
+
+
+def absent(results: list[dict], words: Iterable[str]) -> list[str]:
+    """The engines that have a model of a word and were not measured with it."""
+    done = {(result["engine"], result["word"]) for result in results}
+    return [
+        f"{engine.name} ({word})"
+        for engine in ENGINES
+        for word in words
+        if (engine.words is None or word in engine.words) and (engine.name, word) not in done
+    ]
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from peers_sensitivities import pseudo_score
 from peers_streams import Sound
 
 from wakeword.errors import WakewordError
@@ -22,8 +24,6 @@ from wakeword.metrics import Track
 
 REQUIREMENTS = Path(__file__).with_name("peers-requirements.txt")
 CHILD = Path(__file__).with_name("peers_engines.py")
-SENSITIVITIES = tuple(round(0.1 * step, 1) for step in range(11))
-"""Those that Porcupine is run at."""
 
 
 @dataclass(frozen=True)
@@ -122,20 +122,6 @@ def by_content(options: dict) -> dict:
     return {**options, **files}
 
 
-def pseudo_score(fired: list[np.ndarray]) -> np.ndarray:
-    """Scores of an engine that only says whether it fires, from runs at ascending sensitivities.
-
-    A frame scores 1 where it fires at the lowest of n sensitivities, 1/n where at the highest alone, and 0 where at
-    none: a threshold above (n - i - 1) / n and up to (n - i) / n stands for sensitivity i, and for all it fires at
-    below that, so that more sensitivity never hears less.
-
-    Args:
-        fired: 0 or 1 [frames] for each sensitivity, ascending.
-    """
-    levels = np.arange(len(fired), 0, -1)[:, None] / len(fired)
-    return (np.stack(fired).astype(bool) * levels).max(0)
-
-
 @dataclass(frozen=True)
 class Heard:
     """What an engine made of a stream: its track, CPU seconds for an hour of audio, peak memory in MB."""
@@ -145,17 +131,24 @@ class Heard:
     peak_mb: float
 
 
-def listened(engine: Engine, python: Path | str, options: dict, sound: Sound, folder: Path) -> Heard:
-    """An engine's scores of a stream; of Porcupine the pseudo-scores of its runs, with the mean of their costs."""
+def listened(
+    engine: Engine,
+    python: Path | str,
+    options: dict,
+    sound: Sound,
+    folder: Path,
+    sensitivities: Sequence[float] = (),
+) -> Heard:
+    """An engine's scores of a stream; of one that has sensitivities the pseudo-scores of its runs at these, ascending,
+    with the mean of their costs."""
     word = options["word"]
     name = f"{engine.name}-{word}-{sound.path.stem.removeprefix(f'{word}-')}"
-    if engine.runs == "porcupine":
-        asked = [(f"{name}-at-{value:g}", {**options, "sensitivity": value}) for value in SENSITIVITIES]
-    else:
-        asked = [(name, options)]
+    asked = [(f"{name}-at-{value:g}", {**options, "sensitivity": value}) for value in sensitivities] or [
+        (name, options)
+    ]
     runs = [heard(python, engine.runs, sound.path, each, folder / f"{stem}.npz") for stem, each in asked]
     scores = [run["score"] for run in runs]
-    score = pseudo_score(scores) if engine.runs == "porcupine" else scores[0]
+    score = pseudo_score(scores) if sensitivities else scores[0]
     time_s = float(runs[0]["hop_s"]) * np.arange(1, len(score) + 1)
     return Heard(
         Track(time_s, score.astype(np.float32), sound.hours, sound.starts_s, sound.ends_s),

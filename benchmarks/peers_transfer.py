@@ -1,14 +1,17 @@
 """Today's usual transfer learning: a small network on Google's frozen speech embedding, as openWakeWord trains its own.
 
 It learns from what recipes/one_hour lets our models learn from: the same clips amid the same kinds of sound, the same
-negatives, noise and rooms, in the same number of copies. What is held out there is held out here.
+negatives, noise and rooms, in the same number of copies. What is held out there is held out here, and chooses how the
+network is made (peers_search.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from torch.nn import functional
 from wakeword import examples
 from wakeword.audio import SAMPLE_RATE
 from wakeword.augment import Augmentation
-from wakeword.clips import find_clips, for_training, in_pieces, read_clips
+from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
 from wakeword.levels import active_span
@@ -28,12 +31,51 @@ from wakeword.material import split_clips, without_phrases
 from wakeword.train import TrainConfig, augmentation_of
 
 HOP_S = BLOCK / SAMPLE_RATE
-STEPS_EACH = 3
-"""Steps of this training for one of ours, whose batches are larger."""
 BATCH = 128
 OTHERS = 4
 """Windows without the phrase for each with it."""
-WIDTH = 128
+NOISE = ("esc10", "speech-commands")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a network is made: the width of its layers, its steps for one of ours (whose batches are larger), the
+    learning rate, and whether noise is mixed into the clips that it learns from."""
+
+    width: int = 128
+    steps_each: int = 3
+    learning_rate: float = 1e-3
+    noisy: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """What networks learn from.
+
+    Attributes:
+        config: of recipes/one_hour: its words, copies, hours of negatives, steps, seed and SNR.
+        manifest: gives the file of a manifest's name.
+        negatives: the manifest of those that train.
+        folder: for all that is kept.
+        embed: gives the embeddings float32 [frames, 96] of a file of int16 samples.
+    """
+
+    config: Any
+    manifest: Callable[[str], str]
+    negatives: str
+    folder: Path
+    embed: Callable[[Path], np.ndarray]
+    skipped: Skipped
+
+    def clips(self, word: str) -> tuple[list[Clip], list[Clip]]:
+        """A word's clips that train, and those held out."""
+        clips = for_training(find_clips([self.manifest(f"wakewords-{word}")]))
+        return split_clips(clips, TrainConfig.held_out, self.config.seed, fewest=1)
+
+    def unsaid(self) -> tuple[list[Clip], list[Clip]]:
+        """The negatives that train, none of which holds one of the words, and those of held-out speakers."""
+        clips = without_phrases(in_pieces(for_training(find_clips([self.negatives]))), self.config.words)
+        return split_clips(clips, 0.25, self.config.seed)
 
 
 @dataclass(frozen=True)
@@ -47,13 +89,13 @@ class Heard:
 class Network(nn.Module):
     """openWakeWord's: two layers with layer normalisation and an output. peers_engines.probability runs it."""
 
-    def __init__(self):
+    def __init__(self, width: int = Setting.width):
         super().__init__()
-        self.first = nn.Linear(EMBEDDINGS * DIMS, WIDTH)
-        self.first_norm = nn.LayerNorm(WIDTH)
-        self.second = nn.Linear(WIDTH, WIDTH)
-        self.second_norm = nn.LayerNorm(WIDTH)
-        self.output = nn.Linear(WIDTH, 1)
+        self.first = nn.Linear(EMBEDDINGS * DIMS, width)
+        self.first_norm = nn.LayerNorm(width)
+        self.second = nn.Linear(width, width)
+        self.second_norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, 1)
 
     def forward(self, windows: Tensor) -> Tensor:
         """Standardised windows [batch, 16, 96] -> logits [batch]."""
@@ -62,19 +104,13 @@ class Network(nn.Module):
         return self.output(x)[:, 0]
 
 
-def training_negatives(manifest: str, words: Iterable[str], seed: int) -> list:
-    """The negatives that training hears: no clips that hold one of the words, and no held-out speakers."""
-    return split_clips(without_phrases(in_pieces(for_training(find_clips([manifest]))), words), 0.25, seed)[0]
-
-
 def positive_pieces(
-    manifest: str, copies: int, speech: list[np.ndarray], settings: Augmentation, seed: int, skipped: Skipped
+    clips: list[Clip], copies: int, speech: list[np.ndarray], settings: Augmentation, seed: int, skipped: Skipped
 ) -> Iterator[tuple[np.ndarray, float, float]]:
     """Clips in their surroundings, float32 [samples], with where the phrase begins and ends, in seconds."""
-    clips = split_clips(for_training(find_clips([manifest])), TrainConfig.held_out, seed, fewest=1)[0]
     read = [samples for _, samples in read_clips(clips, skipped)]
     if not read:
-        raise WakewordError(f"{manifest}: no clip to train on could be read: make the manifest again")
+        raise WakewordError(f"none of {len(clips)} clips to train on could be read: make their manifest again")
     for index in range(len(read) * copies):
         rng = np.random.default_rng([seed, 1, index])
         clip = read[index % len(read)]
@@ -113,22 +149,29 @@ def windows_of(frames: Tensor, ends: Tensor) -> Tensor:
     return frames[ends[:, None] + torch.arange(1 - EMBEDDINGS, 1)]
 
 
-def fitted(said: Heard, unsaid: Heard, steps: int, seed: int) -> dict[str, np.ndarray]:
-    """Train a network and give what `peers_engines.probability` needs.
+def fitted(
+    said: Heard,
+    unsaid: Heard,
+    steps: int,
+    seed: int,
+    setting: Setting = Setting(),  # noqa: B008
+) -> dict[str, np.ndarray]:
+    """Train a network in `steps` times `setting.steps_each` steps and give what `peers_engines.probability` needs.
 
     As `wakeword.fit` does: half of the negatives from where the network's own scores were highest at its last look,
     a learning rate that falls as a cosine, and an average of the weights over the steps.
     """
     torch.manual_seed(seed)
+    steps *= setting.steps_each
     mean, deviation = unsaid.frames.mean(0), unsaid.frames.std(0) + 1e-3
     clips, stream = (torch.from_numpy((each.frames - mean) / deviation) for each in (said, unsaid))
     usable = np.arange(len(said.labels)) >= EMBEDDINGS
     phrase, around = (np.flatnonzero((said.labels == label) & usable) for label in (1, 0))
-    network = Network()
+    network = Network(setting.width)
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=setting.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng([seed, 3])
     hard = np.zeros(0, np.int64)
@@ -164,40 +207,28 @@ def hardest(network: Network, stream: Tensor, share: float = 0.002) -> np.ndarra
     return ends[scores.topk(min(len(ends), max(200, int(share * len(ends))))).indices].numpy()
 
 
-def trained(
-    config,
-    word: str,
-    manifest: Callable[[str], str],
-    negatives: str,
-    folder: Path,
-    embed: Callable[[Path], np.ndarray],
-    skipped: Skipped,
-) -> Path:
-    """The file of a word's network, trained if it is not in `folder` yet.
-
-    Args:
-        config: of recipes/one_hour: its words, copies, hours of negatives, steps and seed.
-        manifest: gives the file of a manifest's name.
-        negatives: the manifest of those that train.
-        embed: as `embedded` wants it.
-    """
-    clips, wakewords = training_negatives(negatives, config.words, config.seed), manifest(f"wakewords-{word}")
+def heard_of(task: Task, words: Iterable[str], noisy: Iterable[bool]) -> tuple[Heard, dict[tuple[str, bool], Heard]]:
+    """The embeddings of the negatives, and by word and whether noise is mixed into them those of the clips."""
+    config = task.config
+    clips, _ = task.unsaid()
     drawn = [clips, config.negative_copies, config.negative_hours, config.seed]
-    positive = [word, find_clips([wakewords]), config.copies, drawn]
-    path = folder / f"{word}-network-{digest([positive, config.steps, Path(__file__).read_bytes()])}.npz"
-    if path.exists():
-        return path
-    noise = [manifest(f"noise-{name}") for name in ("esc10", "speech-commands")]
-    speech = examples.speech_of(clips, config.seed, skipped)
-    heard = TrainConfig(noise=tuple(noise), rir=(manifest("rir"),), seed=config.seed)
-    common = augmentation_of(heard, speech), config.seed, skipped
+    speech = examples.speech_of(clips, config.seed, task.skipped)
+    noise = tuple(task.manifest(f"noise-{name}") for name in NOISE)
+    augmentation = augmentation_of(TrainConfig(noise=noise, rir=(task.manifest("rir"),), seed=config.seed), speech)
+    common = config.seed, task.skipped
     quiet = lambda stage, fraction: None  # noqa: E731
-    unsaid = examples.negative_pieces(clips, config.negative_copies, config.negative_hours, *common, quiet)
-    said = positive_pieces(wakewords, config.copies, speech, *common)
     # Generators: what is embedded already is not made again.
-    others = embedded(((piece, 0.0, 0.0) for piece in unsaid), folder / f"negatives-{digest(drawn)}.npz", embed)
-    own = embedded(said, folder / f"{word}-clips-{digest(positive)}.npz", embed)
-    head = fitted(own, others, STEPS_EACH * config.steps, config.seed)
-    with replacing(path) as temporary:
-        np.savez(temporary, **head)
-    return path
+    unsaid = examples.negative_pieces(
+        clips, config.negative_copies, config.negative_hours, augmentation, *common, quiet
+    )
+    others = ((piece, 0.0, 0.0) for piece in unsaid)
+    stream = embedded(others, task.folder / f"negatives-{digest([drawn, noise])}.npz", task.embed)
+    found = {}
+    for word, in_noise in product(words, noisy):
+        said, _ = task.clips(word)
+        changed = augmentation if in_noise else replace(augmentation, noise_probability=0.0)
+        path = task.folder / f"{word}-clips-{digest([word, said, config.copies, drawn, noise, in_noise])}.npz"
+        found[word, in_noise] = embedded(
+            positive_pieces(said, config.copies, speech, changed, *common), path, task.embed
+        )
+    return stream, found

@@ -260,7 +260,8 @@ def test_the_recipe_measures_once_and_writes_all_words(one_hour, material, write
     for name, files in (("talk", [f"n{i}" for i in range(12)]), ("rir", ["room"]), ("noise-esc10", ["street"])):
         recordings = {f"{name}-{file}": read_audio(folder / f"{file}.wav") for file in files}
         write_corpus(tmp_path / "made" / name, recordings).rename(tmp_path / f"{name}_cuts.jsonl.gz")
-    (tmp_path / "noise-street_cuts.jsonl.gz").write_bytes((tmp_path / "noise-esc10_cuts.jsonl.gz").read_bytes())
+    for name in ("noise-street", "noise-speech-commands"):
+        (tmp_path / f"{name}_cuts.jsonl.gz").write_bytes((tmp_path / "noise-esc10_cuts.jsonl.gz").read_bytes())
     config = one_hour.Config(
         words=("bell", "gong"),
         manifests=str(tmp_path),
@@ -278,6 +279,8 @@ def test_the_recipe_measures_once_and_writes_all_words(one_hour, material, write
         training = Path(settings.output).parent / "training.json"
         training.parent.mkdir(parents=True)
         training.write_text(json.dumps({"cpu_seconds": 1.0, "unfrozen": "none"}))
+        Path(settings.output).touch()
+        training.with_name("made_of.txt").write_text(one_hour.trained_of(settings))
         runs.append(one_hour.robust(config, settings, negatives))
         again = one_hour.robust(config, settings, negatives)
         assert again == runs[-1], "what is measured already is read"
