@@ -5,8 +5,8 @@ First: recipes/pretrain/prepare.py (manifests) and recipes/one_hour/run.py (our 
 an environment of their own, exp/peers/venv, from peers-requirements.txt; nothing of it touches this one. Each engine
 hears each stream in a process of its own. What is done already is not done again (exp/peers; --again forgets it), so
 an interrupted run goes on. At the end docs/comparison.md and .png are written from all that was measured. All of it
-takes some five CPU hours, most of them Porcupine's runs at its sensitivities and the search for the best network of
-transfer learning.
+takes some six CPU hours: Porcupine's runs at its sensitivities and the search for the best network of transfer learning
+about two each. --limit-hours and --only try parts of it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ RATES = (1.0, 0.5, 0.1)
 """False alarms per hour at which misses are told."""
 CHANCE = 0.05
 """A difference that chance alone would bring more seldom than this, in either direction, is taken for one."""
-FEWER, MORE, UNDECIDED, NOT_REACHED, OURS_NOT_REACHED = "fewer", "more", "undecided", "rate not reached", "ours not"
+FEWER, MORE, UNDECIDED = "fewer", "more", "undecided"
+NOT_REACHED, OURS_NOT_REACHED = "rate not reached", "rate not reached by ours"
 
 
 def only(track: Track, kept: np.ndarray) -> Track:

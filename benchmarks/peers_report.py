@@ -35,7 +35,7 @@ NOTES = """\
   Porcupine's makers.
 - Porcupine gives no score. Its points are runs at the sensitivities
   {sensitivities}, and at others around each rate, no farther apart than
-  {finest:g}; `not reached`: even the lowest gave more false alarms.
+  {finest:g}; `rate not reached`: even the lowest gave more false alarms.
 - The pretrained models of openWakeWord and microWakeWord have 'alexa' of these words (and 'hey jarvis', but the clips
   say 'jarvis'). PocketSphinx spots any word of its dictionary, here in one pass at a low threshold, which tells what
   it spots at higher ones.
@@ -45,16 +45,17 @@ NOTES = """\
 
 FOREIGN = """\
 - Of some of these corpora our training has heard other speakers, the other engines as far as we know none. So all is
-  told a second time for the {hours:.2f} h that are foreign to all: {corpora}, the latter in
-  languages that no training of ours has (of other languages in it ours have heard some)."""
+  told a second time for the {hours:.2f} h that are foreign to all: {corpora} (what there is
+  of Common Voice is in languages that no training of ours has; of other languages in it ours have heard some)."""
 
 AIM = """\
 The aim: at 0.5 and at 0.1 false alarms an hour, clean and in noise, `base` misses fewer clips than every other engine
 on every word, and `micro` fewer than all but `base`. A comparison is one of a word, another engine and a condition.
-Lower, equal, higher: by the numbers of clips missed. Shown: of the clips that only one of the two
-misses so many are the other's that chance alone would do it in under {chance:.0%} of cases (sign test, two-sided, at
-thresholds taken as given; each comparison by itself, without a correction for their number). An engine that cannot
-keep the rate is counted apart. The aim holds where all others are lower, and is shown where all of them are shown."""
+Lower, equal, higher: by the numbers of clips that ours and the other miss. Fewer, more shown: of the clips that only
+one of the two misses so many are of one that chance alone would do it in under {chance:.0%} of cases (sign test,
+two-sided, at thresholds taken as given; each comparison by itself, without a correction for their number). An engine
+that cannot keep the rate is counted apart. The aim holds where ours is lower in all others, and is shown where chance
+would not do it in any."""
 
 COPIES = """\
 Some recordings stand in these corpora more than once, and on both sides of the split. The same on the test clips whose

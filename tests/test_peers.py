@@ -162,7 +162,7 @@ def test_clips_with_a_copy_and_rates_that_are_not_kept_are_told_apart(module):
         "rate not reached"
     }
     silent = {**silent, "engine": "base"}
-    assert next(beside([silent, results[1]], "base", ["other"], "all", 0.1)).verdict == "ours not"
+    assert next(beside([silent, results[1]], "base", ["other"], "all", 0.1)).verdict == "rate not reached by ours"
 
 
 def comparison(*results: dict) -> dict:
