@@ -17,6 +17,7 @@ from wakeword import spoken  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.clips import find_clips, read_clips  # noqa: E402
+from wakeword.confusables import EACH, confusables, likest, speak_confusables  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
 from wakeword.levels import active_span  # noqa: E402
@@ -218,20 +219,35 @@ def test_what_cannot_be_trained_is_refused_in_a_line(given, named, tmp_path, cap
 def test_what_sounds_like_a_phrase():
     pytest.importorskip("pocketsphinx")
     pytest.importorskip("wordfreq")
-    found = spoken.confusables("Hey, computer!", 20)
+    found = confusables("Hey, computer!", 20)
     assert found[:2] == ["hey", "computer"] and "hey commuter" in found and len(set(found)) == len(found) == 20
-    assert not any("hey computer" in text for text in found) and spoken.confusables("hey computer", 5) == found[:5]
+    assert not any("hey computer" in text for text in found) and confusables("hey computer", 5) == found[:5]
     with pytest.raises(WakewordError, match="confusables: 'nabuzz'.*CMU dictionary"):
-        spoken.confusables("okay nabuzz", 5)
+        confusables("okay nabuzz", 5)
 
 
 @needs_voices
 def test_confusables_are_negatives_that_train(few_voices, tmp_path):
     pytest.importorskip("pocketsphinx")
     pytest.importorskip("wordfreq")
-    clips = spoken.speak_confusables(["hey computer"], 3, tmp_path, 0, Skipped(), quiet)
-    assert len(clips) == 3 * spoken.EACH_CONFUSABLE and {"hey", "computer"} < {clip.text for clip in clips}
+    clips = speak_confusables(["hey computer"], 3, tmp_path, 0, "micro", Skipped(), quiet)
+    texts = {clip.text for clip in clips}
+    assert len(clips) == 3 * EACH and len(texts) == 3
+    # Of a dozen that the dictionary names, "hey" alone, which has too few letters for the phrase, among them.
+    assert texts < set(confusables("hey computer", 12)) and "hey" not in texts
     assert {clip.speaker for clip in clips} <= set(map(str, split_voices(FEW)[0]))
+
+
+@needs_voices
+def test_the_acoustic_model_says_what_it_takes_for_the_phrase_soonest(tmp_path):
+    said = []
+    for text in ("banana", "computers"):
+        made = synthesise(text, tmp_path / text, n=3, voices=FEW)
+        said += read_clips(find_clips(made.manifest), Skipped())
+    texts = ["banana", "never heard", "computers"]
+    assert likest("computer", texts, said, "micro") == ["computers", "banana", "never heard"]
+    assert likest("banana", texts, said, "micro")[0] == "banana"
+    assert likest("computer", texts, [], "micro") == texts
 
 
 @needs_voices

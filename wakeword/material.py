@@ -10,6 +10,7 @@ import numpy as np
 
 from wakeword import spoken, tokens
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
+from wakeword.confusables import speak_confusables
 from wakeword.duplicates import closed, groups_of_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.misses import HELD_OUT
@@ -97,16 +98,15 @@ def negative_material(config, skipped: Skipped, progress: Progress) -> tuple[lis
     sounds like it, which trains alone.
 
     Raises:
-        WakewordError: as `clips.find_clips`, `spoken.speak_sentences` and `spoken.speak_confusables`.
+        WakewordError: as `clips.find_clips`, `spoken.speak_sentences` and `confusables.speak_confusables`.
     """
     texts, folder = [phrase.text for phrase in config.phrases], spoken_folder(config)
     training, dev = split_negatives(config)
     if config.spoken and not config.negatives:
         training, dev = spoken.speak_sentences(texts, folder, config.seed, skipped, progress)
     if config.confusables:
-        training = training + spoken.speak_confusables(
-            texts, config.confusables, folder, config.seed, skipped, progress
-        )
+        common = folder, config.seed, config.acoustic, skipped, progress
+        training = training + speak_confusables(texts, config.confusables, *common)
     return training, dev
 
 

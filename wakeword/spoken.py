@@ -20,7 +20,7 @@ from data_prep.sentences import SENTENCES
 from data_prep.synthesise import Synthesised, synthesise, synthesise_speech
 from data_prep.takes import split_voices
 from data_prep.voices import NO_VOICES, Voice, installed_voices
-from wakeword import lexicon, tokens
+from wakeword import tokens
 from wakeword.acoustic_file import load_acoustic
 from wakeword.align import align, spelled
 from wakeword.audio import SAMPLE_RATE
@@ -28,7 +28,6 @@ from wakeword.clips import Clip, find_clips, read_clips
 from wakeword.errors import Skipped, WakewordError
 from wakeword.features import FeatureSettings
 from wakeword.levels import active_span
-from wakeword.neighbours import english, neighbours
 from wakeword.settings import from_dict
 
 SPOKEN = 200
@@ -37,8 +36,6 @@ HELD_OUT_SHARE = 0.25
 """For each clip that trains, so many are spoken by other voices and held out."""
 SENTENCES_SPOKEN = (900, 300)
 """Sentences without the phrase, where no recordings are given: some 0.7 h to train on, 0.25 h for the threshold."""
-EACH_CONFUSABLE = 6
-"""Clips of each text that sounds like the phrase."""
 SAID = -2.0
 """Below this confidence (`align.Heard`) a voice has said something else. Of 563 recorded clips of three words, 3.4 %
 (`base`) and 6.0 % (`micro`) lie below it when asked for their own; when asked for another of the three, all but 0.2 and
@@ -48,8 +45,6 @@ MOST_POOR = 0.5
 """If more than this share of the clips are not understood, it is the acoustic model that does not know the phrase."""
 MARGIN_S = 0.15
 """Kept of the silence around the phrase."""
-SAME = 0.05
-"""Closer to the phrase, in edits a phone, a text is the phrase to the ear."""
 
 Progress = Callable[[str, float], None]
 
@@ -82,13 +77,13 @@ def speak_phrase(
     Raises:
         WakewordError: no voice is installed, or none can say the phrase; the folder cannot be written.
     """
-    training, others = _voices()
+    training, others = voices_to_speak()
     counts = {"train": count, "held-out": max(1, round(HELD_OUT_SHARE * count)) if others else 0}
     found: dict[str, list[tuple[Clip, np.ndarray]]] = {}
     for (name, number), voices in zip(counts.items(), (training, others), strict=True):
-        place = _place(folder, name, phrase, seed, voices)
-        made = synthesise(phrase, place, number, seed, voices, _told(progress, name)) if number else None
-        found[name] = understood(_clips(made, skipped), phrase, acoustic, skipped) if made else []
+        place = place_of(folder, name, phrase, seed, voices)
+        made = synthesise(phrase, place, number, seed, voices, told_by(progress, name)) if number else None
+        found[name] = understood(clips_of(made, skipped), phrase, acoustic, skipped) if made else []
     held_out = [clip for clip, _ in found["held-out"]]
     return Spoken(
         [trimmed(samples) for _, samples in found["train"]],
@@ -106,70 +101,16 @@ def speak_sentences(
     Raises:
         WakewordError: as `speak_phrase`.
     """
-    training, others = _voices()
+    training, others = voices_to_speak()
     found = []
     for name, count, voices, first in zip(
         ("speech", "speech-dev"), SENTENCES_SPOKEN, (training, others or training), (0, 1), strict=True
     ):
-        place = _place(folder, name, *avoid, seed, voices)
+        place = place_of(folder, name, *avoid, seed, voices)
         said = SENTENCES[first::2]
-        made = synthesise_speech(said, place, count, seed, avoid, voices, _told(progress, name))
-        found.append(_clips(made, skipped))
+        made = synthesise_speech(said, place, count, seed, avoid, voices, told_by(progress, name))
+        found.append(clips_of(made, skipped))
     return found[0], found[1]
-
-
-def speak_confusables(
-    phrases: Sequence[str], count: int, folder: str | os.PathLike, seed: int, skipped: Skipped, progress: Progress
-) -> list[Clip]:
-    """Clips of the `count` texts that are likest to each phrase, in the voices that `speak_phrase` trains on.
-
-    Raises:
-        WakewordError: as `speak_phrase` and `confusables`.
-    """
-    said = list(dict.fromkeys(text for phrase in phrases for text in confusables(phrase, count)))
-    voices, _ = _voices()
-    place = _place(folder, "confusables", *said, seed, voices)
-    number = EACH_CONFUSABLE * len(said)
-    return _clips(
-        synthesise_speech(said, place, number, seed, phrases, voices, _told(progress, "confusables")), skipped
-    )
-
-
-def confusables(phrase: str, count: int) -> list[str]:
-    """Texts that sound like a phrase, `count` at most: its words without the others ("hey", "computer"), then the
-    likest of the frequent words and pairs of words (`neighbours`), as a whole or in a part, and of the phrase with
-    another word in the place of one of its own ("hey commuter"). What sounds the same, or has it in it, is left out.
-
-    Raises:
-        WakewordError: a word is not in the dictionary, or the extra `phrase` is not installed.
-    """
-    spelling = tokens.normalise(phrase)
-    words, known = spelling.split(), lexicon.pronunciations()
-    missing = [word for word in words if word not in known]
-    if missing:
-        raise WakewordError(
-            f"confusables: '{missing[0]}' of '{phrase}' is not in the CMU dictionary, so what sounds like it is not "
-            "known: leave --confusables out"
-        )
-    ways = lexicon.ways_to_say(spelling)
-    alike = neighbours(ways, spelling, english())
-    near = {each.words: each.relative for each in (*alike.nearest, *alike.containing, *alike.pairs)}
-    if len(words) > 1:
-        for place, word in enumerate(words):
-            said = lexicon.ways_to_say(word)
-            for each in neighbours(said, word, english()).nearest:
-                text = " ".join([*words[:place], each.words, *words[place + 1 :]])
-                near.setdefault(text, each.relative * len(said[0]) / len(ways[0]))
-    # "hey computers" says the phrase, whatever is behind.
-    other = [text for text, relative in near.items() if relative >= SAME and _joined(spelling) not in _joined(text)]
-    likest = sorted(other, key=lambda text: (near[text], text))
-    parts = [
-        " ".join(words[first:last])
-        for first in range(len(words))
-        for last in range(first + 1, len(words) + 1)
-        if last - first < len(words)
-    ]
-    return list(dict.fromkeys([*parts, *likest]))[:count]
 
 
 def understood(
@@ -183,20 +124,29 @@ def understood(
         ModelError: no such acoustic model.
     """
     read = list(read_clips(clips, skipped))
+    found = confidences([samples for _, samples in read], phrase, acoustic)
+    if found is None or (found < SAID).sum() > MOST_POOR * len(found):
+        return read
+    for (clip, _), confidence in zip(read, found, strict=True):
+        if confidence < SAID:
+            skipped.add(clip.path, f"{clip.speaker} says something other than '{phrase}', by the acoustic model")
+    return [each for each, confidence in zip(read, found, strict=True) if confidence >= SAID]
+
+
+def confidences(clips: Sequence[np.ndarray], phrase: str, acoustic: str | os.PathLike) -> np.ndarray | None:
+    """How surely an acoustic model finds the phrase in each clip, float64 `[clips]` (`align.Heard`); -inf in one too
+    short for it. None if the model cannot spell the phrase.
+
+    Raises:
+        ModelError: no such acoustic model.
+    """
     model, meta = load_acoustic(acoustic)
     try:
         ids = spelled(phrase, meta)
     except tokens.TextError:
-        return read
-    settings = from_dict(FeatureSettings, meta["features"], str(acoustic))
-    heard = align(model, settings, [samples for _, samples in read], ids)
-    said = [each is not None and each.confidence >= SAID for each in heard]
-    if said.count(False) > MOST_POOR * len(said):
-        return read
-    for (clip, _), good in zip(read, said, strict=True):
-        if not good:
-            skipped.add(clip.path, f"{clip.speaker} says something other than '{phrase}', by the acoustic model")
-    return [each for each, good in zip(read, said, strict=True) if good]
+        return None
+    heard = align(model, from_dict(FeatureSettings, meta["features"], str(acoustic)), clips, ids)
+    return np.array([-np.inf if each is None else each.confidence for each in heard])
 
 
 def trimmed(samples: np.ndarray) -> np.ndarray:
@@ -205,11 +155,7 @@ def trimmed(samples: np.ndarray) -> np.ndarray:
     return samples[max(0, int((start_s - MARGIN_S) * SAMPLE_RATE)) : int((end_s + MARGIN_S) * SAMPLE_RATE)]
 
 
-def _joined(text: str) -> str:
-    return text.replace(" ", "")
-
-
-def _voices() -> tuple[list[Voice], list[Voice]]:
+def voices_to_speak() -> tuple[list[Voice], list[Voice]]:
     """The voices that train, and others; none, where too few are installed to part them."""
     voices = installed_voices()
     if not voices:
@@ -218,15 +164,16 @@ def _voices() -> tuple[list[Voice], list[Voice]]:
     return sorted(training), [] if set(training) & set(others) else sorted(others)
 
 
-def _place(folder: str | os.PathLike, name: str, *made_of: object) -> Path:
+def place_of(folder: str | os.PathLike, name: str, *made_of: object) -> Path:
     """A folder of its own for all that is made of something else, so that what it holds can be kept."""
     return Path(folder) / f"{name}-{zlib.crc32(repr(made_of).encode()):08x}"
 
 
-def _told(progress: Progress, name: str) -> Callable[[int, int], None]:
+def told_by(progress: Progress, name: str) -> Callable[[int, int], None]:
     return lambda done, count: progress(f"speaking {name}", done / count)
 
 
-def _clips(made: Synthesised, skipped: Skipped) -> list[Clip]:
+def clips_of(made: Synthesised, skipped: Skipped) -> list[Clip]:
+    """What was spoken, not yet read; what could not be said goes to `skipped`."""
     skipped.reasons.update(made.skipped.reasons)
     return find_clips(made.manifest)

@@ -21,6 +21,7 @@ import torch
 
 from wakeword.calibrate import lowest_within
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
+from wakeword.confusables import speak_confusables
 from wakeword.data import read_manifest
 from wakeword.errors import Skipped
 from wakeword.features import SAMPLE_RATE, FeatureSettings
@@ -28,7 +29,7 @@ from wakeword.head import HeadSizes, WakeModel
 from wakeword.material import split_clips, without_phrases
 from wakeword.metrics import hits
 from wakeword.settings import from_dict, read_toml
-from wakeword.spoken import speak_confusables, speak_phrase
+from wakeword.spoken import speak_phrase
 from wakeword.streams import negative_stream, noise_bed, positive_stream
 from wakeword.train import Phrase, TrainConfig, check, learn
 from wakeword.transfer import choose_unfreeze, stacked
@@ -185,7 +186,8 @@ def with_spoken(
         common = place, run.spoken, run.seed, run.acoustic, skipped, quiet
         said = [[*each, *speak_phrase(text, *common).clips] for text, each in zip(texts, said, strict=True)]
     if run.confusables:
-        negatives = negatives + speak_confusables(texts, run.confusables, place, run.seed, skipped, quiet)
+        common = place, run.seed, run.acoustic, skipped, quiet
+        negatives = negatives + speak_confusables(texts, run.confusables, *common)
     return said, negatives
 
 
