@@ -15,6 +15,10 @@ from wakeword.cli import exit_status, number
 from wakeword.errors import ConfigError
 from wakeword.files import replacing
 
+COUNTS = ("tested", "hours")
+STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+"""The 97.5 % quantiles of Student's t for 1 to 9 degrees of freedom; of more the last is a little too wide."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -56,6 +60,20 @@ def spread(values: Sequence[float]) -> str:
 def missed(row: dict, condition: str, rate: str) -> float:
     """The mean over the words of a trial's miss rates."""
     return statistics.mean(word[condition][rate] for word in row["missed"].values())
+
+
+def counted(lines: Sequence[dict]) -> str:
+    """The clips and hours that the rates of trials are of."""
+    clips, hours = (" or ".join(f"{each:g}" for each in sorted({line[name] for line in lines})) for name in COUNTS)
+    return f"{clips or 'no'} clips, {hours or 'no'} h of negatives"
+
+
+def paired(differences: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of differences, one a seed, and the ends of its 95 % interval (Student's t): of two or more."""
+    mean = statistics.mean(differences)
+    quantile = STUDENT[min(len(differences) - 2, len(STUDENT) - 1)]
+    half = quantile * statistics.stdev(differences) / len(differences) ** 0.5
+    return mean, mean - half, mean + half
 
 
 def table(

@@ -1,32 +1,26 @@
 """How much an acoustic model, or a way to train, is worth to a wake head: heads trained and tested in minutes.
 
 Less is done than by run.py beside this (fewer copies and negatives, thresholds in hindsight alone), and what the
-encoder gives is computed once for all words, so that many can be compared. They are compared on development data, for
-what is chosen by the test clips could no longer be tested on them: `HELD_OUT` of the clips that train, and half of the
-speakers of the negatives, whom the encoder may have heard but the heads do not. The noise is that of the tests.
+encoder gives is computed once for all words, so that many can be compared, on development data (divided.py).
 """
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import tempfile
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
-import lhotse
 import numpy as np
 import torch
 
 from wakeword.calibrate import lowest_within
-from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
+from wakeword.clips import Clip, read_clips
 from wakeword.confusables import speak_confusables
-from wakeword.data import read_manifest
 from wakeword.errors import Skipped
 from wakeword.features import SAMPLE_RATE, FeatureSettings
 from wakeword.head import HeadSizes, WakeModel
-from wakeword.material import split_clips, without_phrases
 from wakeword.metrics import hits
 from wakeword.settings import from_dict, read_toml
 from wakeword.spoken import speak_phrase
@@ -35,11 +29,9 @@ from wakeword.train import Phrase, TrainConfig, check, learn
 from wakeword.transfer import choose_unfreeze, stacked
 
 sys.path.insert(0, str(Path(__file__).parent))
+import divided  # noqa: E402
 import run as one_hour  # noqa: E402
 from heard import kept, tracks  # noqa: E402
-
-HELD_OUT = 0.4
-"""Of the clips of a word that train elsewhere."""
 
 
 def words_of(path: str, changes: dict, folder: str | Path, seed: int) -> one_hour.Config:
@@ -59,7 +51,7 @@ def training_of(config: one_hour.Config, changes: dict) -> TrainConfig:
         ConfigError: one of them is unknown, or cannot work.
     """
     values = {
-        "noise": [one_hour.manifest(config, f"noise-{name}") for name in ("esc10", "speech-commands")],
+        "noise": [divided.training_noise(config.folder)],
         "rir": [one_hour.manifest(config, "rir")],
         "unfreeze": config.unfreeze,
         "output": "none",
@@ -73,11 +65,6 @@ def training_of(config: one_hour.Config, changes: dict) -> TrainConfig:
     return training
 
 
-def probe(acoustic: str, config: one_hour.Config, changes: dict | None = None) -> dict:
-    """`probed` with the clips that train elsewhere: its miss rates alone."""
-    return probed(acoustic, config, changes)["missed"]
-
-
 def probed(
     acoustic: str,
     config: one_hour.Config,
@@ -85,6 +72,7 @@ def probed(
     most_clips: int = 0,
     clips: dict[str, list[Clip]] | None = None,
     text_alone: bool = False,
+    held_out: float = 0.0,
 ) -> dict:
     """Train one head with an output for each word, in a third of the time of three, and test it.
 
@@ -95,6 +83,7 @@ def probed(
         most_clips: so many of each word's clips train, chosen by the seed; 0: all.
         clips: those of each word; none: those that the manifests of the words keep for training.
         text_alone: none of them trains, only what voices speak (`changes` says how much).
+        held_out: the share of the speakers whom the encoder has not heard, as `divided.negatives_of` takes it.
 
     Returns:
         `missed`: miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight;
@@ -103,24 +92,25 @@ def probed(
 
     Raises:
         ConfigError: as `training_of`.
+        ManifestError: as `divided.negatives_of` and `divided.divide_noise`.
     """
     skipped = Skipped()
     run = training_of(config, {**(changes or {}), "acoustic": acoustic})
-    negatives, others = negatives_of(replace(config, seed=0))
-    divided = divide(clips_of(config) if clips is None else clips)
-    said = [[] for _ in divided] if text_alone else read_chosen(divided, most_clips, config.seed, skipped)
+    _, noise = divided.divide_noise(config)
+    negatives, others = divided.negatives_of(replace(config, seed=0), held_out)
+    clips = divided.divide(divided.clips_of(config) if clips is None else clips, held_out)
+    said = [[] for _ in clips] if text_alone else read_chosen(clips, most_clips, config.seed, skipped)
     recorded = [len(each) for each in said]
     recorded_amount = amount(said)
     said, negatives = with_spoken(run, said, negatives, config.folder, skipped)
     model, settings = trained(run, said, negatives, skipped, recorded)
 
-    noise = one_hour.unheard_noise(config)
     bed = noise_bed(noise, skipped)
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
     missed: dict[str, dict] = {}
     for output, (word, alarms) in enumerate(zip(config.words, tracks(model, settings, unheard), strict=True)):
         rates = {rate: lowest_within([alarms], alarms.hours, rate) for rate in config.fa_rates}
-        test = divided[word][1]
+        test = clips[word][1]
         for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
             make = partial(positive_stream, test, noise=bed, snr_db=snr_db, skipped=skipped)
             heard = kept(config.folder, settings, [*test, *noise, snr_db], make)
@@ -129,29 +119,19 @@ def probed(
             missed.setdefault(word, {})[name] = {f"{rate:g}": round(float(miss), 4) for rate, miss in found.items()}
     return {
         "missed": missed,
-        "tested": sum(len(test) for _, test in divided.values()),
+        "tested": sum(len(test) for _, test in clips.values()),
         "hours": round(alarms.hours, 2),
         **recorded_amount,
     }
 
 
-def clips_of(config: one_hour.Config) -> dict[str, list[Clip]]:
-    """For each word the clips of its manifest."""
-    return {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
-
-
-def divide(clips: dict[str, list[Clip]]) -> dict[str, tuple[list[Clip], list[Clip]]]:
-    """For each word its clips to train on, and those to test on, of other speakers where they are named."""
-    return {word: split_clips(for_training(each), HELD_OUT, seed=0) for word, each in clips.items()}
-
-
 def read_chosen(
-    divided: dict[str, tuple[list[Clip], list[Clip]]], most: int, seed: int, skipped: Skipped
+    clips: dict[str, tuple[list[Clip], list[Clip]]], most: int, seed: int, skipped: Skipped
 ) -> list[list[np.ndarray]]:
     """For each word the clips that train, at most `most` (0: all), float32 `[samples]` each."""
     return [
         [samples for _, samples in read_clips(chosen_clips(training, most, seed), skipped)]
-        for training, _ in divided.values()
+        for training, _ in clips.values()
     ]
 
 
@@ -159,14 +139,6 @@ def amount(said: list[list[np.ndarray]]) -> dict[str, float]:
     """How many clips of all words train, and how many minutes they last."""
     minutes = sum(len(samples) for each in said for samples in each) / SAMPLE_RATE / 60
     return {"trained": sum(map(len, said)), "minutes": round(minutes, 2)}
-
-
-@cache
-def negatives_of(config: one_hour.Config) -> tuple[list[Clip], list[Clip]]:
-    """Speech without the words: what the heads train on, and what they are tested on, of other speakers."""
-    heard = one_hour.chosen(config, config.negatives, Path(config.folder) / "negatives.jsonl.gz")
-    unsaid = without_phrases(in_pieces(for_training(find_clips([decoded(heard)]))), config.words)
-    return split_clips(unsaid, 0.5, seed=0)
 
 
 def chosen_clips(clips: list[Clip], most: int, seed: int) -> list[Clip]:
@@ -216,14 +188,3 @@ def trained(
     with tempfile.TemporaryDirectory() as scratch:
         learn(model, settings, chosen, run, said, negatives, skipped, quiet, Path(scratch) / "begun", recorded)
     return model, settings
-
-
-def decoded(manifest: str) -> str:
-    """The manifest of the same utterances with decoded audio beside it, which many probes read faster."""
-    # Its own name for each list of utterances, so that a changed list is decoded anew.
-    digest = hashlib.sha256("\n".join(cut.id for cut in read_manifest(manifest)).encode()).hexdigest()[:8]
-    path = Path(manifest).with_name(Path(manifest).name.replace(".jsonl", f"_decoded_{digest}.jsonl"))
-    if not path.exists():
-        kept: lhotse.CutSet = read_manifest(manifest).save_audios(path.with_name(path.name.partition(".")[0]))
-        one_hour.keep(kept, path)
-    return str(path)

@@ -62,8 +62,8 @@ def words_of(study: Study, seed: int) -> probe.one_hour.Config:
 
 def trial(study: Study, variant: Variant, seed: int) -> dict:
     """Train and test one variant with one seed: a line of study.jsonl."""
-    missed = probe.probe(study.acoustic, words_of(study, seed), {**study.common, **variant.changes})
-    return {"variant": variant.name, "seed": seed, "missed": missed}
+    found = probe.probed(study.acoustic, words_of(study, seed), {**study.common, **variant.changes})
+    return {"variant": variant.name, "seed": seed, **found}
 
 
 def write(study: Study, lines: list[dict]) -> list[str]:
@@ -74,9 +74,10 @@ def write(study: Study, lines: list[dict]) -> list[str]:
         "Written by `python recipes/one_hour/study.py` (study.toml beside it, a line a trial in study.jsonl): each",
         f"variant changes what its row says in the training of a head on the frozen encoder of `{study.acoustic}`, for",
         "all words of config.toml together. Miss rates are means over the words, with the range of the seeds, on",
-        "development data (two fifths of the clips that train elsewhere, 5 h of negatives of speakers that the heads",
-        "do not hear), at the thresholds that give so many false alarms per hour on the same, in hindsight: to",
-        "compare variants with each other, since all train for less than `wakeword train` does.",
+        f"development data ({studies.counted(lines)}, and noise, of which the heads hear none), at the",
+        "thresholds that give so many false alarms per hour on the same, in hindsight: to compare variants with each",
+        f"other, since all train for less than `wakeword train` does. In its pretraining `{study.acoustic}` has heard",
+        "nearly all of these speakers, and the noise: alike for all variants.",
         "",
         *(table or ["No trial is done yet."]),
     ]

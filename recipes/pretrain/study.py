@@ -88,8 +88,7 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
     card = json.loads(Path(config.output).with_suffix(".json").read_text())
     words = words_of(study, seed)
     told = {"parameters": card["parameters"], "hours_heard": card["hours_heard"], "held_out": card["held_out_speakers"]}
-    missed = probe.probe(config.output, words, head_of(variant))
-    return {"variant": variant.name, "seed": seed, **told, "missed": missed}
+    return {"variant": variant.name, "seed": seed, **told, **probe.probed(config.output, words, head_of(variant))}
 
 
 def table(study: Study, lines: list[dict]) -> list[str]:
@@ -111,12 +110,15 @@ def section(study: Study, lines: list[dict]) -> list[str]:
         "Written by `python recipes/pretrain/study.py` (study.toml beside it, a line a trial in study.jsonl): each",
         "variant changes what its row says in the pretraining of a small encoder; a head is then trained on it,",
         "frozen, for the words of ../one_hour together. Miss rates are means over the words, with the range of the",
-        "seeds, on development data (two fifths of the clips that train elsewhere, 5 h of negatives of speakers that",
-        "the heads do not hear), at the thresholds that give so many false alarms per hour on the same, in hindsight:",
-        "to compare variants with each other, since all are trained less than the models that ship. The range is",
-        "wide: variants whose ranges overlap are undecided. At 0.1 an hour that is no false alarm in 5 h, so one",
-        "recording decides: it is too little to tell 0.1 from its neighbours. Character errors are of held-out",
-        "speakers of the variant's own data; about 100 % or more: its CTC layer is not trained.",
+        f"seeds, on development data ({studies.counted(lines)}, and noise, of which the heads hear none), at the",
+        "thresholds that give so many false alarms per hour on the same, in hindsight: to compare variants with each",
+        "other, since all are trained less than the models that ship. The range is wide: variants whose ranges",
+        "overlap are undecided. At 0.1 an hour that is no false alarm at all, so one recording decides: it is too",
+        "little to tell 0.1 from its neighbours. The encoders have heard the noise, and all speakers of their data but",
+        "6 % (`held_out`), so most of those who test the heads: rows that differ in the amount or choice of data",
+        "compare encoders that have heard more or fewer of them, and more data may look better by that alone.",
+        "Character errors are of held-out speakers of the variant's own data; about 100 % or more: its CTC layer is",
+        "not trained.",
         "",
         *(table(study, lines) or ["No trial is done yet."]),
         "",

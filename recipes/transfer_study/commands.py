@@ -34,6 +34,7 @@ from wakeword.train import TrainConfig, augmentation_of
 from wakeword.transfer import choose_unfreeze, stacked, trainable
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "one_hour"))
+import divided  # noqa: E402
 import probe  # noqa: E402
 
 UNCHANGED = Augmentation(noise_probability=0.0, rir_probability=0.0, level_dbfs=(-25.0, -25.0))
@@ -42,7 +43,12 @@ AT_A_TIME = 64
 
 
 def tried(
-    acoustic: str, config: probe.one_hour.Config, changes: dict, most_clips: int, clips: dict[str, list[Clip]]
+    acoustic: str,
+    config: probe.one_hour.Config,
+    changes: dict,
+    most_clips: int,
+    clips: dict[str, list[Clip]],
+    held_out: float = 0.0,
 ) -> dict:
     """Train a classifier of the words and test it on speakers that it has not heard.
 
@@ -55,19 +61,21 @@ def tried(
 
     Raises:
         ConfigError: as `probe.training_of`.
+        ManifestError: as `divided.divide` and `divided.divide_noise`.
     """
     skipped = Skipped()
     run = probe.training_of(config, {**changes, "acoustic": acoustic})
-    divided = probe.divide(clips)
-    said = probe.read_chosen(divided, most_clips, config.seed, skipped)
+    _, noise = divided.divide_noise(config)
+    clips = divided.divide(clips, held_out)
+    said = probe.read_chosen(clips, most_clips, config.seed, skipped)
     torch.manual_seed(run.seed)
     torch.set_num_threads(run.threads)
     model, meta = stacked(acoustic, HeadSizes(run.depth, run.channels, outputs=len(said)))
     settings = from_dict(FeatureSettings, meta["features"], acoustic)
     learn(model, settings, run, said)
 
-    heard = [list(read_clips(test, skipped)) for _, test in divided.values()]
-    bed = noise_bed(probe.one_hour.unheard_noise(config), skipped)
+    heard = [list(read_clips(test, skipped)) for _, test in clips.values()]
+    bed = noise_bed(noise, skipped)
     noisy = replace(UNCHANGED, noise=(bed,), noise_probability=1.0, snr_db=(config.snr_db, config.snr_db))
     wrong = {
         name: mistakes(model, settings, run, [[samples for _, samples in each] for each in heard], surroundings)

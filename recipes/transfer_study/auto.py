@@ -1,0 +1,143 @@
+"""Whether `--unfreeze auto` stands the test of the transfer study."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from wakeword.transfer import ALL_FROM, choose_unfreeze
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import studies  # noqa: E402
+
+TRAINS = {"none": "frozen", "all": "all layers", "scratch": "from scratch"}
+
+
+def value(line: dict, condition: str, rate: float) -> float:
+    """What a trial got wrong: the mean miss rate of its words, or the error rate of its commands."""
+    if "errors" in line:
+        return line["errors"][condition]
+    return studies.missed(line, condition, f"{rate:g}")
+
+
+def conditions(lines: list[dict]) -> list[str]:
+    """The conditions of the trials' tests, clean first."""
+    tested = [next(iter(line["missed"].values())) if "missed" in line else line["errors"] for line in lines]
+    return sorted({name for each in tested for name in each}, key=lambda name: (name != "clean", name))
+
+
+def trains(unfreeze: str) -> str:
+    return TRAINS.get(unfreeze, f"top {unfreeze} blocks")
+
+
+def layers(depth: int) -> str:
+    return f"{depth} and the output nodes" if depth else "output nodes alone"
+
+
+def judged(lines: list[dict], rate: float) -> list[dict]:
+    """For each model, depth, number of clips and condition: what `auto` picks, what was best, and whether it is worse.
+
+    The differences are of trials with one seed, which have the same clips and, of the study's encoders, the same
+    encoder. Worse is a pick whose 95 % interval of them (`studies.paired`) lies above 0. Where the pick or another was
+    not tried with two seeds, nothing is said.
+    """
+    points = defaultdict(lambda: defaultdict(dict))
+    for line in lines:
+        if "missed" in line:
+            points[line["acoustic"], line["depth"], line["clips"]][line["unfreeze"]][line["seed"]] = line
+    found = []
+    for (acoustic, depth, _), tried in points.items():
+        tried = {unfreeze: done for unfreeze, done in tried.items() if len(done) > 1}
+        first = next((line for done in tried.values() for line in done.values()), None)
+        if first is None:
+            continue
+        boundary = choose_unfreeze("auto", first["trained"], first["blocks"]).boundary
+        picks = [
+            unfreeze
+            for unfreeze in tried
+            if unfreeze != "scratch" and choose_unfreeze(unfreeze, 0, first["blocks"]).boundary == boundary
+        ]
+        if not picks or len(tried) < 2:
+            continue
+        point = {"acoustic": acoustic, "depth": depth, "trained": first["trained"], "auto": picks[0]}
+        for name in conditions([first]):
+            wrong = {
+                unfreeze: {seed: value(line, name, rate) for seed, line in done.items()}
+                for unfreeze, done in tried.items()
+            }
+            best = min(wrong, key=lambda unfreeze: statistics.mean(wrong[unfreeze].values()))
+            apart = interval([(wrong[picks[0]], wrong[best])])
+            worse = apart is not None and apart[1] > 0
+            found.append({**point, "condition": name, "best": best, "found": wrong, "apart": apart, "worse": worse})
+    return found
+
+
+def interval(pairs: Iterable[tuple[dict[int, float], dict[int, float]]]) -> tuple[float, float, float] | None:
+    """`studies.paired` of what the first of a pair got wrong by seed less what the second did, the mean of the pairs.
+
+    Of the seeds that all have; None if these are fewer than two.
+    """
+    pairs = list(pairs)
+    seeds = set.intersection(*(set(each) for pair in pairs for each in pair)) if pairs else set()
+    if len(seeds) < 2:
+        return None
+    return studies.paired([statistics.mean(one[seed] - other[seed] for one, other in pairs) for seed in sorted(seeds)])
+
+
+def fixed(points: list[dict]) -> list[tuple[str, str, int, tuple[float, float, float]]]:
+    """`auto` less the same choice at every point: condition, choice, number of points, and `interval`."""
+    rows = []
+    for condition in dict.fromkeys(point["condition"] for point in points):
+        those = [point["found"] for point in points if point["condition"] == condition]
+        autos = [point["auto"] for point in points if point["condition"] == condition]
+        for choice in dict.fromkeys(name for found in those for name in found if name != "scratch"):
+            both = [(found[pick], found[choice]) for found, pick in zip(those, autos, strict=True) if choice in found]
+            apart = interval(both)
+            if apart is not None and apart != (0.0, 0.0, 0.0):
+                rows.append((condition, choice, len(both), apart))
+    return rows
+
+
+def less(apart: tuple[float, float, float] | None) -> str:
+    """A difference and its interval, in points of a hundred."""
+    if apart is None:
+        return "–"
+    mean, low, high = (100 * each for each in apart)
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def verdict(lines: list[dict], rate: float) -> list[str]:
+    """Both as Markdown, with what three seeds can tell; empty where there is nothing to judge."""
+    points = judged(lines, rate)
+    if not points:
+        return []
+    text = [
+        "What `--unfreeze auto` picks, beside the best of the row. The difference (auto less the best, percentage",
+        "points) is paired by seed, with its 95 % t interval. Of three seeds that reaches 2.5 standard deviations to",
+        "either side: it tells large or very regular differences alone, and what it does not tell apart may differ.",
+        "The best is picked in hindsight among the row's, so by chance more than one row in forty is worse.",
+        "",
+        "| acoustic model | new layers | clips in all | condition | auto | best | difference | auto is |",
+        "|" + "---|" * 8,
+    ]
+    for each in points:
+        told = "**worse**" if each["worse"] else "the best" if each["auto"] == each["best"] else "not apart"
+        cells = [f"`{Path(each['acoustic']).stem}`", layers(each["depth"]), str(each["trained"]), each["condition"]]
+        for unfreeze in (each["auto"], each["best"]):
+            cells.append(f"{trains(unfreeze)}: {studies.spread(list(each['found'][unfreeze].values()))}")
+        cells.append("–" if each["auto"] == each["best"] else less(each["apart"]))
+        text.append("| " + " | ".join([*cells, told]) + " |")
+    rows = [
+        f"| {condition} | {trains(choice)} | {count} | {less(apart)} |"
+        for condition, choice, count, apart in fixed(points)
+    ]
+    if rows:
+        text += ["", "`auto` less one choice for all of these points, paired by seed (mean over the points):", ""]
+        text += ["| condition | always | points | difference |", "|" + "---|" * 4, *rows]
+    most = max(line["trained"] for line in lines)
+    if most < ALL_FROM:
+        text += ["", f"No row has more than {most} clips: `auto` trains all layers from {ALL_FROM} on, untested here."]
+    return text
