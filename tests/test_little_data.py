@@ -14,7 +14,7 @@ from wakeword import spoken  # noqa: E402
 from wakeword.errors import ConfigError  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("run", "probe", "heard", "study", "studies")
+MODULES = ("run", "probe", "divided", "heard", "study", "studies")
 FEW = [voice for voice in installed_voices() if voice.engine == "flite" or voice.name.startswith("en-us+m")]
 
 

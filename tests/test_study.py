@@ -21,7 +21,7 @@ from wakeword.runtimes import running  # noqa: E402
 from wakeword.streams import negative_stream, positive_stream, score_stream  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("run", "probe", "heard", "study", "studies", "results", "synthetic")
+MODULES = ("run", "probe", "divided", "heard", "study", "studies", "results", "synthetic")
 
 
 @pytest.fixture
@@ -93,7 +93,8 @@ def test_the_course_of_a_model_is_that_of_its_own_runs(recipes):
 
 def line(variant: str, seed: int, miss: float) -> dict:
     missed = {"alexa": {"clean": {"0.5": miss}}, "jarvis": {"clean": {"0.5": miss + 0.1}}}
-    return {"variant": variant, "seed": seed, "hours_heard": 13.0, "held_out": {"cer": 0.5}, "missed": missed}
+    told = {"hours_heard": 13.0, "held_out": {"cer": 0.5}, "tested": 219, "hours": 5.06}
+    return {"variant": variant, "seed": seed, **told, "missed": missed}
 
 
 def test_each_variant_is_a_run_of_its_own_with_as_much_audio(study):
@@ -148,7 +149,18 @@ def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
     results.write_text("# Before\n\nkept\n")
     for _ in range(2):
         study.write_section(read, study.studies.read_lines(lines), results)
-    assert results.read_text().count(study.HEADING) == 1 and results.read_text().startswith("# Before\n\nkept\n")
+    page = results.read_text()
+    assert page.count(study.HEADING) == 1 and page.startswith("# Before\n\nkept\n")
+    assert "219 clips, 5.06 h of negatives" in page and "have heard more or fewer of them" in page
+
+
+def test_the_page_of_the_heads_counts_what_the_rates_are_of(head_study, tmp_path, monkeypatch):
+    monkeypatch.setattr(head_study, "PAGE", tmp_path / "STUDY.md")
+    read = head_study.read_study(ROOT / "recipes" / "one_hour" / "study.toml")
+    head_study.write(read, [])
+    assert "no clips, no h of negatives" in (tmp_path / "STUDY.md").read_text()
+    head_study.write(read, [line("plain", 1, 0.1), line("plain", 2, 0.2)])
+    assert "219 clips, 5.06 h of negatives" in (tmp_path / "STUDY.md").read_text()
 
 
 def test_each_variant_of_the_heads_is_a_training_of_its_own(head_study):
