@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 
+from wakeword import checkpoint  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.clips import Clip, find_clips  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
@@ -152,6 +153,25 @@ def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
     page = results.read_text()
     assert page.count(study.HEADING) == 1 and page.startswith("# Before\n\nkept\n")
     assert "219 clips, 5.06 h of negatives" in page and "have heard more or fewer of them" in page
+
+
+def test_an_encoder_that_is_whole_is_not_trained_again(study, tmp_path, monkeypatch):
+    read = study.read_study(ROOT / "recipes" / "pretrain" / "study.toml")
+    read = dataclasses.replace(read, folder=str(tmp_path))
+    config = study.pretraining_of(read, read.variants[0], 1)
+    begun = {"config": dataclasses.asdict(config)}
+    checkpoint.save(Path(config.folder) / "training.safetensors", {"weight": torch.zeros(1)}, "training", begun)
+    Path(config.output).touch()
+    card = {"parameters": 1, "hours_heard": 10.1, "held_out_speakers": {"cer": 0.5}}
+    Path(config.output).with_suffix(".json").write_text(json.dumps(card))
+    monkeypatch.setattr("wakeword.pretrain.pretrain", lambda config: pytest.fail("trained again"))
+    found = {"missed": {}, "tested": 219, "hours": 5.06}
+    monkeypatch.setattr(study.probe, "probed", lambda acoustic, *more: found if acoustic == config.output else None)
+    made = study.trial(read, read.variants[0], 1)
+    assert (made["tested"], made["hours"], made["hours_heard"]) == (219, 5.06, 10.1)
+    changed = dataclasses.replace(read, common={**read.common, "warmup": 7})
+    with pytest.raises(ConfigError, match="was made with another 'warmup'"):
+        study.trial(changed, read.variants[0], 1)
 
 
 def test_the_page_of_the_heads_counts_what_the_rates_are_of(head_study, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from wakeword.pretrain_config import Config, config_of
@@ -82,9 +82,13 @@ def words_of(study: Study, seed: int) -> probe.one_hour.Config:
 def trial(study: Study, variant: Variant, seed: int) -> dict:
     """Pretrain, train and test one variant with one seed: a line of study.jsonl."""
     from wakeword.pretrain import pretrain
+    from wakeword.pretrain_state import refuse_changed
 
     config = pretraining_of(study, variant, seed)
-    pretrain(config)  # an interrupted one goes on; one of other settings is refused
+    if Path(config.output).exists():  # whole: to settle and validate it again would change nothing
+        refuse_changed(Path(config.folder) / "training.safetensors", asdict(config))
+    else:
+        pretrain(config)  # an interrupted one goes on; one of other settings is refused
     card = json.loads(Path(config.output).with_suffix(".json").read_text())
     words = words_of(study, seed)
     told = {"parameters": card["parameters"], "hours_heard": card["hours_heard"], "held_out": card["held_out_speakers"]}
