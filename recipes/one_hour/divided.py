@@ -16,7 +16,7 @@ import lhotse
 import run as one_hour
 
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, share_of
-from wakeword.data import Source, read_manifest, read_sources
+from wakeword.data import Source, read_manifest
 from wakeword.data import held_out as holds_out
 from wakeword.errors import ManifestError
 from wakeword.material import split_clips, without_phrases
@@ -99,13 +99,12 @@ def divide_noise(config: one_hour.Config) -> tuple[str, list[Clip]]:
     Raises:
         ManifestError: a manifest is unusable, or there are no two recordings.
     """
-    cuts = read_sources([Source(one_hour.manifest(config, name)) for name in NOISES])
+    cuts = one_hour.read(config, tuple(map(Source, NOISES)))
     ranked = sorted({source_of(cut) for cut in cuts}, key=share_of)
     if len(ranked) < 2:
         raise ManifestError(f"{one_hour.manifest(config, NOISES[0])}: one recording to train on: two are needed")
     tests = set(ranked[: max(1, round(NOISE * len(ranked)))])
     training, development = training_noise(config.folder), Path(config.folder) / "development_noise.jsonl.gz"
-    Path(config.folder).mkdir(parents=True, exist_ok=True)
     one_hour.keep(cuts.filter(lambda cut: source_of(cut) not in tests).to_eager(), Path(training))
     one_hour.keep(cuts.filter(lambda cut: source_of(cut) in tests).to_eager(), development)
     return training, find_clips([development])
