@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from wakeword import Detector, export  # noqa: E402
+from wakeword import Detector  # noqa: E402
 from wakeword.checkpoint import read_meta, rewrite_onnx_meta  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
-from wakeword.export import compare, export_onnx  # noqa: E402
+from wakeword.export import compare, export_onnx, onnx_graph  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.runtimes import load_onnx  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
@@ -71,7 +71,7 @@ def test_each_output_of_a_graph_is_that_of_the_model(several_files, small_model)
 
 def test_a_graph_that_differs_is_not_written(model_files, tmp_path, monkeypatch):
     """An export that loses the folding's shift is caught before the file appears."""
-    real = export.folded
+    real = onnx_graph.folded
 
     def wrong(model):
         model = real(model)
@@ -79,7 +79,7 @@ def test_a_graph_that_differs_is_not_written(model_files, tmp_path, monkeypatch)
             model.encoder.stem[0].bias.add_(0.2)
         return model
 
-    monkeypatch.setattr(export, "folded", wrong)
+    monkeypatch.setattr(onnx_graph, "folded", wrong)
     (tmp_path / "m.onnx").write_bytes(b"the old one")
     with pytest.raises(WakewordError, match="differs by"):
         export_onnx(model_files[0], tmp_path / "m.onnx")

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from wakeword.detector import Detector
 
 WARNINGS_SHOWN = 10
-MODULES = ("verbs_make", "verbs_study", "verbs_use", "verbs_listen", "verbs_improve", "verbs_serve", "verbs_demo")
+MODULES = (
+    "verbs_make",
+    "verbs_study",
+    "verbs_use",
+    "verbs_export",
+    "verbs_listen",
+    "verbs_improve",
+    "verbs_serve",
+    "verbs_demo",
+)
 VERBS: dict[str, tuple[Callable, Callable, str, str]] = {}
 
 

@@ -1,4 +1,4 @@
-"""The verbs that use a detector: score, evaluate, calibrate, export, info."""
+"""The verbs that use a detector: score, evaluate, calibrate, info."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import argparse
 import json
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from wakeword.cli import bar, json_flag, say_warnings, show, verb
-from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError, require
+from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,29 +169,6 @@ def _calibrate(args) -> None:
     lines += [skipped.summary()] if skipped else []
     report = {"model": args.model, "phrases": [entries[output] for output in chosen], "skipped": skipped.reasons}
     show(report, args.json, "\n".join(lines))
-
-
-def _export_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL.wakeword")
-    parser.add_argument("--format", choices=["onnx"], default="onnx")
-    parser.add_argument("--output", required=True, metavar="FILE.onnx")
-    json_flag(parser)
-
-
-@verb(
-    "export",
-    "The same model for elsewhere",
-    "wakeword export computer.wakeword --format onnx --output computer.onnx",
-    _export_arguments,
-)
-def _export(args) -> None:
-    require("torch")
-    from wakeword.export import export_onnx
-
-    difference = export_onnx(args.model, args.output)
-    report = {"output": args.output, "largest_difference": difference, "bytes": Path(args.output).stat().st_size}
-    text = f"{args.output}: {report['bytes']} bytes, posteriors within {difference:.1e} of {args.model}"
-    show(report, args.json, text)
 
 
 def _info_arguments(parser: argparse.ArgumentParser) -> None:

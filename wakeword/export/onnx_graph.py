@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -10,29 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wakeword.acoustic import SeparableBlock, Stack, WholeBlock, fold_block, fold_norm
+from wakeword.acoustic import SeparableBlock, Stack, WholeBlock
 from wakeword.errors import WakewordError, require
+from wakeword.export.layers import folded, standardised
 from wakeword.files import replacing
 from wakeword.head import WakeModel
 from wakeword.transfer import load_wakeword
 
 OPSET, IR_VERSION = 18, 8  # read by ONNX Runtime 1.14 and later
 _END = 2**63 - 1  # of a slice: to the last row
-
-
-def folded(model: WakeModel) -> WakeModel:
-    """A copy in eval mode without batch normalisation: its scale and shift moved into the linear layers."""
-    model = copy.deepcopy(model).eval()
-    pairs = [model.encoder.stem, model.encoder.widen]
-    if model.head.narrow is not None:
-        pairs.append(model.head.narrow)
-    for pair in pairs:
-        pair[0], pair[1] = fold_norm(*pair), nn.Identity()
-    for block in [*model.encoder.stack.blocks, *model.head.stack.blocks]:
-        fold_block(block)
-    return model
 
 
 @dataclass
@@ -103,13 +90,6 @@ class Graph:
             outputs.append(x)
         self.reshape(self.add("Concat", ends, axis=0), [1, -1], after)
         return outputs
-
-
-def standardised(norm: nn.BatchNorm1d, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weight and bias of one layer that does what `norm` (in eval mode, no scale and shift) and then `linear` do."""
-    # In double precision: where a mean is far larger than its deviation, the terms of the bias nearly cancel.
-    weight = linear.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    return weight.float(), (linear.bias.double() - weight @ norm.running_mean.double()).float()
 
 
 def streaming_graph(model: WakeModel) -> Graph:

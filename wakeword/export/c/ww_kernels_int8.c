@@ -1,0 +1,154 @@
+/* The layers in integers: int8 weights, int16 values, int32 sums; see ww_kernels.h.
+ *
+ * No sum can leave 32 bits: the exporter checks each row against values of 32767. Shifts of negative numbers round
+ * down, as all compilers do that know these instruction sets. The three ways to sum give the same numbers. */
+#include <math.h>
+#include <string.h>
+
+#include "ww_kernels.h"
+
+#define LARGEST 32767
+#define ROWS 4 /* summed at once, so that a value is loaded once for all of them */
+
+typedef char shifts_round_down[(-3 >> 1) == -2 ? 1 : -1];
+
+ww_value ww_feature(float feature) {
+    float units = floorf(feature * WW_UNITS_PER_FEATURE + 0.5f);
+    return (ww_value)(units > LARGEST ? LARGEST : units < -LARGEST ? -LARGEST : units);
+}
+
+static ww_value clamped(int32_t y, int lowest) {
+    return (ww_value)(y > LARGEST ? LARGEST : y < lowest ? lowest : y);
+}
+
+/* Adds the products of columns from on to the sums of four rows. */
+static void add_from(int from, const int16_t *x, const int8_t *weight, int columns, int32_t *sums) {
+    const int8_t *w0 = weight, *w1 = w0 + columns, *w2 = w1 + columns, *w3 = w2 + columns;
+    int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+    for (int i = from; i < columns; i++) {
+        s0 += w0[i] * x[i];
+        s1 += w1[i] * x[i];
+        s2 += w2[i] * x[i];
+        s3 += w3[i] * x[i];
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+}
+
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+
+#include <arm_mve.h>
+
+/* Helium (Cortex-M55, M85): eight products at once. */
+static void add_rows(const int16_t *x, const int8_t *weight, int columns, int32_t *sums) {
+    const int8_t *w0 = weight, *w1 = w0 + columns, *w2 = w1 + columns, *w3 = w2 + columns;
+    int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+    int i = 0;
+    for (; i + 8 <= columns; i += 8) {
+        int16x8_t values = vldrhq_s16(x + i);
+        s0 = vmladavaq_s16(s0, values, vldrbq_s16(w0 + i));
+        s1 = vmladavaq_s16(s1, values, vldrbq_s16(w1 + i));
+        s2 = vmladavaq_s16(s2, values, vldrbq_s16(w2 + i));
+        s3 = vmladavaq_s16(s3, values, vldrbq_s16(w3 + i));
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+    add_from(i, x, weight, columns, sums);
+}
+
+#elif defined(__ARM_FEATURE_SIMD32) && __ARM_FEATURE_SIMD32
+
+#include <arm_acle.h>
+
+static uint32_t word(const void *from) {
+    uint32_t value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+/* Two products an instruction (Cortex-M4, M7, M33): bytes 0 and 2 of four weights with their values, then 1 and 3. */
+static int32_t four_products(uint32_t weights, uint32_t even, uint32_t odd, int32_t sum) {
+    sum = __smlad((int16x2_t)even, __sxtb16((int8x4_t)weights), sum);
+    return __smlad((int16x2_t)odd, __sxtb16((int8x4_t)__ror(weights, 8)), sum);
+}
+
+static void add_rows(const int16_t *x, const int8_t *weight, int columns, int32_t *sums) {
+    const int8_t *w0 = weight, *w1 = w0 + columns, *w2 = w1 + columns, *w3 = w2 + columns;
+    int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+    int i = 0;
+    for (; i + 4 <= columns; i += 4) {
+        uint32_t low = word(x + i), high = word(x + i + 2);
+        uint32_t even = (low & 0xffffu) | (high << 16), odd = (low >> 16) | (high & 0xffff0000u);
+        s0 = four_products(word(w0 + i), even, odd, s0);
+        s1 = four_products(word(w1 + i), even, odd, s1);
+        s2 = four_products(word(w2 + i), even, odd, s2);
+        s3 = four_products(word(w3 + i), even, odd, s3);
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+    add_from(i, x, weight, columns, sums);
+}
+
+#else
+
+static void add_rows(const int16_t *x, const int8_t *weight, int columns, int32_t *sums) {
+    add_from(0, x, weight, columns, sums);
+}
+
+#endif
+
+/* The sums of up to ROWS rows from row on; returns how many. */
+static int sums_of(const ww_linear_layer *layer, const int16_t *x, int row, int32_t *sums) {
+    const int8_t *weight = layer->weight + row * layer->columns;
+    int rows = layer->rows - row;
+    if (rows >= ROWS) {
+        memcpy(sums, layer->bias + row, ROWS * sizeof *sums);
+        add_rows(x, weight, layer->columns, sums);
+        return ROWS;
+    }
+    sums[0] = layer->bias[row];
+    for (int i = 0; i < layer->columns; i++) {
+        sums[0] += weight[i] * x[i];
+    }
+    return 1;
+}
+
+void ww_linear(const ww_linear_layer *layer, const ww_value *x, const ww_value *add, ww_value *out) {
+    int32_t sums[ROWS];
+    for (int row = 0, count; row < layer->rows; row += count) {
+        count = sums_of(layer, x, row, sums);
+        for (int i = row; i < row + count; i++) {
+            int64_t product = (int64_t)sums[i - row] * layer->multiplier[i];
+            int64_t y = (product + ((int64_t)1 << (layer->shift[i] - 1))) >> layer->shift[i];
+            if (add != NULL) {
+                y += add[i];
+            }
+            y = y > LARGEST ? LARGEST : y < -LARGEST ? -LARGEST : y;
+            out[i] = clamped((int32_t)y, layer->relu ? 0 : -LARGEST);
+        }
+    }
+}
+
+void ww_output(const ww_linear_layer *layer, const ww_value *x, ww_sum *out) {
+    int32_t sums[ROWS];
+    for (int row = 0, count; row < layer->rows; row += count) {
+        count = sums_of(layer, x, row, sums);
+        memcpy(out + row, sums, (size_t)count * sizeof *out);
+    }
+}
+
+void ww_depthwise(const ww_depthwise_layer *layer, const ww_value *x, ww_value *past, int *position, ww_value *out) {
+    int channels = layer->channels, last = layer->kernel - 1, half = 1 << (layer->shift - 1);
+    const int16_t *heard[WW_LARGEST_KERNEL];
+    for (int tap = 0; tap < last; tap++) {
+        heard[tap] = ww_past(past, channels, layer->kernel, layer->dilation, *position, tap);
+    }
+    heard[last] = x;
+    for (int i = 0; i < channels; i++) {
+        const int16_t *weight = layer->weight + i;
+        int32_t sum = half;
+        for (int tap = 0; tap <= last; tap++, weight += channels) {
+            sum += *weight * heard[tap][i];
+        }
+        out[i] = clamped(sum >> layer->shift, -LARGEST);
+    }
+    memcpy(past + *position * channels, x, (size_t)channels * sizeof *x);
+    *position = ww_next(layer->kernel, layer->dilation, *position);
+}

@@ -1,0 +1,67 @@
+"""The verb `export`: a trained model in the formats of other programs and machines."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from wakeword.cli import bar, json_flag, show, verb
+from wakeword.errors import WakewordError, require
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL.wakeword")
+    parser.add_argument(
+        "--format",
+        choices=["onnx", "c"],
+        default="onnx",
+        help="onnx: a graph for ONNX Runtime (default); c: a directory of C99 for microcontrollers (docs/export.md)",
+    )
+    parser.add_argument("--output", required=True, metavar="FILE.onnx|DIR")
+    only = parser.add_argument_group("for --format c")
+    only.add_argument("--dtype", choices=["int8", "float32"], help="of the weights (int8)")
+    only.add_argument(
+        "--calibrate-on",
+        nargs="+",
+        metavar="PATH",
+        help="for int8: clips of the phrase, speech and noise that set the ranges; ten minutes of them are heard",
+    )
+    only.add_argument("--budget-flash", metavar="SIZE", help="refuse a model that takes more, such as 350K or 1M")
+    only.add_argument("--budget-ram", metavar="SIZE", help="the same for static RAM, such as 64K")
+    json_flag(parser)
+
+
+@verb(
+    "export",
+    "The same model for elsewhere",
+    "wakeword export computer.wakeword --format onnx --output computer.onnx",
+    _export_arguments,
+)
+def _export(args) -> None:
+    require("torch")
+    if args.format == "c":
+        return _export_c(args)
+    for name in ("dtype", "calibrate_on", "budget_flash", "budget_ram"):
+        if getattr(args, name) is not None:
+            raise WakewordError(f"--{name.replace('_', '-')} belongs to --format c: add that, or leave it out")
+    from wakeword.export import export_onnx
+
+    difference = export_onnx(args.model, args.output)
+    report = {"output": args.output, "largest_difference": difference, "bytes": Path(args.output).stat().st_size}
+    text = f"{args.output}: {report['bytes']} bytes, posteriors within {difference:.1e} of {args.model}"
+    show(report, args.json, text)
+
+
+def _export_c(args) -> None:
+    from wakeword.export.c_size import parse_size
+    from wakeword.export.c_writer import export_c
+
+    budgets = [None if each is None else parse_size(each) for each in (args.budget_flash, args.budget_ram)]
+    report = export_c(args.model, args.output, args.dtype or "int8", args.calibrate_on or (), *budgets, bar())
+    lines = [
+        f"{args.output}: {report['dtype']}, {report['flash']} bytes of flash, {report['ram']} of RAM",
+        f"({report['size']})",
+        report["summary"],
+        f"skipped {len(report['skipped'])} file(s)" if report["skipped"] else "",
+    ]
+    show(report, args.json, "\n".join(line for line in lines if line))
