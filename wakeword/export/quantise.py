@@ -6,7 +6,7 @@ int16 with one scale, sums int32: the scheme "16x8" of TensorFlow Lite; R. Krish
 that the residual connections and the taps cost no rounding. A layer's arithmetic, exactly, with `>>` rounding down:
 
     Linear      sum = bias + weight @ x                                    (int32; the last layer ends here)
-                y = clamp(add + ((sum * multiplier + 2^(shift-1)) >> shift))    (the product int64)
+                y = clamp(add + ((((sum * multiplier) >> 16) + 2^(shift-1)) >> shift))   (the product int64)
     Depthwise   y = clamp((sum of weight[k] * x[k] + 2^(shift-1)) >> shift)     (int32; weight int16)
     clamp       to [0, 32767] with ReLU, else to [-32767, 32767]
 
@@ -142,12 +142,10 @@ def _linear(layer: Linear, before: float, after: float, last: bool) -> tuple[Int
         scale = np.where(large, 2 * scale, scale)
     multiplier = shift = None
     if not last:
-        fraction, exponent = np.frexp(scale * before / after)
-        multiplier = np.rint(fraction * 2**15)
-        exponent = exponent + (multiplier == 2**15)
-        multiplier = np.where(multiplier == 2**15, 2**14, multiplier).astype(np.int16)
-        shift = (15 - exponent).astype(np.int16)
-        if shift.min() < 1:  # factors of 16384 and more: a value far smaller than the sums it comes of
+        factor = scale * before / after
+        shift = np.maximum(1, -1 - np.frexp(factor)[1])  # the multiplier has fifteen bits, unless the factor is large
+        multiplier = np.minimum(np.rint(factor * 2.0 ** (16 + shift)), LARGEST)
+        if factor.max() >= 2**-2:
             raise WakewordError("a layer's values are too small beside its weights to quantise: export float32")
     made = IntegerLinear(
         layer.sources,
@@ -156,8 +154,8 @@ def _linear(layer: Linear, before: float, after: float, last: bool) -> tuple[Int
         layer.relu,
         layer.add,
         layer.repeat,
-        multiplier,
-        None if shift is None else shift.astype(np.uint8),
+        None if last else multiplier.astype(np.int16),
+        None if last else shift.astype(np.uint8),
     )
     return made, scale * before
 
@@ -174,7 +172,7 @@ def compute_integer(index: int, layer: Layer, heard: np.ndarray, add: np.ndarray
     total = (parts @ layer.weight.T.astype(np.float64)).astype(np.int64) + layer.bias
     if layer.multiplier is None:
         return total
-    y = _rounded(total * layer.multiplier.astype(np.int64), layer.shift.astype(np.int64)).reshape(len(heard), -1)
+    y = _rounded((total * layer.multiplier) >> 16, layer.shift.astype(np.int64)).reshape(len(heard), -1)
     return np.clip(y if add is None else y + add, 0 if layer.relu else -LARGEST, LARGEST)
 
 

@@ -54,36 +54,33 @@ static void add_rows(const int16_t *x, const int8_t *weight, int columns, int32_
     add_from(i, x, weight, columns, sums);
 }
 
-#elif defined(__ARM_FEATURE_SIMD32) && __ARM_FEATURE_SIMD32
+#elif defined(__ARM_FEATURE_SIMD32) && __ARM_FEATURE_SIMD32 && defined(__GNUC__)
 
-#include <arm_acle.h>
-
-static uint32_t word(const void *from) {
-    uint32_t value;
-    memcpy(&value, from, sizeof value);
-    return value;
-}
-
-/* Two products an instruction (Cortex-M4, M7, M33): bytes 0 and 2 of four weights with their values, then 1 and 3. */
-static int32_t four_products(uint32_t weights, uint32_t even, uint32_t odd, int32_t sum) {
-    sum = __smlad((int16x2_t)even, __sxtb16((int8x4_t)weights), sum);
-    return __smlad((int16x2_t)odd, __sxtb16((int8x4_t)__ror(weights, 8)), sum);
-}
+/* Cortex-M4, M7, M33: two products an instruction. Of four weights in a word, bytes 0 and 2 meet the even values, 1 and
+ * 3 the odd ones. In assembly, since a compiler that orders these instructions itself runs out of registers. */
+#define ADD_FOUR(sum, address)                                                            \
+    __asm__("ldr %1, " address "\n\tsxtb16 %2, %1\n\tsxtb16 %1, %1, ror #8\n\t"           \
+            "smlad %0, %3, %2, %0\n\tsmlad %0, %4, %1, %0"                                \
+            : "+r"(sum), "=&r"(word), "=&r"(pair)                                         \
+            : "r"(even), "r"(odd), "r"(first), "r"(third), "r"(columns))
 
 static void add_rows(const int16_t *x, const int8_t *weight, int columns, int32_t *sums) {
-    const int8_t *w0 = weight, *w1 = w0 + columns, *w2 = w1 + columns, *w3 = w2 + columns;
+    const int8_t *first = weight, *third = weight + 2 * columns;
+    const int16_t *from = x, *end = x + (columns & ~3);
     int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-    int i = 0;
-    for (; i + 4 <= columns; i += 4) {
-        uint32_t low = word(x + i), high = word(x + i + 2);
-        uint32_t even = (low & 0xffffu) | (high << 16), odd = (low >> 16) | (high & 0xffff0000u);
-        s0 = four_products(word(w0 + i), even, odd, s0);
-        s1 = four_products(word(w1 + i), even, odd, s1);
-        s2 = four_products(word(w2 + i), even, odd, s2);
-        s3 = four_products(word(w3 + i), even, odd, s3);
+    for (; from != end; from += 4, first += 4, third += 4) {
+        uint32_t low, high, even, odd, word, pair;
+        memcpy(&low, from, 4);
+        memcpy(&high, from + 2, 4);
+        __asm__("pkhbt %0, %1, %2, lsl #16" : "=&r"(even) : "r"(low), "r"(high));
+        __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(odd) : "r"(high), "r"(low));
+        ADD_FOUR(s0, "[%5]");
+        ADD_FOUR(s1, "[%5, %7]");
+        ADD_FOUR(s2, "[%6]");
+        ADD_FOUR(s3, "[%6, %7]");
     }
     sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
-    add_from(i, x, weight, columns, sums);
+    add_from(columns & ~3, x, weight, columns, sums);
 }
 
 #else
@@ -112,16 +109,16 @@ static int sums_of(const ww_linear_layer *layer, const int16_t *x, int row, int3
 
 void ww_linear(const ww_linear_layer *layer, const ww_value *x, const ww_value *add, ww_value *out) {
     int32_t sums[ROWS];
+    int lowest = layer->relu ? 0 : -LARGEST;
     for (int row = 0, count; row < layer->rows; row += count) {
         count = sums_of(layer, x, row, sums);
         for (int i = row; i < row + count; i++) {
-            int64_t product = (int64_t)sums[i - row] * layer->multiplier[i];
-            int64_t y = (product + ((int64_t)1 << (layer->shift[i] - 1))) >> layer->shift[i];
+            int32_t y = (int32_t)(((int64_t)sums[i - row] * layer->multiplier[i]) >> 16);
+            y = (y + (1 << (layer->shift[i] - 1))) >> layer->shift[i];
             if (add != NULL) {
                 y += add[i];
             }
-            y = y > LARGEST ? LARGEST : y < -LARGEST ? -LARGEST : y;
-            out[i] = clamped((int32_t)y, layer->relu ? 0 : -LARGEST);
+            out[i] = clamped(y, lowest);
         }
     }
 }

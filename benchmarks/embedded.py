@@ -1,0 +1,292 @@
+"""An exported C directory on emulated processors: `python benchmarks/embedded.py DIR --audio PATHS --targets m4 m7`.
+
+For each target it compiles the directory, runs it in QEMU on the audio, and tells whether the hits are those of the
+host, flash and RAM by the linker's map, the stack's high-water mark, and instructions a second of audio. QEMU counts
+instructions (`-icount shift=0`), not cycles: the MHz are an estimate, for which see `Target.cycles`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+
+import numpy as np
+
+from wakeword.audio import write_wav
+from wakeword.cli import exit_status
+from wakeword.clips import clip_blocks, find_clips, for_development
+from wakeword.errors import WakewordError
+
+HERE = Path(__file__).parent / "embedded"
+GCC_ARM = "gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
+GCC_RV32 = "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc"
+ARM = ("arm-none-eabi-gcc", "qemu-system-arm")
+RV32 = ("riscv64-unknown-elf-gcc", "qemu-system-riscv32")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor: its compiler and emulator, the Debian packages that bring them, flags and memory.
+
+    `cycles` is an assumed number of cycles an instruction on a real part whose code and weights lie in flash behind a
+    cache or in RAM: nobody measured it here. `clock_hz` is the emulated board's, by which its timer is read.
+    """
+
+    name: str
+    tools: tuple[str, str]
+    packages: str
+    flags: tuple[str, ...] = ()
+    machine: tuple[str, ...] = ()
+    flash_at: int = 0
+    ram_at: int = 0x20000000
+    clock_hz: int = 25_000_000
+    cycles: float = 1.0
+
+
+TARGETS = {
+    "m4": Target(
+        "Cortex-M4F (mps2-an386)",
+        ARM,
+        GCC_ARM,
+        ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+        ("-M", "mps2-an386"),
+        cycles=1.3,
+    ),
+    "m7": Target(
+        "Cortex-M7 (mps2-an500)",
+        ARM,
+        GCC_ARM,
+        ("-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+        ("-M", "mps2-an500"),
+        cycles=0.8,
+    ),
+    "m55": Target(
+        "Cortex-M55 (mps3-an547)",
+        ARM,
+        GCC_ARM,
+        ("-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"),
+        ("-M", "mps3-an547"),
+        clock_hz=32_000_000,
+        cycles=1.5,
+    ),
+    "rv32": Target(
+        "RV32IMAFC (virt)",
+        RV32,
+        GCC_RV32,
+        ("-march=rv32imafc", "-mabi=ilp32f", "--specs=picolibc.specs"),
+        ("-M", "virt", "-bios", "none"),
+        flash_at=0x80000000,
+        ram_at=0x80800000,
+        cycles=1.3,
+    ),
+    "rv32-soft": Target(
+        "RV32IMAC, no FPU (virt)",
+        RV32,
+        GCC_RV32,
+        ("-march=rv32imac", "-mabi=ilp32", "--specs=picolibc.specs"),
+        ("-M", "virt", "-bios", "none"),
+        flash_at=0x80000000,
+        ram_at=0x80800000,
+        cycles=1.3,
+    ),
+    "aarch64": Target(
+        "aarch64 (qemu-user)",
+        ("aarch64-linux-gnu-gcc", "qemu-aarch64"),
+        "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
+    ),
+}
+RAM_BYTES = 256 * 1024
+HARNESS = ("main.c", "start.c")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a target made of the audio: hits as (phrase, samples, score), bytes, and instructions a second of audio."""
+
+    hits: tuple[tuple[int, int, float], ...]
+    flash: int | None = None
+    ram: int | None = None
+    stack: int | None = None
+    instructions: float | None = None
+    most_in_10_ms: int | None = None
+
+
+def command(arguments: list[str], folder: Path, what: str) -> str:
+    """What a program prints, on standard output and error (QEMU takes the latter for semihosting).
+
+    Raises:
+        WakewordError: it fails, or takes longer than ten minutes.
+    """
+    try:
+        done = subprocess.run(arguments, cwd=folder, stdout=PIPE, stderr=STDOUT, text=True, timeout=600)
+    except subprocess.TimeoutExpired as error:
+        raise WakewordError(f"{what}: {arguments[0]} took longer than {error.timeout:.0f} s: give less audio") from None
+    if done.returncode:
+        raise WakewordError(f"{what}: {arguments[0]} failed: {(done.stdout.strip().splitlines() or ['no word'])[-1]}")
+    return done.stdout
+
+
+def hosted(exported: Path, folder: Path, what: str, compiler: str, emulator: tuple[str, ...] = ()) -> Run:
+    """The example program on a machine with files, emulated or this one."""
+    sources = [str(path) for path in sorted(exported.glob("*.c"))]
+    static = ["-static"] if emulator else []
+    command([compiler, "-std=c99", "-O2", *static, "-o", "example", *sources, "-lm"], folder, what)
+    names = json.loads((exported / "model.json").read_text())["meta"]["phrases"]
+    numbers = {each["phrase"]: number for number, each in enumerate(names)}
+    lines = command([*emulator, "./example", "clip.wav"], folder, what).splitlines()
+    found = [re.fullmatch(r"(\S+) s  (.*)  score (\S+)", line) for line in lines]
+    return Run(tuple((numbers[each[2]], round(float(each[1]) * 16000), float(each[3])) for each in found))
+
+
+def bare(exported: Path, folder: Path, target: Target) -> Run:
+    """A program without an operating system, which reads the audio by semihosting."""
+    sources = [path for path in sorted(exported.glob("*.c")) if path.name != "example.c"]
+    places = {"flash_at": target.flash_at, "ram_at": target.ram_at, "ram_bytes": RAM_BYTES}
+    compiler, emulator = target.tools
+    flags = ["-O2", *target.flags, "-ffunction-sections", "-fdata-sections"]
+    ours = ["-std=gnu99", f"-DCLOCK_HZ={target.clock_hz}u", f"-I{exported}", f"-I{HERE}"]
+    theirs = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
+    for path, special in [*((HERE / name, ours) for name in HARNESS), *((path, theirs) for path in sources)]:
+        command([compiler, *flags, *special, "-c", str(path)], folder, target.name)
+    command(
+        [
+            *(compiler, *flags, "-nostartfiles", f"-T{HERE / 'memory.ld'}"),
+            *(f"-Wl,--defsym={name}={value}" for name, value in places.items()),
+            *("-Wl,--gc-sections", "-Wl,-Map=program.map", "-o", "program.elf"),
+            *(f"{Path(path).stem}.o" for path in [*HARNESS, *sources]),
+            "-lm",
+        ],
+        folder,
+        target.name,
+    )
+    flash, ram = sizes((folder / "program.map").read_text(), target)
+    output = command(
+        [
+            *(emulator, *target.machine, "-kernel", "program.elf", "-icount", "shift=0"),
+            *("-display", "none", "-monitor", "none", "-serial", "none"),
+            *("-semihosting-config", "enable=on,target=native"),
+        ],
+        folder,
+        target.name,
+    )
+    said: dict[str, list[int]] = {}
+    for line in output.splitlines():
+        key, _, value = line.partition(" ")
+        if not value.isdecimal():
+            raise WakewordError(f"{target.name}: the emulated program stopped: {line}")
+        said.setdefault(key, []).append(int(value))
+    if not said.get("samples", [0])[0]:
+        raise WakewordError(f"{target.name}: the emulated program heard nothing: {output.strip()[:100]}")
+    hits = zip(said.get("phrase", []), said.get("at", []), said.get("score", []), strict=True)
+    return Run(
+        tuple((phrase, at, score / 1e6) for phrase, at, score in hits),
+        flash,
+        ram,
+        said["stack"][0],
+        said["instructions"][0] / (said["samples"][0] / 16000),
+        said["most"][0],
+    )
+
+
+def sizes(text: str, target: Target) -> tuple[int, int]:
+    """Bytes of flash and RAM by a linker's map: of the exported files and the C library, without the harness."""
+    flash = ram = 0
+    text = text[text.index("Linker script and memory map") :]
+    for name, at, size, owner in re.findall(r"^ (\.\S+)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) (\S+)$", text, re.MULTILINE):
+        at, size = int(at, 16), int(size, 16)
+        if owner in ("main.o", "start.o") or name.startswith((".debug", ".comment", ".riscv", ".ARM.attributes")):
+            continue
+        if target.ram_at <= at < target.ram_at + RAM_BYTES:
+            ram += size
+            flash += size if ".data" in name or ".sdata" in name else 0
+        else:
+            flash += size
+    return flash, ram
+
+
+def tried(exported: Path, audio: np.ndarray, names: list[str]) -> list[tuple[str, Run | str]]:
+    """The host and each target on float32 `[samples]`; of a target that cannot run, why."""
+    results: list[tuple[str, Run | str]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_wav(folder / "clip.wav", audio)
+        pcm = np.clip(np.rint(audio * 32768), -32768, 32767).astype("<i2")
+        (folder / "clip.pcm").write_bytes(pcm.tobytes())
+        results.append(("host", hosted(exported, folder, "host", "cc")))
+        for name in names:
+            target = TARGETS[name]
+            missing = [tool for tool in target.tools if shutil.which(tool) is None]
+            if missing:
+                results.append((name, f"no {' and no '.join(missing)}: apt-get install {target.packages}"))
+                continue
+            if target.machine:
+                results.append((name, bare(exported, folder, target)))
+            else:
+                results.append((name, hosted(exported, folder, target.name, target.tools[0], (target.tools[1],))))
+    return results
+
+
+def table(results: list[tuple[str, Run | str]], seconds: float) -> str:
+    """A Markdown table."""
+    host = results[0][1]
+    lines = [
+        f"{seconds:.1f} s of audio, {len(host.hits)} hit(s) on the host.",
+        "",
+        "| target | hits | flash, bytes | RAM, bytes | stack, bytes | instructions/s | most in 10 ms | MHz (estimate) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, run in results[1:]:
+        target = TARGETS[name]
+        if isinstance(run, str):
+            lines.append(f"| {target.name} | {run} | | | | | | |")
+            continue
+        cells = [target.name, agreement(host, run)]
+        if run.flash is None:
+            cells += [""] * 6
+        else:
+            mhz = run.instructions * target.cycles / 1e6
+            cells += [f"{each:,}" for each in (run.flash, run.ram, run.stack)]
+            cells += [f"{run.instructions / 1e6:.1f} M", f"{run.most_in_10_ms:,}"]
+            cells += [f"{mhz:.0f} (at {target.cycles:g} cycles an instruction)"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def agreement(host: Run, run: Run) -> str:
+    """Whether phrases and times are the host's, and how far the scores lie apart."""
+    if [hit[:2] for hit in host.hits] != [hit[:2] for hit in run.hits]:
+        return f"NOT as on the host: {len(run.hits)}"
+    apart = max([abs(one[2] - other[2]) for one, other in zip(host.hits, run.hits, strict=True)], default=0.0)
+    return f"as on the host ({len(run.hits)}; scores within {apart:.0e})"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("exported", metavar="DIR", type=Path, help="what 'wakeword export --format c' wrote")
+    parser.add_argument("--audio", nargs="+", required=True, metavar="PATH", help="clips, heard one after the other")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of audio, from the first clips (60)")
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
+    args = parser.parse_args(argv)
+    exported = args.exported.absolute()
+    if not (exported / "model.json").is_file():
+        raise WakewordError(f"{args.exported}: not a directory that 'wakeword export --format c' wrote")
+    heard, left = [], int(args.seconds * 16000)
+    for clip in for_development(find_clips(args.audio)):
+        if left > 0:
+            heard.append(np.concatenate(list(clip_blocks(clip)))[:left])
+            left -= len(heard[-1])
+    results = tried(exported, np.concatenate(heard), args.targets)
+    print(table(results, sum(map(len, heard)) / 16000))
+    if any(isinstance(run, Run) and run.hits and agreement(results[0][1], run).startswith("NOT") for _, run in results):
+        raise WakewordError("hits differ from the host's: see the table")
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_status(main))
