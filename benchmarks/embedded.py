@@ -239,7 +239,7 @@ def table(results: list[tuple[str, Run | str]], seconds: float) -> str:
     lines = [
         f"{seconds:.1f} s of audio, {len(host.hits)} hit(s) on the host.",
         "",
-        "| target | hits | flash, bytes | RAM, bytes | stack, bytes | instructions/s | most in 10 ms | MHz (estimate) |",
+        "| target | hits | flash, bytes | RAM | stack | instructions/s | most in 10 ms | MHz, estimated |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, run in results[1:]:

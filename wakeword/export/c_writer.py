@@ -17,7 +17,7 @@ from wakeword.detector import Detector
 from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.export import c_model
 from wakeword.export.c_size import Size, measured, told
-from wakeword.export.layers import flat
+from wakeword.export.layers import Layer, flat
 from wakeword.export.quantise import Integers, integer_step, peaks_of, quantise
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings, log_mel
 from wakeword.runtimes import Step, running
@@ -87,9 +87,8 @@ def export_c(
     settings, layers = FeatureSettings(**meta["features"]), flat(model)
     parity, skipped, scale, unit = None, Skipped(), np.ones(layers[-1].size), None
     if dtype == "int8":
-        heard = _calibration_audio(calibrate_on, skipped, progress)
-        features = [_in_steps(log_mel(samples, settings)) for samples in heard]
-        integers = quantise(layers, peaks_of(layers, features), settings)
+        heard = calibration_audio(calibrate_on, skipped, progress)
+        integers = calibrated(layers, heard, settings)
         parity = compared(running(model, meta), integers, meta, heard)
         layers, scale, unit = integers.layers, integers.logit_scale, integers.feature_scale
     arrays = Size(
@@ -133,13 +132,24 @@ def export_c(
     return {"output": str(output), **report, "size": told(size), "summary": summary}
 
 
-def _in_steps(features: np.ndarray) -> np.ndarray:
+def in_steps(features: np.ndarray) -> np.ndarray:
     """`[frames, mels]` -> `[frames / 4, 4 * mels]`."""
     steps = len(features) // FRAMES_PER_STEP
     return features[: FRAMES_PER_STEP * steps].reshape(steps, -1)
 
 
-def _calibration_audio(paths: Sequence[str], skipped: Skipped, progress: Callable) -> list[np.ndarray]:
+def calibrated(layers: list[Layer], heard: list[np.ndarray], settings: FeatureSettings) -> Integers:
+    """A model in integers, its ranges by recordings float32 `[samples]`."""
+    peaks = peaks_of(layers, (in_steps(log_mel(samples, settings)) for samples in heard))
+    return quantise(layers, peaks, settings)
+
+
+def calibration_audio(paths: Sequence[str], skipped: Skipped, progress: Callable) -> list[np.ndarray]:
+    """Some minutes of the clips that PATHs name, of each path alike, those kept for testing left out.
+
+    Raises:
+        WakewordError: a path that is not there, or no clip that can be read.
+    """
     for_development(find_clips(paths))  # refuses paths of test clips alone
     # A clip of each path in turns, and those of a path from all over it: neighbours are often of one speaker.
     spread = [_spread(for_training(find_clips([path]))) for path in paths]

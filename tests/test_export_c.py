@@ -1,0 +1,417 @@
+"""The C export: layers, integers, the C code against both, and what it refuses."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+from wakeword import Detector  # noqa: E402
+from wakeword.audio import read_audio, write_wav  # noqa: E402
+from wakeword.checkpoint import rewrite_meta  # noqa: E402
+from wakeword.cli import main  # noqa: E402
+from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError  # noqa: E402
+from wakeword.export import c_size  # noqa: E402
+from wakeword.export.c_model import array, at_least  # noqa: E402
+from wakeword.export.c_size import parse_size  # noqa: E402
+from wakeword.export.c_writer import calibrated, calibration_audio, export_c, in_steps  # noqa: E402
+from wakeword.export.layers import Linear, flat, initial_pasts, run, sizes_of  # noqa: E402
+from wakeword.export.quantise import (  # noqa: E402
+    LARGEST,
+    compute_integer,
+    feature_peak,
+    integer_features,
+    integer_step,
+    peaks_of,
+    quantise,
+)
+from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.runtimes import running  # noqa: E402
+from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
+
+SETTINGS = FeatureSettings(mels=16)
+STRICT = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
+HEADS = [
+    HeadSizes(depth=0, outputs=2),
+    HeadSizes(depth=1, channels=7),
+    HeadSizes(depth=4, channels=6, separable=True, kernel=4),
+    HeadSizes(depth=4, channels=8, outputs=3),
+]
+
+
+@pytest.fixture(scope="module")
+def compiler() -> str:
+    found = shutil.which("gcc")
+    if found is None:
+        pytest.skip("NO C COMPILER: gcc is absent, this test did not run")
+    return found
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory, speech_like) -> Path:
+    """A folder of recordings to calibrate on."""
+    folder = tmp_path_factory.mktemp("sounds")
+    for seed in range(3):
+        write_wav(folder / f"{seed}.wav", speech_like(4, seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory, several_files, sounds) -> dict[str, Path]:
+    """A model of three phrases as C, by dtype."""
+    folder = tmp_path_factory.mktemp("exported")
+    for dtype in ("int8", "float32"):
+        export_c(several_files[0], folder / dtype, dtype, [str(sounds)])
+    return {dtype: folder / dtype for dtype in ("int8", "float32")}
+
+
+class Hit(ctypes.Structure):
+    _fields_ = [("phrase", ctypes.c_int), ("score", ctypes.c_float), ("samples", ctypes.c_uint64)]
+
+
+class Library:
+    """An exported directory, compiled for this machine."""
+
+    def __init__(self, folder: Path, at: Path):
+        sources = [str(path) for path in folder.glob("*.c") if path.name != "example.c"]
+        subprocess.run(["gcc", *STRICT, "-O2", "-shared", "-fPIC", "-o", str(at), *sources, "-lm"], check=True)
+        self.c = ctypes.CDLL(str(at))
+        self.c.wakeword_score.restype = ctypes.c_float
+        self.hits: list[tuple[int, float, int]] = []
+        kind = ctypes.CFUNCTYPE(None, ctypes.POINTER(Hit), ctypes.c_void_p)
+        self.keep = kind(lambda hit, _: self.hits.append((hit[0].phrase, hit[0].score, hit[0].samples)))
+        self.outputs = ctypes.c_int.in_dll(self.c, "wakeword_phrase_count").value
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """int16 or float32 `[frames, 4 * mels]` -> logits, from the zero state."""
+        features = np.ascontiguousarray(features)
+        kind = np.int32 if features.dtype == np.int16 else np.float32
+        found = np.zeros((len(features), self.outputs), kind)
+        self.c.ww_reset()
+        for frame, row in zip(features, found, strict=True):
+            self.c.ww_step(ctypes.c_void_p(frame.ctypes.data), ctypes.c_void_p(row.ctypes.data))
+        return found
+
+    def process(self, samples: np.ndarray, blocks: list[int], threshold: float | None = None) -> list:
+        """Hits in int16 samples, heard in blocks of these sizes over and over."""
+        self.hits.clear()
+        self.c.wakeword_init(self.keep, None)
+        for phrase in range(self.outputs if threshold is not None else 0):
+            self.c.wakeword_set_threshold(phrase, ctypes.c_float(threshold))
+        told, start, turn = 0, 0, 0
+        while start < len(samples):
+            block = np.ascontiguousarray(samples[start : start + blocks[turn % len(blocks)]])
+            told += self.c.wakeword_process(ctypes.c_void_p(block.ctypes.data), ctypes.c_size_t(len(block)))
+            start, turn = start + len(block), turn + 1
+        assert told == len(self.hits)
+        return list(self.hits)
+
+
+@pytest.fixture(scope="module")
+def libraries(compiler, tmp_path_factory, directories) -> dict[str, Library]:
+    folder = tmp_path_factory.mktemp("libraries")
+    return {dtype: Library(at, folder / f"{dtype}.so") for dtype, at in directories.items()}
+
+
+def pcm(samples: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+
+
+def torch_posteriors(model, features: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return torch.sigmoid(model(torch.from_numpy(features.reshape(1, -1, 16))))[0].numpy()
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
+@pytest.mark.parametrize("head", HEADS, ids=str)
+def test_the_flat_list_is_the_model(small_model, speech_like, head):
+    model = small_model(3, head)
+    layers, features = flat(model), in_steps(log_mel(speech_like(3, 1), SETTINGS))
+    values, _ = run(layers, features, initial_pasts(layers))
+    assert [value.shape[1] for value in values] == sizes_of(layers)
+    assert np.abs(sigmoid(values[-1]) - torch_posteriors(model, features)).max() < 1e-5
+
+
+def test_a_frame_at_a_time_is_all_at_once(small_model, speech_like):
+    layers, features = flat(small_model(3)), in_steps(log_mel(speech_like(2, 1), SETTINGS))
+    whole, pasts, found = run(layers, features, initial_pasts(layers))[0][-1], initial_pasts(layers), []
+    for frame in features:
+        values, pasts = run(layers, frame[None], pasts)
+        found.append(values[-1])
+    np.testing.assert_allclose(np.concatenate(found), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=str)
+def test_c_gives_the_logits_of_the_integer_reference_bit_for_bit(
+    compiler, tmp_path, small_model, wake_meta, sounds, speech_like, monkeypatch, head
+):
+    """On made speech, and on noise over the whole range of the features, where values saturate."""
+    monkeypatch.setattr(c_size, "COMPILER", "none")  # not measured here: it takes seconds
+    model = small_model(5, head)
+    save_wakeword(tmp_path / "m.wakeword", model, wake_meta(said=("a", "b", "c")[: head.outputs]))
+    export_c(tmp_path / "m.wakeword", tmp_path / "c", "int8", [str(sounds)])
+    layers = flat(load_wakeword(tmp_path / "m.wakeword")[0])
+    integers = calibrated(layers, calibration_audio([sounds], Skipped(), lambda *_: None), SETTINGS)
+    speech = integer_features(in_steps(log_mel(speech_like(6, 9), SETTINGS)), integers.feature_scale)
+    noise = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, (100, 64)).astype(np.int16)
+    library = Library(tmp_path / "c", tmp_path / "m.so")
+    for features in (speech, noise):
+        zeros = initial_pasts(layers, np.int64)
+        expected = run(integers.layers, features.astype(np.int64), zeros, compute_integer)[0][-1]
+        assert np.abs(expected).max() < 2**31 and expected.std() > 0
+        np.testing.assert_array_equal(library.logits(features), expected)
+
+
+def test_integers_are_near_the_model(several_files, sounds, speech_like):
+    """Also where the ranges were set by other audio."""
+    model, _ = load_wakeword(several_files[0])
+    integers = calibrated(flat(model), calibration_audio([sounds], Skipped(), lambda *_: None), SETTINGS)
+    features = in_steps(log_mel(speech_like(10, 20), SETTINGS))
+    step, zero = integer_step(integers)
+    found = step(features.reshape(1, -1, 16), zero)[0]
+    difference = np.abs(found - torch_posteriors(model, features))
+    assert difference.max() < 0.04 and difference.mean() < 0.004
+
+
+def test_no_sum_leaves_32_bits_whatever_it_hears(small_model):
+    """Rows of many large weights, and rows that are all but bias: the scale of the row gives way."""
+    wide = np.ones((3, 800), np.float32)
+    wide[1] = 1e-9
+    bias = np.float32([0, 500, 0])
+    made = [Linear((0,), wide, bias), Linear((1,), np.ones((1, 3), np.float32), np.float32([0]), relu=False)]
+    model = flat(small_model(2, HEADS[2]))
+    for layers, heard in ((made, np.ones((9, 800), np.float32)), (model, np.full((20, 64), 2.0, np.float32))):
+        integers = quantise(layers, peaks_of(layers, [heard]), SETTINGS)
+        for layer in integers.layers:
+            weight = np.abs(layer.weight.astype(np.int64))
+            if hasattr(layer, "bias"):
+                assert (LARGEST * weight.sum(axis=1) + np.abs(layer.bias.astype(np.int64))).max() < 2**31
+            else:
+                assert weight.sum(axis=0).max() <= LARGEST
+    first = quantise(made, peaks_of(made, [np.ones((9, 800), np.float32)]), SETTINGS).layers[0]
+    assert first.weight[0].max() < 127 and first.bias[1] > 2**28, "neither limit was met"
+
+
+def test_no_feature_leaves_its_range():
+    peak = feature_peak(SETTINGS)
+    square = np.where(np.arange(16000) % 32 < 16, 1.0, -1.0).astype(np.float32)
+    for samples in (np.zeros(16000, np.float32), np.ones(16000, np.float32), square):
+        assert np.abs(log_mel(samples, SETTINGS)).max() <= peak
+
+
+@pytest.mark.parametrize("dtype, bound", [("int8", 2e-3), ("float32", 1e-4)])
+def test_hits_are_those_of_the_detector(libraries, several_files, sounds, speech_like, dtype, bound):
+    """float32 beside the torch model; int8 beside the integer reference, whose features numpy computes."""
+    samples = pcm(speech_like(30, 7))
+    model, meta = load_wakeword(several_files[0])
+    step, zero = running(model, meta)[:2]
+    if dtype == "int8":
+        heard = calibration_audio([sounds], Skipped(), lambda *_: None)
+        step, zero = integer_step(calibrated(flat(model), heard, SETTINGS))
+    detector = Detector(step, zero, meta)
+    expected = detector.process(samples.astype(np.float32) / 32768)
+    found = libraries[dtype].process(samples, [160])
+    assert len(expected) >= 10 and len({hit.phrase for hit in expected}) == 3
+    assert [(detector.phrases[phrase], at / 16000) for phrase, _, at in found] == [
+        (hit.phrase, pytest.approx(hit.time_s)) for hit in expected
+    ]
+    np.testing.assert_allclose([score for _, score, _ in found], [hit.score for hit in expected], atol=bound)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@given(blocks=st.lists(st.integers(0, 3000), min_size=1, max_size=8).filter(sum), seed=st.integers(0, 3))
+@settings(max_examples=25)
+def test_blocks_of_any_size_give_the_same_hits(libraries, speech_like, dtype, blocks, seed):
+    samples = pcm(speech_like(4, seed))
+    assert libraries[dtype].process(samples, blocks, 0.4) == libraries[dtype].process(samples, [len(samples)], 0.4)
+
+
+FUZZ = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "wakeword.h"
+static void ignore(const wakeword_hit *hit, void *hits) { *(int *)hits += hit->phrase >= 0; }
+int main(void) {
+    static int16_t samples[4000];
+    int told = 0, hits = 0;
+    unsigned long random = 1;
+    for (int kind = 0; kind < 6; kind++) {
+        wakeword_init(kind == 5 ? NULL : ignore, &told);
+        wakeword_set_threshold(-1, 0.1f), wakeword_set_threshold(99, 0.1f);
+        for (int phrase = 0; phrase < wakeword_phrase_count; phrase++) wakeword_set_threshold(phrase, 0.3f);
+        for (int block = 0; block < 40; block++) {
+            random = random * 1103515245ul + 12345ul & 0x7ffffffful;
+            size_t count = random >> 8 & 1 ? random % 4000 : random % 7;
+            for (size_t i = 0; i < count; i++) {
+                random = random * 1103515245ul + 12345ul & 0x7ffffffful;
+                int value[6] = {-32768, 32767, random >> 16 & 1 ? 32767 : -32768, (int)(random >> 15) - 32768, 0,
+                                i / 40 % 2 ? 32767 : -32768};
+                samples[i] = (int16_t)value[kind];
+            }
+            int found = wakeword_process(samples, count);
+            hits += kind == 5 ? 0 : found;
+            for (int phrase = -1; phrase <= wakeword_phrase_count; phrase++)
+                if (!(wakeword_score(phrase) >= 0.0f && wakeword_score(phrase) <= 1.0f)) return 3;
+        }
+    }
+    wakeword_process(NULL, 0);
+    printf("%d %d\\n", told, hits);
+    return told != hits;
+}
+"""
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_sanitizers_find_nothing_in_odd_blocks_and_extreme_samples(compiler, directories, tmp_path, dtype):
+    (tmp_path / "fuzz.c").write_text(FUZZ)
+    sources = [str(path) for path in directories[dtype].glob("*.c") if path.name != "example.c"]
+    flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{directories[dtype]}"]
+    program = str(tmp_path / "fuzz")
+    subprocess.run([compiler, *flags, "-std=c99", "-o", program, str(tmp_path / "fuzz.c"), *sources, "-lm"], check=True)
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) > 0, "nothing was heard: the fuzzing proves little"
+
+
+def test_the_example_prints_the_hits_of_a_file_and_refuses_others(
+    compiler, directories, libraries, tmp_path, speech_like
+):
+    folder = tmp_path / "c"
+    shutil.copytree(directories["int8"], folder)
+    subprocess.run(["make", "-s", "-C", str(folder)], check=True)
+    samples = speech_like(10, 3)
+    write_wav(tmp_path / "a.wav", samples)
+    done = subprocess.run([folder / "example", tmp_path / "a.wav"], capture_output=True, text=True)
+    heard = libraries["int8"].process(pcm(read_audio(tmp_path / "a.wav")), [160])
+    names = ("one", "two", "three")
+    assert done.stdout.splitlines() == [
+        f"{at / 16000:.2f} s  {names[phrase]}  score {score:.4f}" for phrase, score, at in heard
+    ]
+    assert heard and not done.returncode
+    (tmp_path / "b.wav").write_bytes(b"no sound")
+    (tmp_path / "c.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:30])
+    for name in ("b.wav", "c.wav", "none.wav"):
+        done = subprocess.run([folder / "example", tmp_path / name], capture_output=True, text=True)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and name in done.stderr
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize("flags", [["-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"], ["-mcpu=cortex-m55"]])
+def test_it_compiles_for_arm_without_a_warning(directories, tmp_path, dtype, flags):
+    if shutil.which(c_size.COMPILER) is None:
+        pytest.skip(f"NO ARM COMPILER: {c_size.COMPILER} is absent, this test did not run")
+    sources = [str(path) for path in directories[dtype].glob("*.c") if path.name != "example.c"]
+    done = subprocess.run(
+        [c_size.COMPILER, *STRICT, "-O2", "-mthumb", *flags, "-c", *sources],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_directory_says_what_it_is(directories, several_files):
+    told = json.loads((directories["int8"] / "model.json").read_text())
+    assert told["dtype"] == "int8" and told["meta"] == load_wakeword(several_files[0])[1]
+    assert told["parity"]["largest_difference"] < 0.04 and told["parity"]["seconds"] == pytest.approx(12)
+    assert 5000 < told["flash"] < 30000 and 4000 < told["ram"] < 12000
+    assert not [name for name in os.listdir(directories["int8"]) if name.endswith(".o")]
+
+
+def test_a_phrase_in_any_script_and_thresholds_as_they_are(compiler, tmp_path, several_files):
+    """Names with quotes, trigraphs and other scripts; a float32 score reaches the float64 threshold in C too."""
+    source = tmp_path / "m.wakeword"
+    source.write_bytes(several_files[0].read_bytes())
+    names = ['say "x"\\', "hey ??/ 2", "嘿,电脑"]
+    thresholds = [0.1, 0.7, 1.0]
+    entries = [
+        {"phrase": name, "threshold": each, "calibration": None} for name, each in zip(names, thresholds, strict=True)
+    ]
+    rewrite_meta(source, {"phrases": entries, "refractory_s": 0.0, "smoothing_frames": 1})
+    export_c(source, tmp_path / "c", "float32")
+    library = Library(tmp_path / "c", tmp_path / "m.so")
+    found = (ctypes.c_char_p * 3).in_dll(library.c, "wakeword_phrases")
+    assert [each.decode() for each in found] == names
+    for threshold in [*thresholds, 1e-9, np.pi / 4]:
+        least = at_least(threshold)
+        assert float(least) >= threshold > float(np.nextafter(least, np.float32(0)))
+
+
+def test_floats_are_written_exactly():
+    values = np.float32([0.1, -1e-30, 3, 1e20, 1 / 3])
+    text = array("x", values).split("{")[1].split("}")[0]
+    np.testing.assert_array_equal(np.float32([each.strip(" \nf") for each in text.split(",")]), values)
+
+
+def told_of(arguments: list[str], capsys) -> str:
+    assert main(["export", *map(str, arguments)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    lines = [line for line in lines if not line.startswith("calibrating")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(several_files, model_files, sounds, tmp_path, capsys):
+    place = tmp_path / "out"
+    common = [several_files[0], "--format", "c", "--output", place / "c"]
+    calibrate = ["--calibrate-on", sounds]
+    place.mkdir()
+    assert "--calibrate-on" in told_of(common, capsys)
+    assert "no such file" in told_of([*common, "--calibrate-on", tmp_path / "none"], capsys)
+    assert "--budget-flash" in told_of([*common, *calibrate, "--budget-flash", "1K"], capsys)
+    assert "--budget-ram" in told_of([*common, *calibrate, "--budget-ram", "1000"], capsys)
+    assert "size '3X'" in told_of([*common, *calibrate, "--budget-ram", "3X"], capsys)
+    assert "small.onnx" in told_of([model_files[1], *common[1:], *calibrate], capsys)
+    assert "--dtype belongs to --format c" in told_of(
+        [several_files[0], "--output", place / "x", "--dtype", "int8"], capsys
+    )
+    (tmp_path / "bad.wav").write_bytes(b"x")
+    assert "no audio to calibrate on" in told_of([*common, "--calibrate-on", tmp_path / "bad.wav"], capsys)
+    assert os.listdir(place) == []
+    (place / "c").mkdir()
+    assert "is there already" in told_of([*common, *calibrate], capsys)
+    assert os.listdir(place / "c") == []
+
+
+def test_features_that_c_cannot_compute_are_refused(tmp_path, small_model, wake_meta):
+    meta = wake_meta()
+    meta["features"]["fft"] = 600
+    save_wakeword(tmp_path / "m.wakeword", small_model(1), meta)
+    with pytest.raises(ConfigError, match="powers of two"):
+        export_c(tmp_path / "m.wakeword", tmp_path / "c", "float32")
+    assert os.listdir(tmp_path) == ["m.wakeword"]
+    with pytest.raises(ConfigError, match="int8 or float32"):
+        export_c(tmp_path / "m.wakeword", tmp_path / "c", "int4")
+    with pytest.raises(ModelError):
+        export_c(tmp_path, tmp_path / "c", "float32")
+
+
+def test_sizes_are_counted_by_arrays_where_there_is_no_compiler(several_files, tmp_path, monkeypatch, directories):
+    monkeypatch.setattr(c_size, "COMPILER", "no-such-gcc")
+    report = export_c(several_files[0], tmp_path / "c", "float32")
+    assert report["measured"] == "arrays" and "the arrays alone" in report["size"]
+    whole = json.loads((directories["float32"] / "model.json").read_text())
+    if whole["measured"] == "cortex-m4":
+        assert report["flash"] < whole["flash"] < report["flash"] + 8000
+        assert report["ram"] < whole["ram"] < report["ram"] + 1000
+
+
+def test_sizes_in_words():
+    assert [parse_size(each) for each in ("350K", "1.5m", "64kb", "99")] == [358400, 1572864, 65536, 99]
+    for text in ("", "K", "-1", "0", "1G", "nan"):
+        with pytest.raises(WakewordError, match="size"):
+            parse_size(text)
