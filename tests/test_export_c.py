@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
 import subprocess
+from itertools import cycle, islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from wakeword.checkpoint import rewrite_meta  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError  # noqa: E402
 from wakeword.export import c_size  # noqa: E402
+from wakeword.export.c_host import CHost  # noqa: E402
 from wakeword.export.c_model import array, at_least  # noqa: E402
 from wakeword.export.c_size import parse_size  # noqa: E402
 from wakeword.export.c_writer import calibrated, calibration_audio, export_c, in_steps  # noqa: E402
@@ -76,52 +77,10 @@ def directories(tmp_path_factory, several_files, sounds) -> dict[str, Path]:
     return {dtype: folder / dtype for dtype in ("int8", "float32")}
 
 
-class Hit(ctypes.Structure):
-    _fields_ = [("phrase", ctypes.c_int), ("score", ctypes.c_float), ("samples", ctypes.c_uint64)]
-
-
-class Library:
-    """An exported directory, compiled for this machine."""
-
-    def __init__(self, folder: Path, at: Path):
-        sources = [str(path) for path in folder.glob("*.c") if path.name != "example.c"]
-        subprocess.run(["gcc", *STRICT, "-O2", "-shared", "-fPIC", "-o", str(at), *sources, "-lm"], check=True)
-        self.c = ctypes.CDLL(str(at))
-        self.c.wakeword_score.restype = ctypes.c_float
-        self.hits: list[tuple[int, float, int]] = []
-        kind = ctypes.CFUNCTYPE(None, ctypes.POINTER(Hit), ctypes.c_void_p)
-        self.keep = kind(lambda hit, _: self.hits.append((hit[0].phrase, hit[0].score, hit[0].samples)))
-        self.outputs = ctypes.c_int.in_dll(self.c, "wakeword_phrase_count").value
-
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """int16 or float32 `[frames, 4 * mels]` -> logits, from the zero state."""
-        features = np.ascontiguousarray(features)
-        kind = np.int32 if features.dtype == np.int16 else np.float32
-        found = np.zeros((len(features), self.outputs), kind)
-        self.c.ww_reset()
-        for frame, row in zip(features, found, strict=True):
-            self.c.ww_step(ctypes.c_void_p(frame.ctypes.data), ctypes.c_void_p(row.ctypes.data))
-        return found
-
-    def process(self, samples: np.ndarray, blocks: list[int], threshold: float | None = None) -> list:
-        """Hits in int16 samples, heard in blocks of these sizes over and over."""
-        self.hits.clear()
-        self.c.wakeword_init(self.keep, None)
-        for phrase in range(self.outputs if threshold is not None else 0):
-            self.c.wakeword_set_threshold(phrase, ctypes.c_float(threshold))
-        told, start, turn = 0, 0, 0
-        while start < len(samples):
-            block = np.ascontiguousarray(samples[start : start + blocks[turn % len(blocks)]])
-            told += self.c.wakeword_process(ctypes.c_void_p(block.ctypes.data), ctypes.c_size_t(len(block)))
-            start, turn = start + len(block), turn + 1
-        assert told == len(self.hits)
-        return list(self.hits)
-
-
 @pytest.fixture(scope="module")
-def libraries(compiler, tmp_path_factory, directories) -> dict[str, Library]:
+def libraries(compiler, tmp_path_factory, directories) -> dict[str, CHost]:
     folder = tmp_path_factory.mktemp("libraries")
-    return {dtype: Library(at, folder / f"{dtype}.so") for dtype, at in directories.items()}
+    return {dtype: CHost(at, folder / f"{dtype}.so") for dtype, at in directories.items()}
 
 
 def pcm(samples: np.ndarray) -> np.ndarray:
@@ -168,7 +127,7 @@ def test_c_gives_the_logits_of_the_integer_reference_bit_for_bit(
     integers = calibrated(layers, calibration_audio([sounds], Skipped(), lambda *_: None), SETTINGS)
     speech = integer_features(in_steps(log_mel(speech_like(6, 9), SETTINGS)), integers.feature_scale)
     noise = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, (100, 64)).astype(np.int16)
-    library = Library(tmp_path / "c", tmp_path / "m.so")
+    library = CHost(tmp_path / "c", tmp_path / "m.so")
     for features in (speech, noise):
         zeros = initial_pasts(layers, np.int64)
         expected = run(integers.layers, features.astype(np.int64), zeros, compute_integer)[0][-1]
@@ -224,12 +183,19 @@ def test_hits_are_those_of_the_detector(libraries, several_files, sounds, speech
         step, zero = integer_step(calibrated(flat(model), heard, SETTINGS))
     detector = Detector(step, zero, meta)
     expected = detector.process(samples.astype(np.float32) / 32768)
-    found = libraries[dtype].process(samples, [160])
+    found = libraries[dtype].hits(samples, repeat(160, 3000))
     assert len(expected) >= 10 and len({hit.phrase for hit in expected}) == 3
     assert [(detector.phrases[phrase], at / 16000) for phrase, _, at in found] == [
         (hit.phrase, pytest.approx(hit.time_s)) for hit in expected
     ]
     np.testing.assert_allclose([score for _, score, _ in found], [hit.score for hit in expected], atol=bound)
+    libraries[dtype].reset()
+    detector.reset()
+    heard = samples.astype(np.float32) / 32768
+    found = [libraries[dtype].scores(block) for block in np.split(heard, [7, 1000, 1280, 90000])]
+    expected = detector.scores(heard)
+    np.testing.assert_allclose(np.concatenate([time_s for time_s, _ in found]), expected[0])
+    np.testing.assert_allclose(np.concatenate([score for _, score in found]), expected[1], atol=bound)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
@@ -237,7 +203,9 @@ def test_hits_are_those_of_the_detector(libraries, several_files, sounds, speech
 @settings(max_examples=25)
 def test_blocks_of_any_size_give_the_same_hits(libraries, speech_like, dtype, blocks, seed):
     samples = pcm(speech_like(4, seed))
-    assert libraries[dtype].process(samples, blocks, 0.4) == libraries[dtype].process(samples, [len(samples)], 0.4)
+    whole = libraries[dtype].hits(samples, [len(samples)], 0.4)
+    again = islice(cycle(blocks), len(blocks) * (len(samples) // sum(blocks) + 1))
+    assert libraries[dtype].hits(samples, again, 0.4) == whole
 
 
 FUZZ = """
@@ -296,7 +264,7 @@ def test_the_example_prints_the_hits_of_a_file_and_refuses_others(
     samples = speech_like(10, 3)
     write_wav(tmp_path / "a.wav", samples)
     done = subprocess.run([folder / "example", tmp_path / "a.wav"], capture_output=True, text=True)
-    heard = libraries["int8"].process(pcm(read_audio(tmp_path / "a.wav")), [160])
+    heard = libraries["int8"].hits(pcm(read_audio(tmp_path / "a.wav")), repeat(160, 1000))
     names = ("one", "two", "three")
     assert done.stdout.splitlines() == [
         f"{at / 16000:.2f} s  {names[phrase]}  score {score:.4f}" for phrase, score, at in heard
@@ -343,9 +311,8 @@ def test_a_phrase_in_any_script_and_thresholds_as_they_are(compiler, tmp_path, s
     ]
     rewrite_meta(source, {"phrases": entries, "refractory_s": 0.0, "smoothing_frames": 1})
     export_c(source, tmp_path / "c", "float32")
-    library = Library(tmp_path / "c", tmp_path / "m.so")
-    found = (ctypes.c_char_p * 3).in_dll(library.c, "wakeword_phrases")
-    assert [each.decode() for each in found] == names
+    library = CHost(tmp_path / "c", tmp_path / "m.so")
+    assert library.names() == names
     for threshold in [*thresholds, 1e-9, np.pi / 4]:
         least = at_least(threshold)
         assert float(least) >= threshold > float(np.nextafter(least, np.float32(0)))
