@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -382,3 +383,43 @@ def test_sizes_in_words():
     for text in ("", "K", "-1", "0", "1G", "nan"):
         with pytest.raises(WakewordError, match="size"):
             parse_size(text)
+
+
+def test_a_real_clip_scores_as_with_torch(shared, libraries, several_files):
+    path = sorted((shared / "wake-words" / "alexa").glob("*"))[0]
+    samples = read_audio(path)
+    for dtype, bound in (("int8", 0.05), ("float32", 1e-3)):
+        libraries[dtype].reset()
+        found, expected = libraries[dtype].scores(samples)[1], Detector.load(several_files[0]).scores(samples)[1]
+        assert len(found) > 20 and np.ptp(expected) > 0.2
+        np.testing.assert_allclose(found, expected, atol=bound)
+
+
+@pytest.fixture
+def embedded(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module("embedded")
+
+
+def test_a_target_without_its_tools_says_which_packages_bring_them(compiler, embedded, directories, monkeypatch):
+    monkeypatch.setattr(embedded.shutil, "which", lambda tool: None)
+    results = embedded.tried(directories["int8"], np.zeros(8000, np.float32), ["m4", "rv32"])
+    lines = embedded.table(results, 0.5).splitlines()
+    assert "gcc-arm-none-eabi" in lines[-2] and "qemu-system-arm" in lines[-2] and "picolibc" in lines[-1]
+
+
+def test_an_emulated_cortex_m4_gives_the_hits_of_the_host(compiler, embedded, directories, speech_like):
+    missing = [tool for tool in embedded.TARGETS["m4"].tools if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"NO {' AND NO '.join(missing)}: this test did not run")
+    (_, host), (_, run) = embedded.tried(directories["int8"], speech_like(6, 3), ["m4"])
+    assert len(host.hits) >= 2 and embedded.agreement(host, run).startswith("as on the host")
+    told = json.loads((directories["int8"] / "model.json").read_text())
+    assert told["flash"] < run.flash < told["flash"] + 8000 and told["ram"] <= run.ram < told["ram"] + 2000
+    assert 0 < run.stack < 2000 and 1e5 < run.instructions < 1e7 and run.most_in_10_ms > run.instructions / 100
+
+
+def test_hits_that_differ_are_not_said_to_agree(embedded):
+    one, other = embedded.Run(((0, 640, 0.9),)), embedded.Run(((0, 1280, 0.9),))
+    assert embedded.agreement(one, other).startswith("NOT as on the host")
+    assert embedded.agreement(one, embedded.Run(())).startswith("NOT")
