@@ -6,8 +6,7 @@ import json
 
 import numpy as np
 
-from wakeword import features
-from wakeword.errors import ConfigError
+from wakeword.export import c_features
 from wakeword.export.layers import Depthwise, Frames, Layer, sizes_of
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.trigger import TIME_TOLERANCE_S
@@ -21,8 +20,6 @@ def config_header(layers: list[Layer], meta: dict, settings: FeatureSettings, fe
     Raises:
         ConfigError: features that the C code cannot compute.
     """
-    if settings.fft & (settings.fft - 1) or not 8 <= settings.fft <= 65536:
-        raise ConfigError(f"fft = {settings.fft}: the C code transforms powers of two from 8 to 65536")
     frames = meta["refractory_s"] - TIME_TOLERANCE_S
     values = {
         "INT8": int(feature_scale is not None),
@@ -32,21 +29,19 @@ def config_header(layers: list[Layer], meta: dict, settings: FeatureSettings, fe
         "FFT": settings.fft,
         "MELS": settings.mels,
         "FRAMES_PER_STEP": FRAMES_PER_STEP,
-        "FLOOR": _float(settings.floor),
-        "OFFSET": f"({_float(settings.offset)})",
-        "SCALE": _float(settings.scale),
+        **c_features.constants(settings, feature_scale),
         "SMOOTHING_FRAMES": meta["smoothing_frames"],
         "REFRACTORY_FRAMES": max(1, int(np.ceil(frames / settings.frame_s))),
         "LARGEST_KERNEL": max([2, *(layer.kernel for layer in layers if isinstance(layer, Depthwise))]),
     }
-    if feature_scale is not None:
-        values["UNITS_PER_FEATURE"] = _float(np.float32(1 / feature_scale))
     lines = [f"#define WW_{name} {value}\n" for name, value in values.items()]
-    return f"{GENERATED}#ifndef WW_CONFIG_H\n#define WW_CONFIG_H\n\n{''.join(lines)}\n#endif\n"
+    return f"{GENERATED}#ifndef WW_CONFIG_H\n#define WW_CONFIG_H\n\n#include <stdint.h>\n\n{''.join(lines)}\n#endif\n"
 
 
-def model_source(layers: list[Layer], meta: dict, settings: FeatureSettings, logit_scale: np.ndarray) -> str:
-    """`ww_model.c`."""
+def model_source(
+    layers: list[Layer], meta: dict, settings: FeatureSettings, feature_scale: float | None, logit_scale: np.ndarray
+) -> str:
+    """`ww_model.c`; `feature_scale` as above, `logit_scale` float32 `[outputs]`."""
     names = ", ".join(_string(each["phrase"]) for each in meta["phrases"])
     thresholds = np.array([at_least(each["threshold"]) for each in meta["phrases"]], np.float32)
     parts = [
@@ -55,7 +50,7 @@ def model_source(layers: list[Layer], meta: dict, settings: FeatureSettings, log
         f"const int wakeword_phrase_count = WW_OUTPUTS;\nconst char *const wakeword_phrases[] = {{{names}}};\n",
         array("const float ww_thresholds[WW_OUTPUTS]", thresholds),
         array("const float ww_logit_scale[WW_OUTPUTS]", np.asarray(logit_scale, np.float32)),
-        *_feature_tables(settings),
+        *(array(f"const {name}", values) for name, values in c_features.tables(settings, feature_scale).items()),
         *_network(layers),
     ]
     return "".join(parts)
@@ -75,48 +70,24 @@ def array(declaration: str, values: np.ndarray) -> str:
     return f"{declaration} = {{\n" + ",\n".join(rows) + "};\n"
 
 
-def constant_bytes(layers: list[Layer], settings: FeatureSettings) -> int:
+def constant_bytes(layers: list[Layer], settings: FeatureSettings, feature_scale: float | None) -> int:
     """What the constant arrays take of flash; the code is not in it."""
     arrays = [value for layer in layers for value in _arrays(layer).values()]
-    return sum(each.nbytes for each in [*arrays, *_tables(settings).values()])
+    return sum(each.nbytes for each in [*arrays, *c_features.tables(settings, feature_scale).values()])
 
 
-def state_bytes(layers: list[Layer], settings: FeatureSettings, value_bytes: int) -> int:
+def state_bytes(layers: list[Layer], settings: FeatureSettings, integers: bool) -> int:
     """What the arrays that hold the stream's state take of RAM; the stack is not in it."""
     sizes, (_, room) = sizes_of(layers), _arena(layers)
     values = room + sizes[0] + sum(layer.past_frames * sizes[layer.sources[0]] for layer in layers)
-    return value_bytes * values + 2 * settings.window + 4 * (settings.fft + settings.fft // 2 + 1)
+    powers = (8 if integers else 4) * (settings.fft // 2 + 1)
+    return (2 if integers else 4) * values + 2 * settings.window + 4 * settings.fft + powers
 
 
 def _arrays(layer: Layer) -> dict[str, np.ndarray]:
     names = ("weight", "bias", "multiplier", "shift")
     found = {name: getattr(layer, name, None) for name in names}
     return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
-
-
-def _tables(settings: FeatureSettings) -> dict[str, np.ndarray]:
-    fft, half = settings.fft, settings.fft // 2
-    turn = 2 * np.pi * np.arange(half) / fft
-    bits = half.bit_length() - 1
-    order = [int(f"{index:0{bits}b}"[::-1], 2) for index in range(half)]
-    filters = features.mel_filters(settings)
-    used = [np.flatnonzero(band) for band in filters.T]
-    spans = [(int(bins[0]), int(bins[-1]) + 1) if len(bins) else (0, 0) for bins in used]
-    weights = [filters[first:end, band] for band, (first, end) in enumerate(spans)]
-    window, _ = features._constants(settings)
-    return {
-        "float ww_window[WW_WINDOW]": window / np.float32(32768),
-        "float ww_cosine[WW_FFT / 2]": np.cos(turn).astype(np.float32),
-        "float ww_sine[WW_FFT / 2]": np.sin(turn).astype(np.float32),
-        "uint16_t ww_order[WW_FFT / 2]": np.array(order, np.uint16),
-        "uint16_t ww_first_bin[WW_MELS]": np.array([first for first, _ in spans], np.uint16),
-        "uint16_t ww_bins[WW_MELS]": np.array([end - first for first, end in spans], np.uint16),
-        "float ww_filters[]": np.concatenate(weights),
-    }
-
-
-def _feature_tables(settings: FeatureSettings) -> list[str]:
-    return [array(f"const {name}", values) for name, values in _tables(settings).items()]
 
 
 _TYPES = {"i1": "int8_t", "i2": "int16_t", "i4": "int32_t", "u1": "uint8_t", "f4": "float"}

@@ -24,6 +24,7 @@ from wakeword.runtimes import Step, running
 from wakeword.transfer import load_wakeword
 
 SOURCES = Path(__file__).parent / "c"
+DTYPES = ("int8", "float32")
 MOST_SECONDS = 600.0
 """Of the calibration audio so much is heard, clips from all of it."""
 SAME_S = 0.1 + 1e-6
@@ -77,7 +78,7 @@ def export_c(
             nothing is written then.
     """
     output = Path(output)
-    if dtype not in ("int8", "float32"):
+    if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}: int8 or float32")
     if output.exists() or output.is_symlink():
         raise WakewordError(f"{output}: is there already: remove it or choose another place")
@@ -92,22 +93,24 @@ def export_c(
         parity = compared(running(model, meta), integers, meta, heard)
         layers, scale, unit = integers.layers, integers.logit_scale, integers.feature_scale
     arrays = Size(
-        c_model.constant_bytes(layers, settings), c_model.state_bytes(layers, settings, 2 if unit else 4), "arrays"
+        c_model.constant_bytes(layers, settings, unit),
+        c_model.state_bytes(layers, settings, unit is not None),
+        "arrays",
     )
     generated = {
         "ww_config.h": c_model.config_header(layers, meta, settings, unit),
-        "ww_model.c": c_model.model_source(layers, meta, settings, scale),
+        "ww_model.c": c_model.model_source(layers, meta, settings, unit, scale),
     }
     temporary = None
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-unfinished-"))
         for path in sorted(SOURCES.iterdir()):
-            kernels = path.name.startswith("ww_kernels_")
-            if not kernels:
+            name, _, kind = path.stem.rpartition("_")
+            if kind not in DTYPES:
                 shutil.copyfile(path, temporary / path.name)
-            elif path.stem.endswith(dtype):
-                shutil.copyfile(path, temporary / "ww_kernels.c")
+            elif kind == dtype:
+                shutil.copyfile(path, temporary / f"{name}.c")
         for name, text in generated.items():
             (temporary / name).write_text(text, encoding="utf-8")
         size = measured(temporary) or arrays

@@ -34,9 +34,6 @@ typedef struct {
 } ww_depthwise_layer;
 #endif
 
-/* What a feature in floating point is to the network. */
-ww_value ww_feature(float feature);
-
 /* out = weight x + bias, then + add (if it is not NULL), then ReLU (if the layer says so). */
 void ww_linear(const ww_linear_layer *layer, const ww_value *x, const ww_value *add, ww_value *out);
 

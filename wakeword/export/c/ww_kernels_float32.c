@@ -3,10 +3,6 @@
 
 #include "ww_kernels.h"
 
-ww_value ww_feature(float feature) {
-    return feature;
-}
-
 static float sum_of(const ww_linear_layer *layer, const float *x, int row) {
     const float *weight = layer->weight + row * layer->columns;
     float sum = layer->bias[row];

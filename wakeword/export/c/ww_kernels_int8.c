@@ -2,7 +2,6 @@
  *
  * No sum can leave 32 bits: the exporter checks each row against values of 32767. Shifts of negative numbers round
  * down, as all compilers do that know these instruction sets. The three ways to sum give the same numbers. */
-#include <math.h>
 #include <string.h>
 
 #include "ww_kernels.h"
@@ -11,11 +10,6 @@
 #define ROWS 4 /* summed at once, so that a value is loaded once for all of them */
 
 typedef char shifts_round_down[(-3 >> 1) == -2 ? 1 : -1];
-
-ww_value ww_feature(float feature) {
-    float units = floorf(feature * WW_UNITS_PER_FEATURE + 0.5f);
-    return (ww_value)(units > LARGEST ? LARGEST : units < -LARGEST ? -LARGEST : units);
-}
 
 static ww_value clamped(int32_t y, int lowest) {
     return (ww_value)(y > LARGEST ? LARGEST : y < lowest ? lowest : y);

@@ -6,11 +6,15 @@
 
 /* Of the features: the window, exp(-2 pi i k / WW_FFT) in two parts, the order in which the transform wants its input,
  * and for each band its first bin, how many bins, and their weights one band after the other. */
-extern const float ww_window[WW_WINDOW];
+#if WW_INT8
+extern const int16_t ww_filters[];
+extern const int32_t ww_window[WW_WINDOW], ww_cosine[WW_FFT / 2], ww_sine[WW_FFT / 2], ww_logarithm[65];
+#else
+extern const float ww_window[WW_WINDOW], ww_filters[];
 extern const float ww_cosine[WW_FFT / 2], ww_sine[WW_FFT / 2];
+#endif
 extern const uint16_t ww_order[WW_FFT / 2];
 extern const uint16_t ww_first_bin[WW_MELS], ww_bins[WW_MELS];
-extern const float ww_filters[];
 
 /* Of each phrase: its threshold, and what one unit of its logit is worth. */
 extern const float ww_thresholds[WW_OUTPUTS];

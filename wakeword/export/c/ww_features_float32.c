@@ -1,4 +1,4 @@
-/* Log-mel energies of a frame, in float: window, Fourier transform, triangular filters, logarithm. */
+/* Log-mel energies of a frame in floating point: window, Fourier transform, triangular filters, logarithm. */
 #include <math.h>
 
 #include "ww_kernels.h"
@@ -67,6 +67,6 @@ void ww_features(const int16_t *samples, ww_value *features) {
         for (int i = 0; i < ww_bins[band]; i++) {
             energy += bin[i] * *filter++;
         }
-        features[band] = ww_feature((logf(energy + WW_FLOOR) - WW_OFFSET) / WW_SCALE);
+        features[band] = (logf(energy + WW_FLOOR) - WW_OFFSET) / WW_SCALE;
     }
 }
