@@ -173,6 +173,22 @@ def test_no_feature_leaves_its_range():
         assert np.abs(log_mel(samples, SETTINGS)).max() <= peak
 
 
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_features_in_c_are_those_of_numpy(libraries, speech_like, dtype):
+    """At all levels from silence to a full-scale square wave; int8's are within 16 of 32767 units."""
+    square = np.where(np.arange(16000) % 37 < 18, 32767, -32768).astype(np.int16)
+    speech = speech_like(5, 11)
+    sounds = [pcm(speech), pcm(speech * 0.01), pcm(speech * 8), np.zeros(4000, np.int16), square]
+    sounds += [np.full(4000, -32768, np.int16), np.random.default_rng(1).integers(-3, 4, 4000).astype(np.int16)]
+    samples = np.concatenate(sounds)
+    expected, found = log_mel(samples.astype(np.float32) / 32768, SETTINGS), libraries[dtype].features(samples)
+    if dtype == "int8":
+        difference = np.abs(found - integer_features(expected, feature_peak(SETTINGS) / LARGEST).astype(int))
+        assert difference.max() <= 16 and difference.mean() < 0.5
+    else:
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype, bound", [("int8", 2e-3), ("float32", 1e-4)])
 def test_hits_are_those_of_the_detector(libraries, several_files, sounds, speech_like, dtype, bound):
     """float32 beside the torch model; int8 beside the integer reference, whose features numpy computes."""

@@ -32,7 +32,8 @@ class CHost:
 
     def __init__(self, folder: Path, library: Path, compiler: str = "cc"):
         try:
-            self.info = json.loads((folder / "model.json").read_text(encoding="utf-8"))["meta"]
+            told = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            self.dtype, self.info = told["dtype"], told["meta"]
             self.phrases = tuple(each["phrase"] for each in self.info["phrases"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{folder}: not a directory that 'wakeword export --format c' wrote") from error
@@ -93,6 +94,17 @@ class CHost:
         if told != len(self._hits) or len(samples):
             raise WakewordError(f"{told} hits were returned and {len(self._hits)} told, {len(samples)} samples unheard")
         return list(self._hits)
+
+    def features(self, samples: np.ndarray) -> np.ndarray:
+        """int16 samples to features `[frames, mels]`, int16 or float32 as the network takes them, from silence on."""
+        window, hop, mels = self.feature_settings.window, self.feature_settings.hop, self.feature_settings.mels
+        heard = np.concatenate([np.zeros(window - hop, np.int16), samples])
+        kind = np.int16 if self.dtype == "int8" else np.float32
+        found = np.zeros(((len(heard) - window) // hop + 1, mels), kind)
+        for frame, row in enumerate(found):
+            at = ctypes.c_void_p(heard[frame * hop :].ctypes.data)
+            self._c.ww_features(at, ctypes.c_void_p(row.ctypes.data))
+        return found
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """int16 or float32 `[frames, 4 * mels]`, as the network takes them, to logits, from the zero state."""
