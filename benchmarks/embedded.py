@@ -263,8 +263,10 @@ def agreement(host: Run, run: Run) -> str:
     """Whether phrases and times are the host's, and how far the scores lie apart."""
     if [hit[:2] for hit in host.hits] != [hit[:2] for hit in run.hits]:
         return f"NOT as on the host: {len(run.hits)}"
-    apart = max([abs(one[2] - other[2]) for one, other in zip(host.hits, run.hits, strict=True)], default=0.0)
-    return f"as on the host ({len(run.hits)}; scores within {apart:.0e})"
+    # The example on the host prints four decimals.
+    pairs = zip(host.hits, run.hits, strict=True)
+    apart = max([abs(round(one[2], 4) - round(other[2], 4)) for one, other in pairs], default=0.0)
+    return f"as on the host ({len(run.hits)}; scores {f'within {apart:.0e}' if apart else 'to four decimals'})"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -20,8 +20,8 @@ def constants(settings: FeatureSettings, unit: float | None) -> dict[str, str]:
     Raises:
         ConfigError: the C code cannot compute such features.
     """
-    if settings.fft & (settings.fft - 1) or not 8 <= settings.fft <= 65536:
-        raise ConfigError(f"fft = {settings.fft}: the C code transforms powers of two from 8 to 65536")
+    if settings.fft & (settings.fft - 1) or not 8 <= settings.fft <= 4096:
+        raise ConfigError(f"fft = {settings.fft}: the C code transforms powers of two from 8 to 4096")
     if unit is None:
         return {name.upper(): f"({getattr(settings, name)!r}f)" for name in ("floor", "offset", "scale")}
     window, fraction, power = _bits(settings)
