@@ -28,7 +28,7 @@ def told(size: Size) -> str:
     """How it was counted, in words."""
     if size.measured == "arrays":
         return f"the arrays alone, without code: {COMPILER} is not installed"
-    return f"compiled for Cortex-M4F by {COMPILER} -O2, without the C library's logf and expf"
+    return f"compiled for Cortex-M4F by {COMPILER} -O2, without what it takes of the C library"
 
 
 def measured(folder: Path) -> Size | None:
