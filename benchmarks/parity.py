@@ -1,11 +1,12 @@
-"""An exported C directory beside the model that it was made of, on the same audio.
+"""An exported C directory, or another exported file, beside the model that it was made of, on the same audio.
 
     python benchmarks/parity.py computer-c/ computer.wakeword --positives clips/ --negatives speech/ --noise noise/
 
-The C code is compiled for this machine and hears what the float model (torch, streaming) hears: the clips as one
-stream, clean and, with --noise, at --snr, and hours without the phrase. Printed are how far scores differ, the hits in
-common at the model's threshold, misses and false alarms there, and the miss rate at --fa false alarms an hour (in
-hindsight). Clips and recordings that their manifests keep for testing are left out.
+The C code is compiled for this machine, a .tflite or .onnx file run by its runtime. It hears what the float model
+(torch, streaming) hears: the clips as one stream, clean and, with --noise, at --snr, and hours without the phrase.
+Printed are how far scores differ, the hits in common at the model's threshold, misses and false alarms there, and the
+miss rate at --fa false alarms an hour (in hindsight). Clips and recordings that their manifests keep for testing are
+left out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from wakeword.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
 from wakeword.export.c_host import CHost
 from wakeword.metrics import Track, alarms, det_curve, hits, miss_at
+from wakeword.runtimes import is_exported, is_litert
 from wakeword.streams import join, negative_stream, noise_bed, positive_stream, score_stream
 
 SAME_S = 0.1 + 1e-6
@@ -49,19 +51,33 @@ def tracks_of(detectors: list, pieces, output: int) -> list[Track]:
     return [score_stream(detector, whole)[0][output] for detector in detectors]
 
 
-def rows(positives: dict[str, list[Track]], negatives: list[Track], threshold: float, wait: float, rate: float) -> str:
+def exported(path: Path, library: Path) -> tuple[str, CHost | Detector]:
+    """What hears for an exported model, and its name in the table."""
+    if is_exported(path):
+        return "LiteRT" if is_litert(path) else "ONNX", Detector.load(path)
+    return "C", CHost(path, library)
+
+
+def rows(
+    name: str,
+    positives: dict[str, list[Track]],
+    negatives: list[Track],
+    threshold: float,
+    wait: float,
+    rate: float,
+) -> str:
     """The table: each condition's score differences, hits in common, misses; the negatives' false alarms."""
     lines = [
-        f"| | largest, mean difference of scores | hits, float | hits, C | in common | missed, float | missed, C "
-        f"| missed at {rate:g} FA/h, float | C |",
+        f"| | largest, mean difference of scores | hits, float | hits, {name} | in common | missed, float "
+        f"| missed, {name} | missed at {rate:g} FA/h, float | {name} |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, tracks in [*positives.items(), ("negatives", negatives)]:
+    for heard, tracks in [*positives.items(), ("negatives", negatives)]:
         apart = np.abs(tracks[0].score - tracks[1].score)
         fired = [alarms(track.time_s, track.score, threshold, wait) for track in tracks]
-        cells = [name, f"{apart.max():.3f}, {apart.mean():.1e}", *(str(len(each)) for each in fired)]
+        cells = [heard, f"{apart.max():.3f}, {apart.mean():.1e}", *(str(len(each)) for each in fired)]
         cells.append(str(in_common(*fired)))
-        if name == "negatives":
+        if heard == "negatives":
             cells += [f"{len(each) / track.hours:.2f} FA/h" for each, track in zip(fired, tracks, strict=True)] + [
                 "",
                 "",
@@ -78,7 +94,7 @@ def rows(positives: dict[str, list[Track]], negatives: list[Track], threshold: f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("exported", metavar="DIR", type=Path)
+    parser.add_argument("exported", metavar="DIR|FILE", type=Path)
     parser.add_argument("model", metavar="MODEL", help="the .wakeword file that it was made of")
     parser.add_argument("--phrase", help="which phrase, where the model listens for several")
     parser.add_argument("--positives", nargs="+", required=True, metavar="PATH")
@@ -94,7 +110,7 @@ def main() -> None:
     unsaid = at_most(in_pieces(for_development(find_clips(args.negatives))), args.hours)
     noise = noise_bed(for_development(find_clips(args.noise)), skipped) if args.noise else None
     with tempfile.TemporaryDirectory() as temporary:
-        device = CHost(args.exported, Path(temporary) / "model.so")
+        kind, device = exported(args.exported, Path(temporary) / "model.so")
         if device.info != reference.info:
             raise WakewordError(f"{args.exported}: not made of {args.model}, or before its thresholds were set anew")
         detectors, positives = [reference, device], {}
@@ -109,7 +125,7 @@ def main() -> None:
         f"'{reference.phrases[output]}', threshold {threshold:.4f}, {len(clips)} clips, {negatives[0].hours:.2f} h of "
         f"negatives. {skipped.summary()}\n"
     )
-    print(rows(positives, negatives, threshold, reference.refractory_s, args.fa))
+    print(rows(kind, positives, negatives, threshold, reference.refractory_s, args.fa))
 
 
 if __name__ == "__main__":

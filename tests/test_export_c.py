@@ -26,7 +26,8 @@ from wakeword.export import c_size  # noqa: E402
 from wakeword.export.c_host import CHost  # noqa: E402
 from wakeword.export.c_model import array, at_least  # noqa: E402
 from wakeword.export.c_size import parse_size  # noqa: E402
-from wakeword.export.c_writer import calibrated, calibration_audio, export_c, in_steps  # noqa: E402
+from wakeword.export.c_writer import calibrated, export_c  # noqa: E402
+from wakeword.export.calibration import calibration_audio, in_steps  # noqa: E402
 from wakeword.export.layers import Linear, flat, initial_pasts, run, sizes_of  # noqa: E402
 from wakeword.export.quantise import (  # noqa: E402
     LARGEST,

@@ -16,7 +16,7 @@ from wakeword.curve import checked_threshold, curve_of
 from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.gate import Behind, gate_of, gated, memory_frames
-from wakeword.runtimes import Step, is_onnx, load_onnx, load_torch
+from wakeword.runtimes import Step, load_model
 from wakeword.settings import known
 from wakeword.trigger import Trigger
 
@@ -115,7 +115,8 @@ class Detector:
         budget: str | float | None = None,
         gate: bool = False,
     ) -> Detector:
-        """A detector from a trained model (`.wakeword`, needs torch) or an exported one (`.onnx`).
+        """A detector from a trained model (`.wakeword`, needs torch) or an exported one (`.onnx`,
+        or `.tflite`, needs ai-edge-litert).
 
         Args:
             threshold: for all phrases, in place of the file's own.
@@ -132,9 +133,8 @@ class Detector:
             checked_threshold(threshold)  # here, where it is not yet mistaken for what the file says
         if sum(given is not None for given in (threshold, sensitivity, budget)) > 1:
             raise ConfigError("give a threshold, a sensitivity or a budget, and not several of them")
-        load = load_onnx if is_onnx(path) else load_torch
         try:
-            detector = cls(*load(path), threshold=threshold)
+            detector = cls(*load_model(path), threshold=threshold)
         except ConfigError as error:
             raise ModelError(
                 f"{path}: {error}: damaged, or made by another version: train or export it again"

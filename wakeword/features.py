@@ -159,3 +159,9 @@ def log_mel(samples: np.ndarray, settings: FeatureSettings | None = None) -> np.
         frames, state = step(samples[start : start + 16000 * 20], state, settings)
         pieces.append(frames)
     return np.concatenate(pieces)
+
+
+def integer_features(features: np.ndarray, scale: float) -> np.ndarray:
+    """Features float32 `[..., mels]` as int16 units of `scale`."""
+    units = np.floor(features * np.float32(1 / scale) + np.float32(0.5))
+    return np.clip(units, -32767, 32767).astype(np.int16)

@@ -18,6 +18,16 @@ LEFTOVER = re.compile(rf"\..+{MARK}[a-z0-9_]{{8}}(\.[^.]*)?")
 LEFTOVER_AGE_S = 3600.0
 
 
+def check_new(path: Path) -> None:
+    """Refuse a path where something is.
+
+    Raises:
+        WakewordError: it is.
+    """
+    if path.exists() or path.is_symlink():
+        raise WakewordError(f"{path}: is there already: remove it or choose another place")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path` (same suffix); rename it to `path` when the block ends without an error.

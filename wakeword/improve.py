@@ -23,7 +23,7 @@ from wakeword.files import check_writable
 from wakeword.improve_material import cut, divided, negatives_of, reviewed
 from wakeword.levels import active_span
 from wakeword.misses import HELD_OUT, Misses, count_misses, with_misses
-from wakeword.runtimes import is_onnx, running
+from wakeword.runtimes import is_exported, running
 from wakeword.settings import from_dict
 from wakeword.train import Phrase, TrainConfig, check, learn
 from wakeword.transfer import choose_unfreeze, load_wakeword, save_wakeword
@@ -89,7 +89,7 @@ def improve(config: ImproveConfig, progress: Progress | None = None) -> Improved
             model's, or as `train.check`.
     """
     progress = progress or (lambda stage, fraction: None)
-    if is_onnx(config.model):
+    if is_exported(config.model):
         raise ModelError(
             f"{config.model}: an exported model cannot be trained on: give the .wakeword file it came from"
         )

@@ -1,4 +1,5 @@
-"""A model file as a function of a stream's next frames: exported models by ONNX Runtime, trained ones by torch."""
+"""A model file as a function of a stream's next frames: trained models by torch, exported ones by ONNX Runtime here,
+by LiteRT in `litert`."""
 
 from __future__ import annotations
 
@@ -9,16 +10,53 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword.checkpoint import checked, read_meta, verify_onnx
+from wakeword.checkpoint import checked, read_meta, rewrite_meta, rewrite_onnx_meta, verify_onnx
 from wakeword.errors import ModelError, require
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""features float32 [1, frames, mels], state [1, size] -> posteriors float32 [frames / 4, phrases], the next state"""
+"""features float32 [1, frames, mels], state [1, size] (of some a list of arrays) -> posteriors float32
+[frames / 4, phrases], the next state"""
 
 
 def is_onnx(path: str | Path) -> bool:
-    """Whether a model file is an exported one, by its name."""
+    """Whether a model file is an exported graph for ONNX Runtime, by its name."""
     return str(path).lower().endswith(".onnx")
+
+
+def is_litert(path: str | Path) -> bool:
+    """Whether a model file is one exported for LiteRT, by its name."""
+    return str(path).lower().endswith(".tflite")
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a model file is an exported one, by its name."""
+    return is_onnx(path) or is_litert(path)
+
+
+def load_model(path: str | Path) -> tuple[Step, np.ndarray, dict]:
+    """The step function, zero state and meta of a model file, run by what its name says.
+
+    Raises:
+        ModelError: as `load_onnx`, `litert.load_litert` or `load_torch`. WakewordError: a package is not installed.
+    """
+    if is_litert(path):
+        from wakeword.litert import load_litert
+
+        return load_litert(path)
+    return load_onnx(path) if is_onnx(path) else load_torch(path)
+
+
+def rewrite_model_meta(path: str | Path, changes: dict) -> None:
+    """Change entries of a model file's meta, in place, whatever its kind; the weights stay what they are.
+
+    Raises:
+        ModelError: not a model file. WakewordError: it cannot be written, or a package is not installed.
+    """
+    if is_litert(path):
+        from wakeword.litert import rewrite_litert_meta
+
+        return rewrite_litert_meta(path, changes)
+    return rewrite_onnx_meta(path, changes) if is_onnx(path) else rewrite_meta(path, changes)
 
 
 def open_onnx(path: str | Path, content: bytes | None = None):

@@ -13,13 +13,14 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.wakeword")
     parser.add_argument(
         "--format",
-        choices=["onnx", "c"],
+        choices=["onnx", "c", "litert", "litert-int8"],
         default="onnx",
-        help="onnx: a graph for ONNX Runtime (default); c: a directory of C99 for microcontrollers (docs/export.md)",
+        help="onnx: a graph for ONNX Runtime (default); c: a directory of C99 for microcontrollers; litert and "
+        "litert-int8: a graph for LiteRT and TensorFlow Lite Micro (docs/export.md)",
     )
-    parser.add_argument("--output", required=True, metavar="FILE.onnx|DIR")
-    only = parser.add_argument_group("for --format c")
-    only.add_argument("--dtype", choices=["int8", "float32"], help="of the weights (int8)")
+    parser.add_argument("--output", required=True, metavar="FILE.onnx|DIR|FILE.tflite")
+    only = parser.add_argument_group("for --format c, litert and litert-int8")
+    only.add_argument("--dtype", choices=["int8", "float32"], help="of the weights; for c alone (int8)")
     only.add_argument(
         "--calibrate-on",
         nargs="+",
@@ -39,11 +40,14 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 )
 def _export(args) -> None:
     require("torch")
-    if args.format == "c":
-        return _export_c(args)
-    for name in ("dtype", "calibrate_on", "budget_flash", "budget_ram"):
-        if getattr(args, name) is not None:
-            raise WakewordError(f"--{name.replace('_', '-')} belongs to --format c: add that, or leave it out")
+    small = ("calibrate_on", "budget_flash", "budget_ram")
+    known = {"c": ("dtype", *small), "litert": small[1:], "litert-int8": small}
+    for name in ("dtype", *small):
+        if getattr(args, name) is not None and name not in known.get(args.format, ()):
+            formats = ", ".join(each for each in known if name in known[each])
+            raise WakewordError(f"--{name.replace('_', '-')} belongs to --format {formats}: add that, or leave it out")
+    if args.format != "onnx":
+        return _export_small(args)
     from wakeword.export import export_onnx
 
     difference = export_onnx(args.model, args.output)
@@ -52,12 +56,16 @@ def _export(args) -> None:
     show(report, args.json, text)
 
 
-def _export_c(args) -> None:
+def _export_small(args) -> None:
     from wakeword.export.c_size import parse_size
     from wakeword.export.c_writer import export_c
+    from wakeword.export.litert_writer import export_litert
 
     budgets = [None if each is None else parse_size(each) for each in (args.budget_flash, args.budget_ram)]
-    report = export_c(args.model, args.output, args.dtype or "int8", args.calibrate_on or (), *budgets, bar())
+    export, dtype = export_c, args.dtype or "int8"
+    if args.format != "c":
+        export, dtype = export_litert, "int8" if args.format == "litert-int8" else "float32"
+    report = export(args.model, args.output, dtype, args.calibrate_on or (), *budgets, bar())
     lines = [
         f"{args.output}: {report['dtype']}, {report['flash']} bytes of flash, {report['ram']} of RAM",
         f"({report['size']})",

@@ -115,11 +115,11 @@ def _improve(args) -> None:
     from wakeword.checkpoint import read_meta
     from wakeword.guard import table
     from wakeword.improve import ImproveConfig, improve
-    from wakeword.runtimes import is_onnx
+    from wakeword.runtimes import is_exported
     from wakeword.train import Phrase
 
     texts = args.phrases
-    if not texts and not is_onnx(args.model):
+    if not texts and not is_exported(args.model):
         texts = [entry["phrase"] for entry in read_meta(args.model, "wakeword")["phrases"]]
         if len(texts) > 1:
             raise WakewordError(f"{args.model} listens for {', '.join(map(repr, texts))}: give --phrase for each")

@@ -12,7 +12,7 @@ from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .wakeword or .onnx file")
+    parser.add_argument("model", metavar="MODEL", help="a .wakeword, .onnx or .tflite file")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="folders, audio files or manifests")
     parser.add_argument("--output", required=True, metavar="scores.npz")
     json_flag(parser)
@@ -58,7 +58,7 @@ def _score(args) -> None:
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .wakeword or .onnx file")
+    parser.add_argument("model", metavar="MODEL", help="a .wakeword, .onnx or .tflite file")
     parser.add_argument("--phrase", help="which phrase, where the model listens for several")
     parser.add_argument("--positives", nargs="+", required=True, metavar="PATH", help="clips of the phrase")
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
@@ -112,7 +112,9 @@ def _evaluate(args) -> None:
 
 
 def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .wakeword or .onnx file; thresholds and curves are replaced")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a .wakeword, .onnx or .tflite file; thresholds and curves are replaced"
+    )
     parser.add_argument("--phrase", help="replace the threshold and curve of this phrase alone")
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
     parser.add_argument(
@@ -134,12 +136,11 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 def _calibrate(args) -> None:
     from wakeword.budget import parse_budget
     from wakeword.calibrate import calibrate, calibrated
-    from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta
     from wakeword.clips import find_clips, for_development, for_testing, in_pieces
     from wakeword.curve import table
     from wakeword.detector import Detector, output_of
     from wakeword.misses import count_misses, held_out_misses
-    from wakeword.runtimes import is_onnx
+    from wakeword.runtimes import rewrite_model_meta
 
     parse_budget(args.budget)  # before hours are heard
     detector, skipped = Detector.load(args.model), Skipped()
@@ -160,8 +161,7 @@ def _calibrate(args) -> None:
     entries = list(detector.info["phrases"])
     for output in chosen:
         entries[output] = calibrated(entries[output], calibrations[output])
-    rewrite = rewrite_onnx_meta if is_onnx(args.model) else rewrite_meta
-    rewrite(args.model, {"phrases": entries})
+    rewrite_model_meta(args.model, {"phrases": entries})
     lines = []
     for output in chosen:
         lines.append(f"{args.model}: '{detector.phrases[output]}': {calibrations[output].summary()}")
@@ -172,16 +172,18 @@ def _calibrate(args) -> None:
 
 
 def _info_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .wakeword, .onnx or acoustic model file, or base or micro")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a .wakeword, .onnx, .tflite or acoustic model file, or base or micro"
+    )
     json_flag(parser)
 
 
 @verb("info", "What a model file says of itself", "wakeword info computer.wakeword", _info_arguments)
 def _info(args) -> None:
     from wakeword.checkpoint import read_meta, shipped
-    from wakeword.runtimes import is_onnx, load_onnx
+    from wakeword.runtimes import is_exported, load_model
 
-    meta = load_onnx(args.model)[2] if is_onnx(args.model) else read_meta(shipped(args.model))
+    meta = load_model(args.model)[2] if is_exported(args.model) else read_meta(shipped(args.model))
     show(meta, args.json, "" if args.json else _described(args.model, meta) + "\n\n--json shows all of it")
 
 

@@ -17,18 +17,38 @@ FLAGS = ("-std=c99", "-O2", "-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-
 
 @dataclass(frozen=True)
 class Size:
-    """Bytes of flash and of static RAM (the stack is not in it); `measured` is `cortex-m4` or `arrays`."""
+    """Bytes of flash and of static RAM (the stack is not in it); `measured` is a key of `_TOLD`."""
 
     flash: int
     ram: int
     measured: str
 
 
+_TOLD = {
+    "arrays": f"the arrays alone, without code: {COMPILER} is not installed",
+    "cortex-m4": f"compiled for Cortex-M4F by {COMPILER} -O2, without what it takes of the C library",
+    "tflite-micro": "the file; the arena, as tflite-micro measures it here, and the states beside it; no code",
+    "file": "the file, and the states twice, without the arena's other parts: tflite-micro is not installed",
+}
+
+
 def told(size: Size) -> str:
     """How it was counted, in words."""
-    if size.measured == "arrays":
-        return f"the arrays alone, without code: {COMPILER} is not installed"
-    return f"compiled for Cortex-M4F by {COMPILER} -O2, without what it takes of the C library"
+    return _TOLD[size.measured]
+
+
+def check_budgets(source: object, size: Size, flash: int | None, ram: int | None, integer: bool) -> None:
+    """Refuse what takes more bytes than a budget, if there is one.
+
+    Raises:
+        WakewordError: it does.
+    """
+    for what, taken, budget in (("flash", size.flash, flash), ("RAM", size.ram, ram)):
+        if budget is not None and taken > budget:
+            raise WakewordError(
+                f"{source}: {taken} bytes of {what} ({told(size)}) are more than --budget-{what.lower()} {budget}: "
+                f"{'raise it' if integer else 'use int8 or raise it'}, or train on a smaller model"
+            )
 
 
 def measured(folder: Path) -> Size | None:

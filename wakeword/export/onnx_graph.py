@@ -170,9 +170,9 @@ def export_onnx(source: str | Path, output: str | Path) -> float:
 
 def compare(model: WakeModel, path: Path, blocks: int = 40) -> float:
     """The largest difference of posteriors, model against exported graph, over a stream in blocks of random size."""
-    from wakeword.runtimes import load_onnx
+    from wakeword.runtimes import load_model
 
-    step, state, _ = load_onnx(path)
+    step, state, _ = load_model(path)
     rng = np.random.default_rng(0)
     worst, model_state = 0.0, model.initial_state()
     for _ in range(blocks):

@@ -22,7 +22,7 @@ import numpy as np
 
 from wakeword.errors import WakewordError
 from wakeword.export.layers import Depthwise, Frames, Layer, Linear, initial_pasts, run
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.features import FRAMES_PER_STEP, FeatureSettings, integer_features
 from wakeword.runtimes import Step
 
 LARGEST = 32767
@@ -64,12 +64,6 @@ def feature_peak(settings: FeatureSettings) -> float:
     return float(max(abs(low - settings.offset), abs(high - settings.offset)) / settings.scale)
 
 
-def integer_features(features: np.ndarray, scale: float) -> np.ndarray:
-    """Features float32 `[..., mels]` as int16 units of `scale`."""
-    units = np.floor(features * np.float32(1 / scale) + np.float32(0.5))
-    return np.clip(units, -LARGEST, LARGEST).astype(np.int16)
-
-
 def peaks_of(layers: list[Layer], clips: Iterable[np.ndarray]) -> list[float]:
     """The largest magnitude of each value over the features `[frames, 4 * mels]` of clips.
 
@@ -89,7 +83,7 @@ def peaks_of(layers: list[Layer], clips: Iterable[np.ndarray]) -> list[float]:
 
 def quantise(layers: list[Layer], peaks: list[float], settings: FeatureSettings) -> Integers:
     """A model in integers, from its float layers and the largest magnitudes of their values."""
-    scales = _scales(layers, peaks, settings)
+    scales = scales_of(layers, peaks, settings)
     made: list[Layer] = []
     for index, layer in enumerate(layers):
         before = scales[layer.sources[0]]
@@ -107,7 +101,8 @@ def quantise(layers: list[Layer], peaks: list[float], settings: FeatureSettings)
     return Integers(made, scales[0], row_scale.astype(np.float32))
 
 
-def _scales(layers: list[Layer], peaks: list[float], settings: FeatureSettings) -> list[float]:
+def scales_of(layers: list[Layer], peaks: list[float], settings: FeatureSettings) -> list[float]:
+    """What one int16 unit of each value is worth; the same for values that are added or laid side by side."""
     group = list(range(len(layers) + 1))
     for index, layer in enumerate(layers):
         ties = [(layer.sources[0], source) for source in layer.sources[1:]]

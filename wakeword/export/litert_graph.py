@@ -1,0 +1,189 @@
+"""The flat list of layers (`layers`) as a LiteRT graph of one encoder frame, in float32 or in integers.
+
+Written here, operator by operator, and not by a converter: litert-torch 0.10 with ai-edge-quantizer wants hundreds of
+megabytes beside torch and chooses operators and scales itself; these few operators need nothing but the schema, their
+scales are those of `quantise`, and every one of them is among TensorFlow Lite Micro's: CONCATENATION, SLICE, CONV_2D,
+DEPTHWISE_CONV_2D, ADD, LOGISTIC.
+
+Inputs are `features` [1, 1, 4, mels] and, of each layer that looks back, `state_i` [1, 1, frames, channels]; outputs
+`posterior` [1, 1, 1, outputs] and `next_state_i`, in the same order. Frames lie along the third axis, so that a layer's
+frames, `dilation` apart, are one dilated convolution, with one result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wakeword.export.layers import Depthwise, Frames, Layer, Linear, sizes_of
+from wakeword.features import FRAMES_PER_STEP
+from wakeword.litert import schema
+
+SIGMOID_UNIT = 1 / 32768  # LiteRT's sigmoid of 16 bits has no other
+VALID, RELU = 1, 1  # of the schema's enumerations Padding and ActivationFunctionType
+_VERSIONS = {"CONCATENATION": 3, "SLICE": 4, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 5, "ADD": 3, "LOGISTIC": 3}
+"""Of the operators, those that brought their 16-bit kernels."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor [1, 1, frames, channels]: its number, the worth of its unit (None: float32), its frames' distance."""
+
+    index: int
+    frames: int
+    channels: int
+    unit: float | None
+    dilation: int = 1
+
+
+@dataclass
+class Graph:
+    """Tensors, operators and buffers as they are written down."""
+
+    tensors: list = field(default_factory=list)
+    operators: list = field(default_factory=list)
+    buffers: list = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+    zeros: dict[int, int] = field(default_factory=dict)
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+
+    def tensor(self, name: str, shape, dtype, unit=None, axis: int = 0, data: np.ndarray | None = None) -> int:
+        """One tensor more, with the worth of its units (of each along `axis`); `data` makes it a constant."""
+        classes = schema()
+        kinds, buffer = classes.TensorType, 0
+        kind = {"f4": kinds.FLOAT32, "i1": kinds.INT8, "i2": kinds.INT16, "i4": kinds.INT32, "i8": kinds.INT64}
+        if data is not None:
+            content = np.ascontiguousarray(data, np.dtype(dtype)).view(np.uint8).ravel()
+            self.buffers.append(classes.BufferT(content))
+            buffer = len(self.buffers)  # 0 is the empty one
+        made = classes.TensorT(
+            np.array(shape, np.int32), kind[np.dtype(dtype).str[1:]], buffer, name or str(len(self.tensors))
+        )
+        if unit is not None:
+            units = np.atleast_1d(np.asarray(unit, np.float32))
+            zeros = np.zeros(len(units), np.int64)
+            made.quantization = classes.QuantizationParametersT(scale=units, zeroPoint=zeros, quantizedDimension=axis)
+        self.tensors.append(made)
+        return len(self.tensors) - 1
+
+    def value(self, frames: int, channels: int, unit: float | None, name: str = "", dilation: int = 1) -> Value:
+        dtype = np.float32 if unit is None else np.int16
+        return Value(self.tensor(name, (1, 1, frames, channels), dtype, unit), frames, channels, unit, dilation)
+
+    def add(self, operator: str, inputs: list[int], output: Value, options=None) -> Value:
+        """One operator more; its output."""
+        classes = schema()
+        if operator not in self.codes:
+            self.codes.append(operator)
+        kind = 0 if options is None else getattr(classes.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        inputs, outputs = np.array(inputs, np.int32), np.array([output.index], np.int32)
+        self.operators.append(
+            classes.OperatorT(
+                self.codes.index(operator), inputs, outputs, builtinOptionsType=kind, builtinOptions=options
+            )
+        )
+        return output
+
+    def beside(self, values: list[Value], axis: int) -> Value:
+        """Values one after another along `axis`: 2 frames, 3 channels."""
+        frames = sum(each.frames for each in values) if axis == 2 else values[0].frames
+        channels = sum(each.channels for each in values) if axis == 3 else values[0].channels
+        output = self.value(frames, channels, values[0].unit)
+        return self.add("CONCATENATION", [each.index for each in values], output, schema().ConcatenationOptionsT(axis))
+
+    def heard(self, x: Value, past: int, dilation: int) -> Value:
+        """`past` frames and the present one; the state that they come from and the next one become input and output."""
+        number = len(self.inputs) - 1
+        before = self.value(past, x.channels, x.unit, f"state_{number}")
+        both = self.beside([before, x], 2)
+        after = self.value(past, x.channels, x.unit, f"next_state_{number}")
+        begin, size = (
+            self.tensor("", (4,), np.int32, data=np.array(each)) for each in ((0, 0, 1, 0), (1, 1, past, x.channels))
+        )
+        self.add("SLICE", [both.index, begin, size], after, schema().SliceOptionsT())
+        self.inputs.append(before.index)
+        self.outputs.append(after.index)
+        return Value(both.index, both.frames, both.channels, both.unit, dilation)
+
+    def weights(self, weight: np.ndarray, bias: np.ndarray | None, before: float | None, axis: int) -> list[int]:
+        """Constants of a convolution: float32, or int8 with a scale for each channel (`axis`) and int64 sums."""
+        if before is None:
+            found = [self.tensor("", weight.shape, np.float32, data=weight)]
+            return found + ([] if bias is None else [self.tensor("", bias.shape, np.float32, data=bias)])
+        # A channel of no weight at all still needs a unit for its bias.
+        others = tuple(other for other in range(4) if other != axis)
+        unit = np.maximum(np.abs(weight).max(axis=others).astype(np.float64) / 127, 1e-9)
+        shape = [-1 if other == axis else 1 for other in range(4)]
+        integers = np.rint(weight / unit.reshape(shape))
+        found = [self.tensor("", weight.shape, np.int8, unit, axis, integers)]
+        if bias is not None:
+            sums = np.rint(bias / (unit * before))
+            found.append(self.tensor("", bias.shape, np.int64, data=sums))
+        return found
+
+    def no_bias(self, size: int, before: float | None) -> int:
+        """Zeros in the place of a bias, the same for all: the kernels do not do without (LiteRT 2.3 crashes)."""
+        if size not in self.zeros:
+            dtype = np.float32 if before is None else np.int64
+            self.zeros[size] = self.tensor("", (size,), dtype, data=np.zeros(size))
+        return self.zeros[size]
+
+
+def litert_graph(layers: list[Layer], units: list[float] | None, mels: int) -> Graph:
+    """The graph of a flat list of layers; `units` are those of `quantise.scales_of`, None for float32."""
+    classes, graph = schema(), Graph()
+    units = units or [None] * len(sizes_of(layers))
+    values = [graph.value(FRAMES_PER_STEP, mels, units[0], "features")]
+    graph.inputs.append(values[0].index)
+    posterior = graph.value(1, layers[-1].size, None if units[0] is None else SIGMOID_UNIT, "posterior")
+    graph.outputs.append(posterior.index)
+    for layer, unit in zip(layers, units[1:], strict=True):
+        x = values[layer.sources[0]]
+        if len(layer.sources) > 1:
+            x = graph.beside([values[source] for source in layer.sources], 3)
+        if layer.past_frames:
+            x = graph.heard(x, layer.past_frames, layer.dilation)
+        if isinstance(layer, Linear):
+            x = _linear(graph, layer, x, unit, None if layer.add is None else values[layer.add])
+        elif isinstance(layer, Depthwise):
+            weight = layer.weight[None, None]
+            options = classes.DepthwiseConv2DOptionsT(VALID, 1, 1, 1, dilationWFactor=layer.dilation)
+            inputs = [x.index, *graph.weights(weight, None, x.unit, 3), graph.no_bias(layer.size, x.unit)]
+            x = graph.add("DEPTHWISE_CONV_2D", inputs, graph.value(1, layer.size, unit), options)
+        elif not isinstance(layer, Frames):
+            raise NotImplementedError(type(layer).__name__)
+        values.append(x)
+    graph.add("LOGISTIC", [values[-1].index], posterior)
+    return graph
+
+
+def _linear(graph: Graph, layer: Linear, x: Value, unit: float | None, add: Value | None) -> Value:
+    """A convolution whose kernel is as wide as the layer's columns, and the residual connection."""
+    classes = schema()
+    kernel = layer.weight.shape[1] // x.channels
+    stride = kernel if layer.repeat > 1 else 1
+    options = classes.Conv2DOptionsT(VALID, stride, 1, dilationWFactor=x.dilation)
+    relu = RELU if layer.relu else 0
+    if add is None:
+        options.fusedActivationFunction = relu
+    weight = layer.weight.reshape(len(layer.weight), 1, kernel, x.channels)
+    inputs = [x.index, *graph.weights(weight, layer.bias, x.unit, 0)]
+    y = graph.add("CONV_2D", inputs, graph.value(layer.repeat, len(layer.weight), unit), options)
+    if add is None:
+        return y
+    options = classes.AddOptionsT(relu, potScaleInt16=False)
+    return graph.add("ADD", [y.index, add.index], graph.value(y.frames, y.channels, unit), options)
+
+
+def litert_model(graph: Graph):
+    """The `schema().ModelT` of a graph."""
+    classes = schema()
+    codes = []
+    for name in graph.codes:
+        code = getattr(classes.BuiltinOperator, name)
+        codes.append(classes.OperatorCodeT(code, None, _VERSIONS[name], code))
+    inputs, outputs = np.array(graph.inputs, np.int32), np.array(graph.outputs, np.int32)
+    body = classes.SubGraphT(graph.tensors, inputs, outputs, graph.operators, "wakeword")
+    return classes.ModelT(3, codes, [body], "wakeword", [classes.BufferT(), *graph.buffers])

@@ -1,0 +1,66 @@
+"""A `.tflite` file in the interpreter of TensorFlow Lite Micro (`tflite-micro` from PyPI): what a device computes, and
+the memory that it takes."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from wakeword.errors import WakewordError, require
+from wakeword.litert import schema, stepping
+
+ARENA = 4 << 20
+"""Of this many bytes the interpreter takes what it needs."""
+_MEASURE = f"""
+import sys
+from tflite_micro import runtime
+interpreter = runtime.Interpreter.from_file(sys.argv[1], arena_size={ARENA})
+interpreter.print_allocations()
+"""
+
+
+def installed() -> bool:
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
+def arena_bytes(path: Path) -> int:
+    """Bytes of the tensor arena of a `.tflite` file, as the interpreter records them.
+
+    Its structures hold pointers, which are 8 bytes here and 4 on a microcontroller: there it is less.
+
+    Raises:
+        WakewordError: the interpreter refuses the file (an operator that it does not know, for one).
+    """
+    # It tells on the stderr of its process, past Python's.
+    done = subprocess.run([sys.executable, "-c", _MEASURE, str(path)], capture_output=True, text=True)
+    found = re.search(r"Arena allocation total (\d+) bytes", done.stderr)
+    if found is None or done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+        raise WakewordError(f"{path}: TensorFlow Lite Micro refuses it: {reason[:120]}")
+    return int(found[1])
+
+
+def running_micro(content: bytes):
+    """As `litert.running_litert`, by TensorFlow Lite Micro.
+
+    Raises:
+        WakewordError: tflite-micro is not installed.
+    """
+    runtime = require("tflite_micro", "litert").runtime
+    interpreter = runtime.Interpreter.from_bytes(content, arena_size=ARENA)
+    graph = schema().Model.GetRootAs(content).Subgraphs(0)
+    inputs = [interpreter.get_input_details(index) for index in range(graph.InputsLength())]
+    outputs = [interpreter.get_output_details(index) for index in range(graph.OutputsLength())]
+
+    def invoke(values: list[np.ndarray]) -> list[np.ndarray]:
+        for index, value in enumerate(values):
+            interpreter.set_input(value, index)
+        interpreter.invoke()
+        return [interpreter.get_output(index) for index in range(len(outputs))]
+
+    return stepping(invoke, inputs, outputs)
