@@ -162,6 +162,32 @@ def test_meta_is_inside_and_changed_in_place(files, several_files, tmp_path, spe
     assert litert_micro.arena_bytes(path) > 0 if litert_micro.installed() else True
 
 
+def test_it_runs_without_torch_and_onnx(files, speech_like, tmp_path):
+    np.save(tmp_path / "samples.npy", speech_like(4))
+    code = """
+import sys
+for name in ("torch", "onnx", "onnxruntime", "safetensors"): sys.modules[name] = None
+import numpy
+from wakeword import Detector
+numpy.save("scores.npy", Detector.load(sys.argv[1]).scores(numpy.load("samples.npy"))[1])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(files["int8"])], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    expected = Detector.load(files["int8"]).scores(speech_like(4))[1]
+    np.testing.assert_array_equal(np.load(tmp_path / "scores.npy"), expected)
+
+
+def test_it_listens_beside_another_model(files, several_files, sounds, capsys):
+    """Two files of one encoder, of which the one for LiteRT cannot be cut in two: both run as they are."""
+    paths = [str(files["float32"]), str(several_files[1])]
+    assert main(["listen", *paths, "--file", str(sounds / "1.wav"), "--threshold", "0.55", "--json"]) == 0
+    hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    by_model = [[(hit["phrase"], hit["time_s"]) for hit in hits if hit["model"] == path] for path in paths]
+    assert by_model[0] and by_model[0] == by_model[1]
+
+
 def test_the_verbs_take_it(files, sounds, capsys):
     assert main(["info", str(files["int8"]), "--json"]) == 0
     assert [each["phrase"] for each in json.loads(capsys.readouterr().out)["phrases"]] == ["one", "two", "three"]
