@@ -13,6 +13,7 @@ from wakeword import Detector  # noqa: E402
 from wakeword.checkpoint import read_meta, rewrite_onnx_meta  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
 from wakeword.export import compare, export_onnx, onnx_graph  # noqa: E402
+from wakeword.halves import halves_of  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.runtimes import load_onnx  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
@@ -67,6 +68,29 @@ def test_each_output_of_a_graph_is_that_of_the_model(several_files, small_model)
     assert compare(model, several_files[1]) > 0.01, "exchanged outputs are no difference"
     shape = onnx.load(str(several_files[1])).graph.output[0].type.tensor_type.shape.dim
     assert [dim.dim_value or dim.dim_param for dim in shape] == [1, "steps", 3]
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_int8_matrices_are_those_of_the_rounded_model(tmp_path, small_model, wake_meta, speech_like, separable):
+    head = HeadSizes(depth=2, channels=6, separable=separable, outputs=2)
+    save_wakeword(tmp_path / "m.wakeword", small_model(3, head), wake_meta(said=("a", "b")))
+    for integer, name in ((False, "float.onnx"), (True, "int8.onnx")):
+        difference = export_onnx(tmp_path / "m.wakeword", tmp_path / name, integer)
+        assert (1e-5 < difference < 0.1) is integer
+    kinds = [tensor.data_type for tensor in onnx.load(str(tmp_path / "int8.onnx")).graph.initializer]
+    model, samples = small_model(3, head), speech_like(4)
+    matrices = 2 + len(model.encoder.stack.blocks) + 1 + len(model.head.stack.blocks) + 1
+    assert kinds.count(onnx.TensorProto.INT8) == matrices
+    # Blocks of any size, and beside its other half, as the float one.
+    detector = Detector.load(tmp_path / "int8.onnx")
+    whole = detector.scores(samples)[1]
+    detector.reset()
+    parts = [detector.scores(part)[1] for part in np.split(samples, [700, 9000, 20000])]
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-4)
+    encode, state, upper, head_state = halves_of(tmp_path / "int8.onnx").open()
+    step, zero, _ = load_onnx(tmp_path / "int8.onnx")
+    frames = np.random.default_rng(0).standard_normal((1, 40, 16)).astype(np.float32)
+    np.testing.assert_allclose(upper(encode(frames, state)[0], head_state)[0], step(frames, zero)[0], atol=1e-6)
 
 
 def test_a_graph_that_differs_is_not_written(model_files, tmp_path, monkeypatch):

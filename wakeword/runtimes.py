@@ -71,6 +71,8 @@ def open_onnx(path: str | Path, content: bytes | None = None):
     options.log_severity_level = 3
     # The arena keeps the memory of the largest block ever seen; a listener wants it small.
     options.enable_cpu_mem_arena = False
+    # Int8 matrices are multiplied by float32 values; newer versions would round the values to 8 bits too.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if not os.path.isfile(path):
         raise ModelError(f"{path}: no model file there: check the path")
     try:

@@ -13,9 +13,9 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.wakeword")
     parser.add_argument(
         "--format",
-        choices=["onnx", "c", "litert", "litert-int8"],
+        choices=["onnx", "onnx-int8", "c", "litert", "litert-int8"],
         default="onnx",
-        help="onnx: a graph for ONNX Runtime (default); c: a directory of C99 for microcontrollers; litert and "
+        help="onnx, onnx-int8: a graph for ONNX Runtime (onnx); c: a directory of C99 for microcontrollers; litert and "
         "litert-int8: a graph for LiteRT and TensorFlow Lite Micro (docs/export.md)",
     )
     parser.add_argument("--output", required=True, metavar="FILE.onnx|DIR|FILE.tflite")
@@ -46,11 +46,11 @@ def _export(args) -> None:
         if getattr(args, name) is not None and name not in known.get(args.format, ()):
             formats = ", ".join(each for each in known if name in known[each])
             raise WakewordError(f"--{name.replace('_', '-')} belongs to --format {formats}: add that, or leave it out")
-    if args.format != "onnx":
+    if args.format in known:
         return _export_small(args)
     from wakeword.export import export_onnx
 
-    difference = export_onnx(args.model, args.output)
+    difference = export_onnx(args.model, args.output, args.format == "onnx-int8")
     report = {"output": args.output, "largest_difference": difference, "bytes": Path(args.output).stat().st_size}
     text = f"{args.output}: {report['bytes']} bytes, posteriors within {difference:.1e} of {args.model}"
     show(report, args.json, text)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wakeword.export.layers import Depthwise, Frames, Layer, Linear, sizes_of
+from wakeword.export.quantise import int8_weights
 from wakeword.features import FRAMES_PER_STEP
 from wakeword.litert import schema
 
@@ -112,14 +113,10 @@ class Graph:
         if before is None:
             found = [self.tensor("", weight.shape, np.float32, data=weight)]
             return found + ([] if bias is None else [self.tensor("", bias.shape, np.float32, data=bias)])
-        # A channel of no weight at all still needs a unit for its bias.
-        others = tuple(other for other in range(4) if other != axis)
-        unit = np.maximum(np.abs(weight).max(axis=others).astype(np.float64) / 127, 1e-9)
-        shape = [-1 if other == axis else 1 for other in range(4)]
-        integers = np.rint(weight / unit.reshape(shape))
+        integers, unit = int8_weights(weight, axis)
         found = [self.tensor("", weight.shape, np.int8, unit, axis, integers)]
         if bias is not None:
-            sums = np.rint(bias / (unit * before))
+            sums = np.rint(bias / (unit.astype(np.float64) * before))
             found.append(self.tensor("", bias.shape, np.int64, data=sums))
         return found
 

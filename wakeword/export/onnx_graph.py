@@ -1,4 +1,8 @@
-"""The same model for elsewhere: one ONNX graph of a streaming step, its state explicit, its meta inside."""
+"""The same model for elsewhere: one ONNX graph of a streaming step, its state explicit, its meta inside.
+
+With `integer`, matrices are int8 with a scale for each output channel, and values stay float32: beside int8 matrices
+ONNX Runtime knows values of 8 bits, which cost far more than the matrices do (docs/export.md), and none of 16.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,11 @@ from torch import Tensor
 
 from wakeword.acoustic import SeparableBlock, Stack, WholeBlock
 from wakeword.errors import WakewordError, require
-from wakeword.export.layers import folded, standardised
+from wakeword.export.layers import flat, folded, standardised
+from wakeword.export.quantise import float_step, int8_weights, rounded_weights
 from wakeword.files import replacing
 from wakeword.head import WakeModel
+from wakeword.runtimes import load_model, running
 from wakeword.transfer import load_wakeword
 
 OPSET, IR_VERSION = 18, 8  # read by ONNX Runtime 1.14 and later
@@ -28,6 +34,7 @@ class Graph:
 
     nodes: list = field(default_factory=list)
     constants: list = field(default_factory=list)
+    integer: bool = False
 
     def add(self, op: str, inputs: list[str], outputs: list[str] | None = None, **attributes) -> str:
         """One node more; the name of its first output."""
@@ -50,8 +57,12 @@ class Graph:
         return self.add("Slice", [x, self.constant([start]), self.constant([end]), self.constant([0])])
 
     def linear(self, x: str, weight: Tensor, bias: Tensor) -> str:
-        weight, bias = (self.constant(tensor.detach().numpy()) for tensor in (weight.T, bias))
-        return self.add("Gemm", [x, weight, bias])
+        weight, bias = weight.detach().numpy(), self.constant(bias.detach().numpy())
+        if not self.integer:
+            return self.add("Gemm", [x, self.constant(weight.T), bias])
+        integers, unit = int8_weights(weight, 0)
+        floats = self.add("DequantizeLinear", [self.constant(integers.T), self.constant(unit)], axis=1)
+        return self.add("Gemm", [x, floats, bias])
 
     def split(self, x: str, sizes: list[int], names: list[str], axis: int) -> None:
         self.add("Split", [x, self.constant(sizes)], names, axis=axis)
@@ -68,7 +79,10 @@ class Graph:
             for part in parts[1:]:
                 y = self.add("Add", [y, part])
             return self.add("Add", [present, self.linear(y, block.linear.weight, block.linear.bias)])
-        # An identity added to the weights of the present frame.
+        if self.integer:
+            y = self.linear(self.add("Concat", shifted, axis=1), block.linear.weight, block.linear.bias)
+            return self.add("Add", [present, y])
+        # An identity added to the weights of the present frame; in int8 it would take their scale.
         weight = block.linear.weight.detach().clone()
         weight[:, -len(weight) :] += torch.eye(len(weight))
         return self.linear(self.add("Concat", shifted, axis=1), weight, block.linear.bias)
@@ -92,14 +106,14 @@ class Graph:
         return outputs
 
 
-def streaming_graph(model: WakeModel) -> Graph:
-    """A step of a folded model as a graph.
+def streaming_graph(model: WakeModel, integer: bool = False) -> Graph:
+    """A step of a folded model as a graph; with `integer`, its matrices are int8.
 
     From `features` [1, 4 n, mels] and `state` [1, size] come `posterior` [1, n, outputs] and `next_state`. Inside,
     frames are rows of matrices: with the sizes of all but `n` known, no node computes a shape. The encoder ends at
     `taps` and, of a head with blocks, `next_encoder_state`: there the graph can be cut.
     """
-    graph = Graph()
+    graph = Graph(integer=integer)
     encoder, head = model.encoder, model.head
     x = "features"
     for linear in (encoder.stem[0], encoder.widen[0]):
@@ -123,10 +137,10 @@ def streaming_graph(model: WakeModel) -> Graph:
     return graph
 
 
-def model_proto(model: WakeModel):
-    """The `onnx.ModelProto` of a trained model's streaming step."""
+def model_proto(model: WakeModel, integer: bool = False):
+    """The `onnx.ModelProto` of a trained model's streaming step; with `integer`, its matrices are int8."""
     onnx = require("onnx")
-    graph = streaming_graph(folded(model))
+    graph = streaming_graph(folded(model), integer)
     size = model.initial_state().shape[1]
     shapes = [
         ("features", [1, "frames", model.encoder.sizes.mels]),
@@ -140,21 +154,25 @@ def model_proto(model: WakeModel):
     return onnx.helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION, producer_name="wakeword")
 
 
-def export_onnx(source: str | Path, output: str | Path) -> float:
+def export_onnx(source: str | Path, output: str | Path, integer: bool = False) -> float:
     """Write a trained model as ONNX: inputs `features` [1, 4 n, mels] and `state` [1, size], outputs `posterior`
     [1, n, outputs] and `next_state`. The features stay beside the graph (`wakeword.features`, numpy).
+
+    Args:
+        integer: matrices as int8.
 
     Returns:
         The largest difference between the posteriors of the graph and of the model on a random stream in blocks.
 
     Raises:
         ModelError: `source` is not a trained model.
-        WakewordError: the export differs from the model by more than 1e-4, or cannot be written.
+        WakewordError: the export differs from the model (with `integer`, of rounded matrices) by more than 1e-4, or
+            cannot be written.
     """
     onnx = require("onnx")
     model, meta = load_wakeword(source)
     with torch.no_grad():
-        proto = model_proto(model)
+        proto = model_proto(model, integer)
     digest = hashlib.sha256(proto.graph.SerializeToString()).hexdigest()
     for key, value in (("wakeword", json.dumps(meta)), ("sha256", digest)):
         entry = proto.metadata_props.add()
@@ -162,23 +180,25 @@ def export_onnx(source: str | Path, output: str | Path) -> float:
     onnx.checker.check_model(proto)
     with replacing(output) as temporary:
         temporary.write_bytes(proto.SerializeToString())
-        difference = compare(model, temporary)
+        meant = float_step(rounded_weights(flat(model))) if integer else running(model, meta)[:2]
+        difference = apart(meant, temporary, model.encoder.sizes.mels)
         if not difference <= 1e-4:
             raise WakewordError(f"{output}: the exported model differs by {difference:.1e}: not written")
-    return difference
+        return compare(model, temporary) if integer else difference
 
 
 def compare(model: WakeModel, path: Path, blocks: int = 40) -> float:
     """The largest difference of posteriors, model against exported graph, over a stream in blocks of random size."""
-    from wakeword.runtimes import load_model
+    return apart(running(model, {})[:2], path, model.encoder.sizes.mels, blocks)
 
-    step, state, _ = load_model(path)
-    rng = np.random.default_rng(0)
-    worst, model_state = 0.0, model.initial_state()
+
+def apart(reference: tuple, path: Path, mels: int, blocks: int = 40) -> float:
+    """As `compare`, of any `runtimes.Step` with its zero state."""
+    (expected, expected_state), (step, state, _) = reference, load_model(path)
+    rng, worst = np.random.default_rng(0), 0.0
     for _ in range(blocks):
-        features = rng.standard_normal((1, 4 * int(rng.integers(1, 20)), model.encoder.sizes.mels)).astype(np.float32)
+        features = rng.standard_normal((1, 4 * int(rng.integers(1, 20)), mels)).astype(np.float32)
         posterior, state = step(features, state)
-        with torch.no_grad():
-            logits, model_state = model.step(torch.from_numpy(features), model_state)
-        worst = max(worst, float(np.abs(torch.sigmoid(logits)[0].numpy() - posterior).max()))
+        wanted, expected_state = expected(features, expected_state)
+        worst = max(worst, float(np.abs(wanted - posterior).max()))
     return worst

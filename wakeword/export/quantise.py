@@ -16,7 +16,7 @@ that the residual connections and the taps cost no rounding. A layer's arithmeti
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,6 +62,25 @@ def feature_peak(settings: FeatureSettings) -> float:
     # Parseval: the power of all bins of a frame sums to at most fft times the mean power of the samples, which is <= 1.
     low, high = np.log(settings.floor), np.log(settings.fft + settings.floor)
     return float(max(abs(low - settings.offset), abs(high - settings.offset)) / settings.scale)
+
+
+def int8_weights(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights as int8 of their shape, and the worth of a unit for each channel along `axis`."""
+    others = tuple(other for other in range(weight.ndim) if other != axis)
+    # A channel of no weight at all still needs a unit, for its bias.
+    unit = np.maximum(np.abs(weight).max(axis=others).astype(np.float64) / 127, 1e-9)
+    return np.rint(weight / np.expand_dims(unit, others)).astype(np.int8), unit.astype(np.float32)
+
+
+def rounded_weights(layers: list[Layer]) -> list[Layer]:
+    """The layers with the matrices that int8 weights stand for, still float32."""
+    made = []
+    for layer in layers:
+        if isinstance(layer, Linear):
+            integers, unit = int8_weights(layer.weight, 0)
+            layer = replace(layer, weight=integers * unit[:, None])
+        made.append(layer)
+    return made
 
 
 def peaks_of(layers: list[Layer], clips: Iterable[np.ndarray]) -> list[float]:
@@ -173,6 +192,16 @@ def compute_integer(index: int, layer: Layer, heard: np.ndarray, add: np.ndarray
 
 def _rounded(x: np.ndarray, shift) -> np.ndarray:
     return (x + (np.int64(1) << (np.int64(shift) - 1))) >> shift
+
+
+def float_step(layers: list[Layer]) -> tuple[Step, list[np.ndarray]]:
+    """Layers in floating point as a `runtimes.Step`, with its zero state."""
+
+    def step(frames: np.ndarray, pasts: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        values, pasts = run(layers, frames.reshape(frames.shape[1] // FRAMES_PER_STEP, -1), pasts)
+        return np.float32(1) / (np.float32(1) + np.exp(-values[-1])), pasts
+
+    return step, initial_pasts(layers)
 
 
 def integer_step(model: Integers) -> tuple[Step, list[np.ndarray]]:
