@@ -28,7 +28,8 @@ from wakeword.export.onnx_graph import compare  # noqa: E402
 from wakeword.export.quantise import integer_step, quantise  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.litert import load_litert, rewrite_litert_meta, schema  # noqa: E402
+from wakeword.litert import load_litert, schema  # noqa: E402
+from wakeword.runtimes import rewrite_model_meta  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
 DTYPES = ("int8", "float32")
@@ -156,7 +157,7 @@ def test_meta_is_inside_and_changed_in_place(files, several_files, tmp_path, spe
     assert Detector.load(path).info == meta
     before = Detector.load(path).scores(speech_like(3))[1]
     entries = [{**entry, "threshold": 0.25, "note": "x" * 5000} for entry in meta["phrases"]]
-    rewrite_litert_meta(path, {"phrases": entries})
+    rewrite_model_meta(path, {"phrases": entries})
     assert Detector.load(path).thresholds == (0.25,) * 3
     np.testing.assert_array_equal(Detector.load(path).scores(speech_like(3))[1], before)
     assert litert_micro.arena_bytes(path) > 0 if litert_micro.installed() else True
