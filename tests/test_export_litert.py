@@ -180,6 +180,14 @@ numpy.save("scores.npy", Detector.load(sys.argv[1]).scores(numpy.load("samples.n
     np.testing.assert_array_equal(np.load(tmp_path / "scores.npy"), expected)
 
 
+def test_a_gate_knows_how_far_back_it_hears(files, several_files, speech_like):
+    gated = Detector.load(files["float32"], gate=True)
+    assert gated.memory_frames == Detector.load(several_files[0]).memory_frames
+    scores = gated.scores(speech_like(3, 5))[1]
+    assert gated.gate_open == 1.0
+    np.testing.assert_array_equal(scores, Detector.load(files["float32"]).scores(speech_like(3, 5))[1])
+
+
 def test_it_listens_beside_another_model(files, several_files, sounds, capsys):
     """Two files of one encoder, of which the one for LiteRT cannot be cut in two: both run as they are."""
     paths = [str(files["float32"]), str(several_files[1])]

@@ -206,7 +206,7 @@ class Detector:
             ModelError: the model file does not say so.
         """
         zero = self._zero_state.model if isinstance(self._zero_state, Behind) else self._zero_state
-        parts = zero if isinstance(zero, tuple) else (zero,)
+        parts = zero if isinstance(zero, (tuple, list)) else (zero,)
         return memory_frames(self.info, sum(map(np.size, parts)))
 
     def take_gate(self, decide: Callable, room: object, memory: int | None = None) -> None:

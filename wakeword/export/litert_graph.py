@@ -1,9 +1,8 @@
 """The flat list of layers (`layers`) as a LiteRT graph of one encoder frame, in float32 or in integers.
 
-Written here, operator by operator, and not by a converter: litert-torch 0.10 with ai-edge-quantizer wants hundreds of
-megabytes beside torch and chooses operators and scales itself; these few operators need nothing but the schema, their
-scales are those of `quantise`, and every one of them is among TensorFlow Lite Micro's: CONCATENATION, SLICE, CONV_2D,
-DEPTHWISE_CONV_2D, ADD, LOGISTIC.
+Written here, operator by operator, and not by a converter (litert-torch 0.10 with ai-edge-quantizer), which chooses
+operators and scales itself. These few operators need nothing but the schema, their scales are those of `quantise`, and
+all of them are among TensorFlow Lite Micro's: CONCATENATION, SLICE, CONV_2D, DEPTHWISE_CONV_2D, ADD, LOGISTIC.
 
 Inputs are `features` [1, 1, 4, mels] and, of each layer that looks back, `state_i` [1, 1, frames, channels]; outputs
 `posterior` [1, 1, 1, outputs] and `next_state_i`, in the same order. Frames lie along the third axis, so that a layer's
