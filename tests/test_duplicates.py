@@ -116,7 +116,7 @@ def test_training_keeps_copies_together(tmp_path, speech_like, monkeypatch):
         write_wav(tmp_path / f"{index}-again.wav", 0.5 * speech_like(0.7, index))
     phrase = Phrase("hello", (str(tmp_path),))
     for seed in range(4):
-        _, held_out = usable_clips(phrase, TrainConfig(held_out=0.25, seed=seed), Skipped())
+        _, held_out, _ = usable_clips(phrase, TrainConfig(held_out=0.25, seed=seed), Skipped())
         names = sorted(clip.path.stem.removesuffix("-again") for clip in held_out)
         assert len(names) == 6 and names[::2] == names[1::2]
 

@@ -145,7 +145,7 @@ def divided(config, training, skipped: Skipped) -> Given:
         )
     clips, held_out, tests = [], [], []
     for index, phrase in enumerate(training.phrases):
-        said, out = usable_clips(phrase, training, skipped)
+        said, out, _ = usable_clips(phrase, training, skipped)
         test = out
         if config.tests:
             test = for_testing(find_clips(config.tests[index]))

@@ -51,14 +51,7 @@ def phrase_material(phrase, config, skipped: Skipped, progress: Progress) -> Mat
     Raises:
         WakewordError: as `usable_clips` and `spoken.speak_phrase`.
     """
-    recorded, held_out = usable_clips(phrase, config, skipped) if phrase.positives else ([], [])
-    given = for_training(find_clips(phrase.positives)) if phrase.positives else []
-    uncompared = ""
-    if held_out and len(given) > MOST_COMPARED and may_hide_copies(given):
-        uncompared = (
-            f"'{phrase.text}': {len(given)} clips of unnamed speakers are too many to be compared with each other: "
-            "copies of those that train may be among those held out, and make the estimate look better"
-        )
+    recorded, held_out, uncompared = usable_clips(phrase, config, skipped) if phrase.positives else ([], [], "")
     if not config.spoken:
         return Material(recorded, len(recorded), held_out, note=uncompared)
     folder = spoken_folder(config)
@@ -67,7 +60,8 @@ def phrase_material(phrase, config, skipped: Skipped, progress: Progress) -> Mat
         f"'{phrase.text}': {len(recorded)} recorded clips, {len(said.clips)} spoken by {said.voices} synthetic voices"
     )
     if held_out:
-        return Material([*recorded, *said.clips], len(recorded), held_out, note=note)
+        told = "; ".join(filter(None, [note, uncompared]))
+        return Material([*recorded, *said.clips], len(recorded), held_out, note=told)
     if said.held_out:
         note += f"; held out are {len(said.held_out)} clips {HELD_OUT_VOICES} ({said.held_out_voices} of them)"
     else:
@@ -188,8 +182,9 @@ def holds(text: str, phrase: str) -> bool:
         return False
 
 
-def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], list[Clip]]:
-    """A phrase's recorded clips to train on, float32 `[samples]` each, and those held out, not yet read.
+def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], list[Clip], str]:
+    """A phrase's recorded clips to train on, float32 `[samples]` each; those held out, not yet read; and one line for
+    the user, if copies of one recording may be on both sides.
 
     None is held out where fewer than `FEWEST_CLIPS` would be left. One is enough beside spoken ones.
 
@@ -197,7 +192,8 @@ def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], li
         WakewordError: no such path, or too few clips.
     """
     everything = for_training(find_clips(phrase.positives))
-    groups = groups_of_clips(everything) if may_hide_copies(everything) and len(everything) <= MOST_COMPARED else None
+    hidden, few = may_hide_copies(everything), len(everything) <= MOST_COMPARED
+    groups = groups_of_clips(everything) if hidden and few else None
     training, held_out = split_clips(everything, config.held_out, config.seed, fewest=1, groups=groups)
     if len(training) < FEWEST_CLIPS:
         training, held_out = everything, []
@@ -210,4 +206,10 @@ def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], li
             + ("" if config.spoken else ", or let voices speak others (--spoken)")
             + (f" ({skipped.summary()})" if skipped else "")
         )
-    return clips, held_out
+    uncompared = ""
+    if held_out and hidden and not few:
+        uncompared = (
+            f"'{phrase.text}': {len(everything)} clips of unnamed speakers are too many to be compared with each "
+            "other: copies of those that train may be among those held out, and make the estimate look better"
+        )
+    return clips, held_out, uncompared
