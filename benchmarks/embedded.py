@@ -20,7 +20,7 @@ from subprocess import PIPE, STDOUT
 import numpy as np
 from embedded_targets import TARGETS, Target
 
-from wakeword.audio import write_wav
+from wakeword.audio import pcm16, write_wav
 from wakeword.cli import exit_status
 from wakeword.clips import clip_blocks, find_clips, for_development
 from wakeword.errors import WakewordError
@@ -141,8 +141,7 @@ def tried(exported: Path, audio: np.ndarray, names: list[str]) -> list[tuple[str
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_wav(folder / "clip.wav", audio)
-        pcm = np.clip(np.rint(audio * 32768), -32768, 32767).astype("<i2")
-        (folder / "clip.pcm").write_bytes(pcm.tobytes())
+        (folder / "clip.pcm").write_bytes(pcm16(audio))
         results.append(("host", hosted(exported, folder, "host", "cc")))
         for name in names:
             target = TARGETS[name]
@@ -209,7 +208,7 @@ def main(argv: list[str] | None = None) -> None:
             left -= len(heard[-1])
     results = tried(exported, np.concatenate(heard), args.targets)
     print(table(results, sum(map(len, heard)) / 16000))
-    if any(isinstance(run, Run) and run.hits and agreement(results[0][1], run).startswith("NOT") for _, run in results):
+    if any(isinstance(run, Run) and agreement(results[0][1], run).startswith("NOT") for _, run in results):
         raise WakewordError("hits differ from the host's: see the table")
 
 

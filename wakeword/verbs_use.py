@@ -196,7 +196,7 @@ def _described(path: str, meta: dict) -> str:
     card = shown.get("card")
     if isinstance(card, dict) and isinstance(card.get("error_rates"), dict):
         # Of everyone, not by groups of speakers.
-        card["error_rates"] = {name: rows.get("all") for name, rows in card["error_rates"].items()}
+        card["error_rates"] = {name: _of_all(rows) for name, rows in card["error_rates"].items()}
     lines = [json.dumps(shown, indent=2, ensure_ascii=False)]
     phrases = meta.get("phrases")
     for entry in phrases if isinstance(phrases, list) else []:
@@ -208,6 +208,10 @@ def _described(path: str, meta: dict) -> str:
             lines += ["", f"'{entry.get('phrase')}', calibrated for {in_words(curve.budget)}; its curve:"]
             lines += ["  " + line for line in table(curve.points)]
     return "\n".join(lines)
+
+
+def _of_all(rows):
+    return rows.get("all", rows) if isinstance(rows, dict) else rows
 
 
 def _without(value, names: tuple[str, ...]):
