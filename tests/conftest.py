@@ -1,6 +1,7 @@
 """What the tests share: where the recordings lie, speech-like audio, small models with lively normalisation."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,28 @@ def speech_like():
         return np.concatenate(pieces)[:count].astype(np.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory, speech_like) -> Path:
+    """A folder of recordings for an export to calibrate on."""
+    from wakeword.audio import write_wav
+
+    folder = tmp_path_factory.mktemp("sounds")
+    for seed in range(3):
+        write_wav(folder / f"{seed}.wav", speech_like(4, seed))
+    return folder
+
+
+@pytest.fixture
+def one_hour(monkeypatch):
+    """The module recipes/one_hour/run.py, imported anew."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "recipes" / "one_hour"))
+    sys.modules.pop("run", None)
+    import run
+
+    yield run
+    sys.modules.pop("run", None)
 
 
 @pytest.fixture(scope="session")

@@ -62,15 +62,6 @@ def compiler() -> str:
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory, speech_like) -> Path:
-    """A folder of recordings to calibrate on."""
-    folder = tmp_path_factory.mktemp("sounds")
-    for seed in range(3):
-        write_wav(folder / f"{seed}.wav", speech_like(4, seed))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def directories(tmp_path_factory, several_files, sounds) -> dict[str, Path]:
     """A model of three phrases as C, by dtype."""
     folder = tmp_path_factory.mktemp("exported")

@@ -43,14 +43,6 @@ def micro():
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory, speech_like) -> Path:
-    folder = tmp_path_factory.mktemp("sounds")
-    for seed in range(3):
-        write_wav(folder / f"{seed}.wav", speech_like(4, seed))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory, several_files, sounds) -> dict[str, Path]:
     """A model of three phrases, by dtype."""
     folder = tmp_path_factory.mktemp("litert")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -16,16 +15,6 @@ pytest.importorskip("torch")
 from wakeword.clips import find_clips  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def one_hour(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "recipes" / "one_hour"))
-    sys.modules.pop("run", None)
-    import run
-
-    yield run
-    sys.modules.pop("run", None)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The robustness report: from a detector of tones, what noise, level and speed do to it and what sets it off."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -236,16 +235,6 @@ def test_the_verb_measures_and_writes(model_files, tmp_path, speech_like, capsys
     assert main([*arguments, *further]) == 0
     assert "other trigger words: " in capsys.readouterr().out
     assert "## Robustness" not in (tmp_path / "report" / "report.md").read_text()
-
-
-@pytest.fixture
-def one_hour(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "recipes" / "one_hour"))
-    sys.modules.pop("run", None)
-    import run
-
-    yield run
-    sys.modules.pop("run", None)
 
 
 def test_the_recipe_measures_once_and_writes_all_words(one_hour, material, write_corpus, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from wakeword.curve import budgets_around  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
 from wakeword.duplicates import groups_of_clips  # noqa: E402
 from wakeword.errors import ConfigError, WakewordError  # noqa: E402
-from wakeword.estimates import evenly  # noqa: E402
+from wakeword.estimates import lasting  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.material import heard_before, split_clips, split_negatives  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
@@ -72,8 +72,8 @@ def test_what_is_known_so_far_is_told_before_training_ends(trained):
         assert line.startswith(f"'{phrase}' after a third of the training: at the threshold for 30 per h on 0.")
         assert f"of {clips['clips']} clips held out of training" in line
     clips = [Clip(Path(f"{index}.wav"), duration_s=10.0) for index in range(100)]
-    assert [clip.path.stem for clip in evenly(clips, 50.0)] == ["0", "20", "40", "60", "80"]
-    assert evenly(clips, 5000.0) == clips and evenly(clips[:1], 1.0) == clips[:1] and evenly([], 1.0) == []
+    assert [clip.path.stem for clip in lasting(clips, 50.0)] == ["0", "20", "40", "60", "80"]
+    assert lasting(clips, 5000.0) == clips and lasting(clips[:1], 1.0) == clips[:1] and lasting([], 1.0) == []
 
 
 def test_two_phrases_are_detected_and_not_taken_for_each_other(material, trained, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 
 from wakeword.budget import in_words, parse_budget, three_digits
 from wakeword.clips import Clip
-from wakeword.curve import Point, budgets_around, logit
+from wakeword.curve import Point, budgets_around, logit, score_of
 from wakeword.errors import Skipped, WakewordError
 from wakeword.features import FRAME_S
 from wakeword.metrics import Track, candidate_thresholds, count_alarms, poisson_interval, too_wide
@@ -68,7 +68,7 @@ class _Tail:
     def level(self, fa_per_hour: float) -> float:
         """The score that peaks exceed at a rate, one lower than that of `base`."""
         above = self.excess * math.log(self.count / (self.hours * fa_per_hour))
-        return 1 / (1 + math.exp(-(self.base + above)))
+        return score_of(self.base + above)
 
     def rate(self, score: float) -> float:
         """How often an hour peaks exceed a score, one above `base`."""
@@ -260,7 +260,7 @@ def calibrated(entry: dict, calibration: Calibration) -> dict:
 
 def _midway(low: float, high: float) -> float:
     """The score between two others, by their logits; `low` if it is not the lower one."""
-    return max(low, 1 / (1 + math.exp(-float(logit(low) + logit(high)) / 2))) if high > low else low
+    return max(low, score_of(float(logit(low) + logit(high)) / 2)) if high > low else low
 
 
 def _bare(calibration: Calibration) -> Point:

@@ -82,6 +82,11 @@ def share_of(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
+def evenly(total: int, count: int) -> np.ndarray:
+    """Indices int64 of `count` out of `total` clips, evenly from all over them."""
+    return np.arange(count) * total // max(count, 1)
+
+
 def for_training(clips: Iterable[Clip]) -> list[Clip]:
     """The clips that their manifests do not keep for testing."""
     return [clip for clip in clips if clip.split != "test"]

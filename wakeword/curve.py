@@ -132,7 +132,7 @@ class Curve:
         share /= math.log(after.fa_per_hour_budget / before.fa_per_hour_budget)
         high, low = logit(before.threshold), logit(after.threshold)
         level = float(high + share * (low - high))
-        return min(max(1 / (1 + math.exp(-level)), after.threshold), before.threshold)
+        return min(max(score_of(level), after.threshold), before.threshold)
 
 
 def curve_of(calibration: dict | None, threshold: float) -> Curve | None:
@@ -217,3 +217,8 @@ def logit(score: np.ndarray | float) -> np.ndarray:
     """log(s / (1 - s)) of scores, float64, finite also for 0 and 1."""
     score = np.clip(score, LOGIT_EDGE, 1 - LOGIT_EDGE)
     return np.log(score / (1 - score))
+
+
+def score_of(level: float) -> float:
+    """The score whose logit is `level`."""
+    return 1 / (1 + math.exp(-level))

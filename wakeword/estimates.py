@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from wakeword.calibrate import Calibration, calibrate
-from wakeword.clips import Clip, told_seconds
+from wakeword.clips import Clip, evenly, told_seconds
 from wakeword.detector import Detector
 from wakeword.errors import Skipped, WakewordError
 from wakeword.head import WakeModel
@@ -57,7 +57,7 @@ def early(
     model: WakeModel, meta: dict, material: Sequence[Material], negatives: Sequence[Clip], budget: str
 ) -> list[str]:
     """A line for each phrase: what `measure` finds with a quarter of an hour of the negatives, before training ends."""
-    few = evenly(negatives, EARLY_S)
+    few = lasting(negatives, EARLY_S)
     _, calibrations = measure(model, meta, material, few, budget, Skipped(), lambda stage, fraction: None)
     lines = []
     for entry, each in zip(meta["phrases"], calibrations, strict=False):
@@ -69,11 +69,11 @@ def early(
     return lines
 
 
-def evenly(clips: Sequence[Clip], seconds: float) -> list[Clip]:
+def lasting(clips: Sequence[Clip], seconds: float) -> list[Clip]:
     """A choice of clips, evenly from all over the list, that lasts about so long, or all of them."""
     whole = sum(told_seconds(clip) or 0.0 for clip in clips)
     count = len(clips) if whole <= seconds else max(1, round(len(clips) * seconds / whole))
-    return [clips[index * len(clips) // count] for index in range(count)]
+    return [clips[index] for index in evenly(len(clips), count)]
 
 
 def estimate(misses: Misses, threshold: float) -> dict:

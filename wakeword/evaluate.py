@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wakeword.calibrate import choose_threshold, lowest_within
-from wakeword.clips import Clip, in_pieces
+from wakeword.clips import Clip, evenly, in_pieces
 from wakeword.conditions import CLEAN, Condition, noisy, ordered, robustness
 from wakeword.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
@@ -207,7 +207,7 @@ def _thresholds(track: Track, dev: Track | None, fa_rates, refractory_s) -> list
 def _evenly(track: Track, events: list[Event], hours: float) -> np.ndarray:
     """Indices int64 of clips that make about so many hours, drawn evenly from all of a stream's."""
     count = int(np.ceil(len(events) * min(1.0, max(0.0, hours) / track.hours)))
-    return np.arange(count) * len(events) // max(count, 1)
+    return evenly(len(events), count)
 
 
 def _det_table(det: Det) -> dict[str, list[float]]:

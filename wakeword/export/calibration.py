@@ -8,7 +8,8 @@ from itertools import zip_longest
 
 import numpy as np
 
-from wakeword.clips import Clip, clip_blocks, find_clips, for_development, for_training
+from wakeword.audio import SAMPLE_RATE
+from wakeword.clips import Clip, find_clips, for_development, for_training, read_clips
 from wakeword.detector import Detector
 from wakeword.errors import Skipped, WakewordError
 from wakeword.export.layers import Layer
@@ -64,10 +65,9 @@ def calibration_audio(paths: Sequence[str], skipped: Skipped, progress: Callable
     spread = [_spread(for_training(find_clips([path]))) for path in paths]
     turns = [clip for turn in zip_longest(*spread) for clip in turn if clip is not None]
     heard, seconds = [], 0.0
-    for clip in turns:
-        samples = _read(clip, skipped)
-        heard.append(samples)
-        seconds += len(samples) / 16000
+    for _, samples in read_clips(turns, skipped, check=False):
+        heard.append(samples[: int(SAMPLE_RATE * MOST_SECONDS)])
+        seconds += len(heard[-1]) / SAMPLE_RATE
         progress("calibrating", min(1.0, seconds / MOST_SECONDS))
         if seconds >= MOST_SECONDS:
             break
@@ -81,15 +81,6 @@ def _spread(clips: list[Clip]) -> list[Clip]:
     return [clips[index] for index in np.argsort(np.arange(len(clips)) * 0.618034 % 1)]
 
 
-def _read(clip: Clip, skipped: Skipped) -> np.ndarray:
-    try:
-        samples = np.concatenate([np.zeros(0, np.float32), *clip_blocks(clip)])
-        return samples[: int(16000 * MOST_SECONDS)]
-    except WakewordError as error:
-        skipped.add(clip.path, error)
-        return np.zeros(0, np.float32)
-
-
 def compared(reference: tuple, quantised: tuple, meta: dict, heard: list[np.ndarray]) -> Parity:
     """A quantised model beside a reference, each a `runtimes.Step` and its zero state, on recordings float32
     `[samples]`, each from the zero state."""
@@ -99,14 +90,14 @@ def compared(reference: tuple, quantised: tuple, meta: dict, heard: list[np.ndar
         frames = log_mel(samples, settings)
         frames = frames[None, : len(frames) // FRAMES_PER_STEP * FRAMES_PER_STEP]
         if frames.shape[1]:
-            pair = [each._step(frames, each._zero_state)[0] for each in detectors]
+            pair = [step(frames, zero)[0] for step, zero in (reference, quantised)]
             differences.append(np.abs(pair[0] - pair[1]).ravel())
         for detector, found in zip(detectors, hits, strict=True):
             detector.reset()
             found += [(number, hit.phrase, hit.time_s) for hit in detector.process(samples)]
     every = np.concatenate([np.zeros(1), *differences])
     return Parity(
-        sum(map(len, heard)) / 16000,
+        sum(map(len, heard)) / SAMPLE_RATE,
         float(every.max()),
         float(every.mean()),
         len(hits[0]),
