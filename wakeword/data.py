@@ -153,6 +153,11 @@ def split_speakers(cuts, fraction: float, also: Collection[str] = ()) -> tuple[l
     )
 
 
+def of_people(cuts) -> Iterator:
+    """The utterances without those of synthetic voices, which do not tell how a model does on people."""
+    return (cut for cut in cuts if not (cut.custom or {}).get("synthetic"))
+
+
 def fewer(cuts, minutes: float, seed: int) -> lhotse.CutSet:
     """Of the utterances those whose names have the lowest hash, as many as `minutes` hold, in their order.
 

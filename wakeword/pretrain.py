@@ -27,7 +27,16 @@ from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import save_acoustic
 from wakeword.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.clips import find_clips
-from wakeword.data import Utterances, batches, fewer, lowest_of_each, read_sources, split_speakers, with_tokens
+from wakeword.data import (
+    Utterances,
+    batches,
+    fewer,
+    lowest_of_each,
+    of_people,
+    read_sources,
+    split_speakers,
+    with_tokens,
+)
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
 from wakeword.files import check_writable
@@ -160,7 +169,7 @@ def validate(
 
 
 def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet, int, frozenset[str]]:
-    """Utterances that train and those of held-out speakers, with the teacher's frames; the dimensions of these; and
+    """Utterances that train and those of held-out people, with the teacher's frames; the dimensions of these; and
     the speakers held out whatever their hash.
     """
     cuts = read_sources(list(config.data))
@@ -183,7 +192,8 @@ def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet
         if first:
             print(reason, file=sys.stderr)
     dims = next((cut.teacher.shape[1] for cut in cuts if cut.has_custom("teacher")), 0)
-    return *split_speakers(cuts, config.held_out, also), dims, also
+    training, held = split_speakers(cuts, config.held_out, also)
+    return training, lhotse.CutSet.from_cuts(of_people(held)), dims, also
 
 
 def check_inputs(config: Config, latest: Path, settings: dict) -> None:

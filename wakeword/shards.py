@@ -15,7 +15,7 @@ from itertools import islice
 import lhotse
 from lhotse.serialization import open_best
 
-from wakeword.data import Source, chosen, fewer, fitted, held_out, lowest_of_each, none_chosen, speaker_of
+from wakeword.data import Source, chosen, fewer, fitted, held_out, lowest_of_each, none_chosen, of_people, speaker_of
 from wakeword.errors import ConfigError, ManifestError
 
 INDEX = "shards.json"
@@ -143,7 +143,7 @@ class Shards:
 
     def held(self, fields: tuple[str, ...] = ("cuts",)) -> Iterator:
         """All utterances of held-out people, without their audio; synthetic voices are left out."""
-        return (cut for cut in self._read(0, True, fields) if not (cut.custom or {}).get("synthetic"))
+        return of_people(self._read(0, True, fields))
 
     def __iter__(self) -> Iterator:
         """The training utterances without their audio."""
