@@ -234,3 +234,43 @@ def write_corpus():
         return folder / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def fake_teacher():
+    """In the place of `teacher.load_teacher`: a teacher of three numbers a frame."""
+    from wakeword.teacher import Teacher
+
+    def load(name: str, *ignored) -> Teacher:
+        return Teacher(
+            name, lambda samples: np.stack([np.arange(-(-len(samples) // 640)) % 7] * 3, axis=1).astype(np.float32)
+        )
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def shard_corpus(tmp_path_factory, write_corpus, speech_like):
+    """The manifest of 130 utterances `u0` ... of 26 speakers, 13 of them of the split "test"."""
+    names = [f"u{i}" for i in range(130)]
+    return write_corpus(
+        tmp_path_factory.mktemp("corpus"),
+        {name: speech_like(0.5 + 0.01 * index, index) for index, name in enumerate(names)},
+        texts={name: ("abc", "5", "")[index % 3] for index, name in enumerate(names)},
+        speakers={name: f"s{index % 26}" for index, name in enumerate(names)},
+        splits={name: "test" if index % 10 == 0 else "train" for index, name in enumerate(names)},
+    )
+
+
+@pytest.fixture(scope="session")
+def shard_folder(shard_corpus, fake_teacher, tmp_path_factory):
+    """Five shards of it with the frames of the teacher "fake"; tests must not change them."""
+    from data_prep.shard import write_shards
+    from wakeword import teacher
+
+    out = tmp_path_factory.mktemp("shards") / "made"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teacher, "load_teacher", fake_teacher)
+        made = write_shards([str(shard_corpus)], out, "fake", str(out.parent / "teacher"), shard_size=30)
+    assert (made.shards, made.cuts, len(made.skipped)) == (5, 130, 0)
+    return str(out)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import shutil
+import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -38,42 +40,11 @@ COUNT = 130
 SETTINGS = FeatureSettings(mels=16)
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory, write_corpus, speech_like):
-    folder = tmp_path_factory.mktemp("corpus")
-    names = [f"u{i}" for i in range(COUNT)]
-    recordings = {name: speech_like(0.5 + 0.01 * index, index) for index, name in enumerate(names)}
-    return write_corpus(
-        folder,
-        recordings,
-        texts={name: ("abc", "5", "")[index % 3] for index, name in enumerate(names)},
-        speakers={name: f"s{index % 26}" for index, name in enumerate(names)},
-        splits={name: "test" if index % 10 == 0 else "train" for index, name in enumerate(names)},
-    )
-
-
-def fake(name, *ignored):
-    """A teacher of three numbers a frame."""
-    return teacher.Teacher(
-        name, lambda samples: np.stack([np.arange(-(-len(samples) // 640)) % 7] * 3, axis=1).astype(np.float32)
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(corpus, tmp_path_factory):
-    out = tmp_path_factory.mktemp("shards") / "made"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teacher, "load_teacher", fake)
-        made = shard.write_shards([str(corpus)], out, "fake", str(out.parent / "teacher"), shard_size=30)
-    assert (made.shards, made.cuts, len(made.skipped)) == (5, COUNT, 0)
-    return str(out)
-
-
-def test_shards_hold_the_audio_transcripts_and_teacher_of_the_manifest(corpus, folder):
-    training = Shards((Source(shar=folder),), 0.2, "fake")
-    expected, _ = with_tokens(read_manifest(corpus))
+def test_shards_hold_the_audio_transcripts_and_teacher_of_the_manifest(shard_corpus, shard_folder):
+    training = Shards((Source(shar=shard_folder),), 0.2, "fake")
+    expected, _ = with_tokens(read_manifest(shard_corpus))
     wanted = [cut.id for cut in expected if cut.custom["split"] != "test"]
-    frames, _ = teacher.cache_teacher(read_manifest(corpus), "fake", Path(folder).parent / "teacher")
+    frames, _ = teacher.cache_teacher(read_manifest(shard_corpus), "fake", Path(shard_folder).parent / "teacher")
     heard = {cut.id: cut for cut in training.opened(0, 0)}
     held = {cut.id: cut for cut in training.validation(1000)}
     assert sorted([*heard, *held]) == sorted(wanted)
@@ -89,19 +60,19 @@ def test_shards_hold_the_audio_transcripts_and_teacher_of_the_manifest(corpus, f
         np.testing.assert_array_equal(cut.load_teacher(), frames[name].load_teacher())
 
 
-def test_shards_are_spelt_in_the_units_asked_for(corpus, folder):
+def test_shards_are_spelt_in_the_units_asked_for(shard_corpus, shard_folder):
     pytest.importorskip("pocketsphinx", reason="the dictionary needs wakeword[phrase]")
     for units in ("characters", "phones"):
-        expected, _ = with_tokens(read_manifest(corpus), units)
-        read = list(Shards((Source(shar=folder),), 0.0, units=units))
+        expected, _ = with_tokens(read_manifest(shard_corpus), units)
+        read = list(Shards((Source(shar=shard_folder),), 0.0, units=units))
         spelt = {cut.id: cut.tokens for cut in read if cut.has_custom("tokens")}
         assert len(spelt) > 30
         assert spelt == {cut.id: cut.tokens for cut in expected if cut.has_custom("tokens") and cut.id in spelt}
         assert spelt["u3"] == tokens.encode("abc", units)
 
 
-def test_an_epoch_has_its_own_order_and_every_utterance_once(folder):
-    training = Shards((Source(shar=folder), Source(shar=folder, splits=("test",))), 0.0)
+def test_an_epoch_has_its_own_order_and_every_utterance_once(shard_folder):
+    training = Shards((Source(shar=shard_folder), Source(shar=shard_folder, splits=("test",))), 0.0)
     orders = []
     for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0)):
         found = batches(training.opened(seed, epoch), Ids(seed, epoch), 20.0)
@@ -120,8 +91,8 @@ class Ids(Utterances):
         return [cut.id for cut in cuts]
 
 
-def test_processes_divide_each_batch_of_shards(folder):
-    training = Shards((Source(shar=folder),), 0.0)
+def test_processes_divide_each_batch_of_shards(shard_folder):
+    training = Shards((Source(shar=shard_folder),), 0.0)
     whole, first, second = (
         list(batches(training.opened(0, 0), Ids(0, 0), 10.0, rank=rank, world=world))
         for rank, world in ((0, 1), (0, 2), (1, 2))
@@ -131,7 +102,7 @@ def test_processes_divide_each_batch_of_shards(folder):
         assert batch[::2] == one and batch[1::2] == other
 
 
-def test_shards_are_read_by_url(folder):
+def test_shards_are_read_by_url(shard_folder):
     pytest.importorskip("smart_open")
     pytest.importorskip("requests")
 
@@ -139,10 +110,10 @@ def test_shards_are_read_by_url(folder):
         def log_message(self, *ignored):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=shard_folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         far = Shards((Source(shar=f"http://127.0.0.1:{server.server_port}"),), 0.2)
-        near = Shards((Source(shar=folder),), 0.2)
+        near = Shards((Source(shar=shard_folder),), 0.2)
         pairs = list(zip(far.opened(0, 1), near.opened(0, 1), strict=True))
         assert len(pairs) > 50
         for one, other in pairs[:5]:
@@ -152,12 +123,12 @@ def test_shards_are_read_by_url(folder):
 
 
 @pytest.fixture
-def config(folder, tmp_path):
+def config(shard_folder, tmp_path):
     return Config(
         size="tiny",
         output=str(tmp_path / "tiny.safetensors"),
         folder=str(tmp_path / "run"),
-        data=(Source(shar=folder),),
+        data=(Source(shar=shard_folder),),
         teacher="fake",
         delay_frames=1,
         held_out=0.2,
@@ -187,8 +158,8 @@ def test_training_on_shards_resumes_bit_for_bit(config, tmp_path):
     assert card["data"]["made"]["hours"] > 0 and card["held_out_speakers"]["distil"] > 0
 
 
-def test_a_run_on_few_minutes_of_shards_hears_those_alone_and_holds_out_the_same_speakers(config, folder):
-    whole = Shards((Source(shar=folder),), 0.2, "fake")
+def test_a_run_on_few_minutes_of_shards_hears_those_alone_and_holds_out_the_same_speakers(config, shard_folder):
+    whole = Shards((Source(shar=shard_folder),), 0.2, "fake")
     few = whole.few(0.2, seed=0)
     assert 8 < sum(cut.duration for cut in few) <= 12 and {cut.id for cut in few} < {cut.id for cut in whole}
     assert all(cut.load_audio().shape[1] == cut.num_samples and len(cut.load_teacher()) for cut in few)
@@ -199,14 +170,14 @@ def test_a_run_on_few_minutes_of_shards_hears_those_alone_and_holds_out_the_same
     assert card["hours_heard"] >= 0 and card["steps"] == 6
 
 
-def test_a_run_without_a_teacher_takes_shards_that_have_one(config, folder):
+def test_a_run_without_a_teacher_takes_shards_that_have_one(config, shard_folder):
     alone = dataclasses.replace(config, teacher="", stages=(Stage(steps=4, distil=0.0, ctc=1.0),))
     card = json.loads(pretrain.pretrain(alone).with_suffix(".json").read_text())
     assert np.isfinite(card["held_out_speakers"]["ctc"])
-    assert not any(cut.has_custom("teacher") for cut in Shards((Source(shar=folder),), 0.2).opened(0, 0))
+    assert not any(cut.has_custom("teacher") for cut in Shards((Source(shar=shard_folder),), 0.2).opened(0, 0))
 
 
-def test_a_folder_that_is_no_shards_or_has_another_teacher_is_refused(config, corpus, folder, tmp_path):
+def test_a_folder_that_is_no_shards_or_has_another_teacher_is_refused(config, shard_corpus, shard_folder, tmp_path):
     (tmp_path / "half").mkdir()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / INDEX).write_text('{"cuts": 3')
@@ -227,8 +198,8 @@ def test_a_folder_that_is_no_shards_or_has_another_teacher_is_refused(config, co
             read_config(tmp_path / "run.toml")
 
 
-def test_a_run_holds_out_one_of_each_corpus_where_asked_and_its_card_says_whom(config, folder):
-    each = Shards((Source(shar=folder),), 0.0, each=True)
+def test_a_run_holds_out_one_of_each_corpus_where_asked_and_its_card_says_whom(config, shard_folder):
+    each = Shards((Source(shar=shard_folder),), 0.0, each=True)
     (name,) = each.also
     assert name == min((f"s{i}" for i in range(26)), key=share_of)
     assert {cut.supervisions[0].speaker for cut in each.validation(1000)} == {name}
@@ -245,16 +216,16 @@ def test_a_run_holds_out_one_of_each_corpus_where_asked_and_its_card_says_whom(c
         ({"splits": ("other",)}, r"has splits = \['other'\]: .*splits: 'train' \(117\), 'test' \(13\)"),
     ],
 )
-def test_shards_without_what_is_asked_for_say_what_they_hold(folder, asked, told):
+def test_shards_without_what_is_asked_for_say_what_they_hold(shard_folder, asked, told):
     with pytest.raises(ManifestError, match=f"made: no utterance .*{told}") as caught:
-        Shards((Source(shar=folder), Source(shar=folder, **asked)), 0.2)
+        Shards((Source(shar=shard_folder), Source(shar=shard_folder, **asked)), 0.2)
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("damage", ["no recording", "no teacher", "no teacher's name", "fewer recordings"])
-def test_a_damaged_index_is_one_line(folder, tmp_path, damage):
-    shutil.copytree(folder, tmp_path / "copy")
-    index = read_index(folder)
+def test_a_damaged_index_is_one_line(shard_folder, tmp_path, damage):
+    shutil.copytree(shard_folder, tmp_path / "copy")
+    index = read_index(shard_folder)
     if damage == "no teacher's name":
         del index["teacher"]
     elif damage == "fewer recordings":
@@ -267,10 +238,13 @@ def test_a_damaged_index_is_one_line(folder, tmp_path, damage):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("damage", ["tar cut short", "tar empty", "cuts cut short", "tars swapped", "tar missing"])
-def test_damaged_shards_are_one_line_that_names_the_folder(folder, tmp_path, damage):
+@pytest.mark.parametrize(
+    "damage",
+    ["tar cut short", "tar ends early", "tar empty", "cuts cut short", "cuts end early", "tars swapped", "tar missing"],
+)
+def test_damaged_shards_are_one_line_that_names_the_folder(shard_folder, tmp_path, damage):
     place = tmp_path / "copy"
-    shutil.copytree(folder, place)
+    shutil.copytree(shard_folder, place)
     tars, cuts = sorted(place.glob("recording.*.tar")), sorted(place.glob("cuts.*.jsonl.gz"))
     if damage == "tars swapped":
         first, second = tars[0].read_bytes(), tars[1].read_bytes()
@@ -278,6 +252,13 @@ def test_damaged_shards_are_one_line_that_names_the_folder(folder, tmp_path, dam
         tars[1].write_bytes(first)
     elif damage == "tar missing":
         tars[0].unlink()
+    elif damage == "tar ends early":  # between two utterances: for tarfile that is the end
+        with tarfile.open(tars[0]) as tar:
+            end = tar.getmembers()[20].offset
+        tars[0].write_bytes(tars[0].read_bytes()[:end])
+    elif damage == "cuts end early":
+        lines = gzip.decompress(cuts[0].read_bytes()).splitlines(keepends=True)
+        cuts[0].write_bytes(gzip.compress(b"".join(lines[:20])))
     else:
         file = cuts[0] if damage == "cuts cut short" else tars[0]
         whole = file.read_bytes()
@@ -306,9 +287,9 @@ def test_the_command_skips_what_it_cannot_read_and_overwrites_nothing(tmp_path, 
 
 
 @pytest.fixture
-def two_corpora(tmp_path, write_corpus, speech_like, monkeypatch):
+def two_corpora(tmp_path, write_corpus, speech_like, fake_teacher, monkeypatch):
     """`config(text)`: a configuration of two manifests, `one` and `other`, with a fake teacher; its path."""
-    monkeypatch.setattr(teacher, "load_teacher", fake)
+    monkeypatch.setattr(teacher, "load_teacher", fake_teacher)
     for name in ("one", "other"):
         recordings = {f"{name}{i}": speech_like(1 + 0.1 * i, i) for i in range(6)}
         splits = {f"{name}0": "test"}

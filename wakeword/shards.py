@@ -16,7 +16,7 @@ import lhotse
 from lhotse.serialization import open_best
 
 from wakeword.data import Source, chosen, fewer, fitted, held_out, lowest_of_each, none_chosen, of_people, speaker_of
-from wakeword.errors import ConfigError, ManifestError
+from wakeword.errors import ConfigError, ManifestError, require
 
 INDEX = "shards.json"
 """Written last: {"cuts": number, "hours", "teacher": its name or "", "statistics": SHA-256 of its
@@ -27,8 +27,12 @@ def read_index(place: str) -> dict:
     """The index of a folder of shards, or of such a folder's URL (what `smart_open` opens, s3:// or https://).
 
     Raises:
-        ManifestError: there is none, or it is damaged.
+        ManifestError: there is none, it is damaged, or cannot be reached.
+        WakewordError: it is a URL, and what opens it is not installed.
     """
+    if "://" in place:
+        for module in ("smart_open", *(["boto3"] if place.startswith("s3") else [])):
+            require(module, "scale")
     try:
         with open_best(f"{place}/{INDEX}", "r") as file:
             index = json.load(file)
@@ -39,40 +43,56 @@ def read_index(place: str) -> dict:
                 raise ValueError(f"not as many files of '{field}' as of 'cuts'")
         return index
     except Exception as error:  # whatever a store raises
-        reason = " ".join(str(error).split())[:200]
-        raise ManifestError(
-            f"{place}: no whole folder of shards ({reason}): make it with 'python -m data_prep.shard'"
-        ) from error
+        raise ManifestError(f"{place}: no whole folder of shards ({_reason(error)}): {_remedy(place)}") from error
 
 
-def read_shards(place: str, index: dict, seed: int, fields: tuple[str, ...]) -> lhotse.CutSet:
-    """The utterances of a folder, lazily, the shards in an order that hangs on `seed`; `cuts` alone: without audio."""
-    files = {field: [f"{place}/{name}" for name in index["files"][field]] for field in fields}
-    return lhotse.CutSet.from_shar(files, shuffle_shards=True, stateful_shuffle=False, seed=seed)
+def _reason(error: Exception) -> str:
+    """What went wrong, in a line. lhotse's `open_best` tells to install smart_open whatever the store answered."""
+    if "pip install smart_open" in str(error) and error.__context__ is not None:
+        error = error.__context__
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _remedy(place: str) -> str:
+    remedy = "make the shards with 'python -m data_prep.shard', or copy them again"
+    return f"check address, credentials and network (docs/scaling.md), or {remedy}" if "://" in place else remedy
 
 
 @dataclass(frozen=True)
 class Whole:
-    """The utterances of a folder, lazily, as often as they are gone through.
+    """The utterances of a folder, lazily, as often as they are gone through; `count` is how many its index tells.
 
     Raises:
-        ManifestError: on the way, where a shard is damaged or cannot be reached.
+        ManifestError: on the way, where a shard is damaged or cannot be reached; at the end, where some are missing.
     """
 
     place: str
     cuts: lhotse.CutSet
+    count: int
 
     is_lazy = True
 
     def __iter__(self) -> Iterator:
+        read, latest = 0, "none"
         try:
-            yield from self.cuts
+            for cut in self.cuts:
+                read, latest = read + 1, cut.shard_origin.rpartition("/")[2]
+                yield cut
+            # A tar that ends between two utterances ends in order, and lhotse goes through what belongs together.
+            if read != self.count:
+                raise EOFError(f"{read} utterances, the index tells of {self.count}")
         except Exception as error:  # whatever tar, gzip, a codec or a store raises
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise ManifestError(
-                f"{self.place}: its shards are damaged, or do not belong together ({reason}): make them again with "
-                "'python -m data_prep.shard', or copy them again"
+                f"{self.place}: its shards are damaged, out of reach, or do not belong together ({_reason(error)}; the "
+                f"last shard read: {latest}): {_remedy(self.place)}"
             ) from error
+
+
+def read_shards(place: str, index: dict, seed: int, fields: tuple[str, ...]) -> Whole:
+    """The utterances of a folder, the shards in an order that hangs on `seed`; `cuts` alone: without audio."""
+    files = {field: [f"{place}/{name}" for name in index["files"][field]] for field in fields}
+    cuts = lhotse.CutSet.from_shar(files, shuffle_shards=True, stateful_shuffle=False, seed=seed)
+    return Whole(place, cuts, index["cuts"])
 
 
 def untaught(cut, units: str):
@@ -119,7 +139,7 @@ class Shards:
             )
         object.__setattr__(self, "indexes", indexes)
         read = [
-            (source, Whole(source.shar, read_shards(source.shar, index, 0, ("cuts",))))
+            (source, read_shards(source.shar, index, 0, ("cuts",)))
             for source, index in zip(self.sources, indexes, strict=True)
         ]
         for source, cuts in read:
@@ -161,9 +181,7 @@ class Shards:
         wanted = partial(self._wanted, held=held)
         marked = partial(fitted if self.teacher else untaught, units=self.units)
         read = [
-            lhotse.CutSet(Whole(source.shar, read_shards(source.shar, index, seed, fields)))
-            .filter(partial(wanted, source))
-            .map(marked)
+            lhotse.CutSet(read_shards(source.shar, index, seed, fields)).filter(partial(wanted, source)).map(marked)
             for source, index in zip(self.sources, self.indexes, strict=True)
         ]
         if len(read) == 1:
