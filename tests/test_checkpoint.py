@@ -230,6 +230,17 @@ def test_weights_that_do_not_fit_their_sizes_are_a_model_error(tmp_path, model_f
             load_wakeword(tmp_path / "odd.wakeword")
 
 
+def test_a_card_alone_changes_nothing_of_what_a_file_computes_with(file):
+    before = checkpoint.digest_without_card(file)
+    rewrite_meta(file, {"card": {"error_rates": "measured later"}})
+    assert checkpoint.digest_without_card(file) == before
+    rewrite_meta(file, {"more": 1})
+    other = checkpoint.digest_without_card(file)
+    tensors, meta = load(file)
+    save(file, {**tensors, "count": torch.tensor(6)}, meta["kind"], meta)
+    assert len({before, other, checkpoint.digest_without_card(file)}) == 3
+
+
 def test_rewriting_meta_keeps_the_weights_bit_for_bit(file):
     before, _ = load(file)
     body = file.read_bytes()[8 + struct.unpack("<Q", file.read_bytes()[:8])[0] :]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("lhotse")
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
+from wakeword import checkpoint  # noqa: E402
 from wakeword.clips import find_clips  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +69,7 @@ def trainings(one_hour, monkeypatch):
 
 def test_a_word_is_trained_again_when_what_it_is_made_of_changes(one_hour, config, trainings, monkeypatch, tmp_path):
     weights = tmp_path / "tiny.safetensors"
-    weights.write_text("first")
+    checkpoint.save(weights, {"weight": torch.zeros(2)}, "acoustic", {"card": {}})
     monkeypatch.setattr(one_hour, "shipped", lambda name: weights)
 
     def train(config):
@@ -84,7 +85,10 @@ def test_a_word_is_trained_again_when_what_it_is_made_of_changes(one_hour, confi
     assert len(trainings) == 2 and trainings[-1].steps == 7
     train(config)
     assert len(trainings) == 3
-    weights.write_text("second")
+    checkpoint.rewrite_meta(weights, {"card": {"error_rates": "measured later"}})
+    train(config)
+    assert len(trainings) == 3
+    checkpoint.save(weights, {"weight": torch.ones(2)}, "acoustic", {"card": {}})
     train(config)
     assert len(trainings) == 4
     (tmp_path / "noise-esc10_cuts.jsonl.gz").write_bytes((tmp_path / "talk_cuts.jsonl.gz").read_bytes())

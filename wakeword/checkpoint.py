@@ -115,6 +115,18 @@ def load(path: str | Path, kind: str | None = None) -> tuple[dict, dict]:
     return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}, meta
 
 
+def digest_without_card(path: str | Path) -> str:
+    """The SHA-256 of all that a model file computes with: its weights and its meta, whatever its card tells of them.
+
+    Raises:
+        ModelError: foreign, truncated or missing.
+    """
+    meta = {name: value for name, value in read_meta(path).items() if name != "card"}
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    digest.update(_parted(Path(path).read_bytes())[1])
+    return digest.hexdigest()
+
+
 def verify(path: str | Path, weights, digest: str | None) -> None:
     """Check the weights of a model file (bytes, or a view of them) against their SHA-256; old files have none.
 

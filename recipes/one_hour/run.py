@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
-from wakeword.checkpoint import shipped
+from wakeword.checkpoint import digest_without_card, shipped
 from wakeword.cli import bar, exit_status
 from wakeword.clips import Clip, find_clips, for_testing, in_pieces
 from wakeword.data import Source, read_sources
@@ -133,7 +133,9 @@ def trained_of(settings) -> str:
     """What a model is made of: all settings that may change it, the utterances, and the acoustic model's weights."""
     positives = [path for phrase in settings.phrases for path in phrase.positives]
     heard = [*positives, *settings.negatives, *settings.noise, *settings.rir]
-    return made_of(replace(settings, output="", threads=1), files=[shipped(settings.acoustic), *heard])
+    # Not the whole file: a card that tells more of the same weights changes no model.
+    acoustic = digest_without_card(shipped(settings.acoustic))
+    return made_of(replace(settings, output="", threads=1), acoustic, files=heard)
 
 
 def trained(settings) -> dict:
