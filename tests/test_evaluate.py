@@ -11,7 +11,7 @@ from wakeword.audio import SAMPLE_RATE, write_wav
 from wakeword.calibrate import calibrate
 from wakeword.clips import Clip
 from wakeword.errors import WakewordError
-from wakeword.evaluate import evaluate, format_report
+from wakeword.evaluate import evaluate, format_report, score_negatives
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,17 @@ def test_evaluate_end_to_end(material, tmp_path):
     for shown in (page, text):
         assert "16.7%" in shown and "4 of 24" in shown and "too few" in shown and "damaged.wav" in shown
     assert sorted(p.name for p in files.iterdir()) == ["det.png", "report.json", "report.md"]
+
+
+def test_negatives_that_were_heard_before_are_not_heard_again(material):
+    _, positives, negatives, noise = material
+    options = dict(noise=noise, snrs=(None, -10.0), seed=3)
+    stages = []
+    before = score_negatives(ToneDetector(0.5), negatives, seed=3)
+    again = evaluate(
+        ToneDetector(0.5), positives, (), heard_before=before, progress=lambda *told: stages.append(told[0]), **options
+    )
+    assert again == evaluate(ToneDetector(0.5), positives, negatives, **options) and "negatives" not in stages
 
 
 def test_a_threshold_from_development_negatives(material):

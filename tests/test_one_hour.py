@@ -117,12 +117,16 @@ def test_what_a_training_left_when_it_was_interrupted_is_not_taken(one_hour, con
 def test_a_model_is_tested_again_when_it_or_the_test_changes(one_hour, config, trainings, monkeypatch):
     tested = []
 
-    def evaluate(detector, positives, negatives, report_dir, **options):
-        tested.append((len(positives), len(negatives), options.keys()))
+    def score_negatives(detector, negatives, **options):
+        return len(negatives), []
+
+    def evaluate(detector, positives, negatives, report_dir, heard_before, **options):
+        tested.append((len(positives), len(negatives) + heard_before[0], options.keys()))
         report_dir.mkdir(parents=True, exist_ok=True)
         (report_dir / "report.json").write_text("{}")
 
     monkeypatch.setattr(one_hour, "evaluate", evaluate)
+    monkeypatch.setattr(one_hour, "score_negatives", score_negatives)
     monkeypatch.setattr(one_hour.Detector, "load", lambda path: None)
 
     def test(config):

@@ -41,6 +41,7 @@ def evaluate(
     conditions: Sequence[Condition] = (),
     others: Mapping[str, Sequence[Clip]] | None = None,
     skipped: Skipped | None = None,
+    heard_before: Scored | None = None,
 ) -> dict[str, Any]:
     """Measure misses, false alarms and delay of one phrase; each stream is scored once.
 
@@ -60,6 +61,7 @@ def evaluate(
         others: further negatives by kind ("other trigger words"), whose false alarms are counted apart: they choose
             no threshold, and no other rate has them.
         skipped: gets what cannot be read; the report lists it, with what it held before.
+        heard_before: what `score_negatives` heard in these very negatives.
 
     Returns:
         What report.json holds: see `operating.operating_point`. Rates are per hour, times in seconds.
@@ -80,7 +82,7 @@ def evaluate(
         pieces = negative_stream(clips, noise=bed, snr_db=snr_db, seed=seed, skipped=skipped)
         return heard(pieces, len(clips), stage)
 
-    negative = {"clean": negatives_at(None, negatives, "negatives")}
+    negative = {"clean": heard_before or score_negatives(detector, negatives, seed, progress, phrase, skipped)}
     if negative["clean"][0].hours <= 0:
         raise WakewordError(f"no negatives to count false alarms on: {skipped.summary() or 'none given'}")
     again = _evenly(*negative["clean"], noisy_hours)
@@ -145,6 +147,20 @@ def evaluate(
     if report_dir is not None:
         write_report(report, report_dir)
     return report
+
+
+def score_negatives(
+    detector: Detector,
+    negatives: Sequence[Clip],
+    seed: int = 0,
+    progress: Progress | None = None,
+    phrase: str | None = None,
+    skipped: Skipped | None = None,
+) -> Scored:
+    """What `evaluate` hears in its negatives as they are: most of its time, which reports that share them need once."""
+    pieces = negative_stream(negatives, seed=seed, skipped=skipped)
+    tracks, events = score_stream(detector, pieces, len(negatives), progress, "negatives")
+    return tracks[output_of(phrase, detector.phrases)], events
 
 
 def evaluate_robustness(

@@ -24,7 +24,8 @@ from wakeword.cli import bar, exit_status
 from wakeword.clips import Clip, find_clips, for_testing, in_pieces
 from wakeword.data import Source, read_sources
 from wakeword.detector import Detector
-from wakeword.evaluate import NOISY_HOURS, evaluate, evaluate_robustness
+from wakeword.errors import Skipped
+from wakeword.evaluate import NOISY_HOURS, evaluate, evaluate_robustness, score_negatives
 from wakeword.material import holds
 
 HERE = Path(__file__).parent
@@ -181,16 +182,26 @@ def one(config: Config, settings, test_negatives: str) -> dict:
     positives, fresh = said(config, run["word"])
     made = tested_of(config, settings, test_negatives)
 
+    skipped = Skipped()
+
+    @cache
+    def heard():
+        # Both reports have the same negatives, and hearing these takes most of their time.
+        negatives = in_pieces(find_clips([test_negatives]))
+        return score_negatives(Detector.load(settings.output), negatives, progress=bar(), skipped=skipped)
+
     def test(clips: list[Clip], report: Path) -> None:
         evaluate(
             Detector.load(settings.output),
             clips,
-            in_pieces(find_clips([test_negatives])),
+            (),
             noise=unheard_noise(config),
             snrs=(None, config.snr_db),
             fa_rates=config.fa_rates,
             report_dir=report,
             progress=bar(),
+            heard_before=heard(),
+            skipped=Skipped(dict(skipped.reasons)),
         )
 
     # Some recordings stand in the corpus several times, on both sides of the split: only the fresh clips are new.
