@@ -13,6 +13,8 @@ from wakeword.features import FeatureSettings
 from wakeword.files import replacing
 from wakeword.settings import from_dict
 
+PARAMETERS_ARE = "the encoder's alone, without the CTC layer's"
+
 
 def save_acoustic(
     path: Path, model: AcousticModel, features: FeatureSettings, card: dict, units: str = "characters"
@@ -25,6 +27,7 @@ def save_acoustic(
     card = {
         **card,
         "parameters": sum(parameter.numel() for parameter in model.encoder.parameters()),
+        "parameters_are": PARAMETERS_ARE,
         "receptive_field_s": round(model.encoder.receptive_field_s(features), 3),
         "look_ahead_s": 0.0,
         "units": units,

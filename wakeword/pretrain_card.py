@@ -10,6 +10,7 @@ from pathlib import Path
 from wakeword import checkpoint
 from wakeword._version import __version__, commit
 from wakeword.clips import find_clips
+from wakeword.lineage import added_up
 from wakeword.pretrain_config import Config
 from wakeword.pretrain_state import Progress
 
@@ -28,8 +29,9 @@ def card_of(
         validated: how many of these `result` is of.
         also: the speakers who were held out whatever their hash.
     """
-    durations = [cut.duration for cut in held]
+    kept_back = [(cut.duration, is_transcribed(cut)) for cut in held]
     before = progress.origin.get("begun_from", [])
+    heard = progress.seconds / 3600 + (before[-1]["hours_heard"] if before else 0.0)
     return {
         "name": config.size,
         "data": hours_of(training),
@@ -41,13 +43,13 @@ def card_of(
         },
         "held_out": config.held_out,
         "held_out_also": sorted(also),
-        "held_out_hours": round(sum(durations) / 3600, 3),
-        "held_out_utterances": len(durations),
+        "held_out_hours": round(sum(seconds for seconds, _ in kept_back) / 3600, 3),
+        "held_out_utterances": len(kept_back),
+        "held_out_transcribed": sum(transcribed for _, transcribed in kept_back),
         "validated_utterances": validated,
         "held_out_speakers": {name: round(value, 4) for name, value in result.items()},
         "teacher": config.teacher,
-        "hours_heard": round(progress.seconds / 3600 + (before[-1]["hours_heard"] if before else 0.0), 1),
-        "steps": progress.step,
+        **added_up(round(heard, 1), progress.step, before),
         "distillation_delay_s": config.delay_frames * config.features.frame_s,
         "note": config.card,
         "version": __version__,
@@ -56,18 +58,26 @@ def card_of(
 
 
 def hours_of(cuts) -> dict[str, dict]:
-    """By corpus its hours and licence; of synthetic speech also the hours by engine, which a speaker's name begins with
-    (`data_prep.synthesise`), since each voice is under a licence of its own."""
+    """By corpus its hours, those that have token ids and so train CTC too (`transcribed_hours`), and its licence; of
+    synthetic speech also the hours by engine, which a speaker's name begins with (`data_prep.synthesise`), since each
+    voice is under a licence of its own."""
     found: dict[str, dict] = {}
     for cut in cuts:
         custom, hours = cut.custom or {}, cut.duration / 3600
-        about = found.setdefault(custom.get("corpus", "?"), {"hours": 0.0, "licence": custom.get("licence", "?")})
-        about["hours"] = round(about["hours"] + hours, 5)
+        nothing = {"hours": 0.0, "transcribed_hours": 0.0, "licence": custom.get("licence", "?")}
+        about = found.setdefault(custom.get("corpus", "?"), nothing)
+        for key in ("hours", "transcribed_hours")[: 1 + is_transcribed(cut)]:
+            about[key] = round(about[key] + hours, 5)
         if custom.get("synthetic"):
             engine = cut.supervisions[0].speaker.split(":")[0]
             engines = about.setdefault("engines", {})
             engines[engine] = round(engines.get(engine, 0.0) + hours, 5)
     return found
+
+
+def is_transcribed(cut) -> bool:
+    """Whether an utterance has token ids (`data.tokenised`)."""
+    return bool((cut.custom or {}).get("tokens"))
 
 
 def origin(config: Config) -> dict:

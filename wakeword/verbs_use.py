@@ -184,20 +184,24 @@ def _info(args) -> None:
     from wakeword.runtimes import is_exported, load_model
 
     meta = load_model(args.model)[2] if is_exported(args.model) else read_meta(shipped(args.model))
-    show(meta, args.json, "" if args.json else _described(args.model, meta) + "\n\n--json shows all of it")
+    show(meta, args.json, "" if args.json else _described(args.model, meta))
 
 
 def _described(path: str, meta: dict) -> str:
     """A model's meta as text: as JSON, but for the curves, which follow as tables, and what is long and read by few."""
     from wakeword.budget import in_words
     from wakeword.curve import curve_of, table
+    from wakeword.lineage import LENGTHS, as_lines
 
     shown = _without(meta, ("curve", "held_out_misses", "held_out_also", "begun_from"))
-    card = shown.get("card")
+    card, last = shown.get("card"), "--json shows all of it"
+    runs = as_lines(meta["card"]) if isinstance(card, dict) else []
+    for key in LENGTHS if runs else ():
+        card.pop(key, None)
     if isinstance(card, dict) and isinstance(card.get("error_rates"), dict):
-        # Of everyone, not by groups of speakers.
         card["error_rates"] = {name: _of_all(rows) for name, rows in card["error_rates"].items()}
-    lines = [json.dumps(shown, indent=2, ensure_ascii=False)]
+        last += ": the error rates by groups of speakers (gender, age, accent, corpus) too"
+    lines = [json.dumps(shown, indent=2, ensure_ascii=False), *([""] * bool(runs)), *runs]
     phrases = meta.get("phrases")
     for entry in phrases if isinstance(phrases, list) else []:
         try:
@@ -207,7 +211,7 @@ def _described(path: str, meta: dict) -> str:
         if curve is not None:
             lines += ["", f"'{entry.get('phrase')}', calibrated for {in_words(curve.budget)}; its curve:"]
             lines += ["  " + line for line in table(curve.points)]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", last])
 
 
 def _of_all(rows):

@@ -17,6 +17,7 @@ from wakeword import checkpoint
 from wakeword.cli import exit_status
 from wakeword.errors import require
 from wakeword.files import replacing
+from wakeword.lineage import commits
 from wakeword.pretrain_config import read_config
 
 HERE = Path(__file__).parent
@@ -64,8 +65,8 @@ def section(size: str, rows: list[dict]) -> list[str]:
     lines = [
         f"## {size}",
         "",
-        f"{card['parameters'] / 1e6:.2f} M parameters; {speech:.1f} h of speech, {card['held_out_hours']} h of "
-        f"held-out speakers ({card['held_out_utterances']} utterances, of which "
+        f"{card['parameters'] / 1e6:.2f} M parameters in the encoder; {speech:.1f} h of speech, "
+        f"{card['held_out_hours']} h of held-out speakers ({card['held_out_utterances']} utterances, of which "
         f"{card.get('validated_utterances', card['held_out_utterances'])} give the figures). The runs, one after the "
         "other, at their ends:",
         "",
@@ -80,11 +81,6 @@ def section(size: str, rows: list[dict]) -> list[str]:
         shown = [str(row["run"]), str(row["step"]), f"{row['hours']:.0f}", *cells(row["held_out"])]
         lines.append("| " + " | ".join(shown) + " |")
     return [*lines, ""]
-
-
-def commits(run: dict) -> list[str]:
-    """Those of the code that a run went through, the first one first."""
-    return list(dict.fromkeys([run.get("commit", "–"), *(each["commit"] for each in run.get("resumed", []))]))
 
 
 def plot(rows: list[dict], path: Path) -> None:
