@@ -414,6 +414,7 @@ def test_few_minutes_of_a_manifest_train_and_all_held_out_speakers_validate(conf
         run = dataclasses.replace(run, folder=f"{config.folder}-{minutes}")
         cards.append(json.loads(pretrain.pretrain(run).with_suffix(".json").read_text()))
     hours = [card["data"]["made"]["hours"] for card in cards]
+    assert [card["data"]["made"]["transcribed_hours"] for card in cards] == hours, "all have transcripts"
     assert 0.05 < 60 * hours[1] <= 0.1 < 60 * hours[0]
     assert cards[0]["held_out_utterances"] == cards[1]["held_out_utterances"] > 0
 
@@ -428,7 +429,8 @@ def test_hours_of_synthetic_speech_are_counted_by_engine():
         cut.custom["synthetic"], cut.supervisions = True, [SimpleNamespace(speaker=speaker)]
     found = pretrain_card.hours_of([*cuts, cut_of("read", "CC0", 1800)])
     made = {"hours": 0.75, "licence": "that of the voice", "engines": {"flite": 0.5, "hibari": 0.25}}
-    assert found == {"made": made, "read": {"hours": 0.5, "licence": "CC0"}}
+    read = {"hours": 0.5, "licence": "CC0", "transcribed_hours": 0.0}
+    assert found == {"made": {**made, "transcribed_hours": 0.0}, "read": read}
 
 
 def card_after(config, hours, **changes):
@@ -437,6 +439,8 @@ def card_after(config, hours, **changes):
     cuts = [cut_of("a", "CC0", 1800), cut_of("b", "CC-BY", 900), cut_of("a", "CC0", 1800)]
     progress = Progress(step=7, seconds=3600 * hours, origin=pretrain_card.origin(config))
     held = [cut_of("a", "CC0", 180), cut_of("b", "CC0", 180)]
+    for cut in (cuts[0], held[1]):
+        cut.custom["tokens"] = [1, 2]
     card = pretrain_card.card_of(config, cuts, held, 1, progress, {"ctc": 0.123456, "per": 0.5})
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]))
     save_acoustic(Path(config.output), model, config.features, card, config.units)
@@ -449,7 +453,11 @@ def test_a_card_says_how_and_from_what_the_model_was_made(config, monkeypatch):
     card = card_after(config, 12.34, features=FeatureSettings(mels=16, hop=80))
     assert (card["command"], card["commit"]) == ("wakeword pretrain my.toml", "0123456789ab-dirty")
     assert card["version"] == __version__ and card["begun_from"] == [] and card["mixed_in"] == {}
-    assert card["data"] == {"a": {"hours": 1.0, "licence": "CC0"}, "b": {"hours": 0.25, "licence": "CC-BY"}}
+    assert card["data"] == {
+        "a": {"hours": 1.0, "transcribed_hours": 0.5, "licence": "CC0"},
+        "b": {"hours": 0.25, "transcribed_hours": 0.0, "licence": "CC-BY"},
+    }
+    assert card["held_out_transcribed"] == 1
     assert (card["hours_heard"], card["steps"], card["held_out_hours"]) == (12.3, 7, 0.1)
     assert (card["held_out_utterances"], card["validated_utterances"]) == (2, 1)
     assert card["held_out_speakers"] == {"ctc": 0.1235, "per": 0.5}
@@ -493,6 +501,8 @@ def test_a_card_adds_up_what_the_runs_before_it_heard(config, tmp_path, monkeypa
         cards.append(card_after(config, hours, **own))
         init = own["output"]
     assert [card["hours_heard"] for card in cards] == pytest.approx([10.0, 15.5, 17.8], abs=0.051)
+    assert [card["hours_of_this_run"] for card in cards] == pytest.approx([10.0, 5.5, 2.3], abs=0.051)
+    assert [(card["steps"], card["steps_in_all"]) for card in cards] == [(7, 7), (7, 14), (7, 21)]
     assert [card["commit"] for card in cards] == ["commit 0", "commit 1", "commit 2"]
     assert [[run["commit"] for run in card["begun_from"]] for card in cards] == [
         [],

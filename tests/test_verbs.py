@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -14,7 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from wakeword.audio import read_audio, write_wav  # noqa: E402
-from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta  # noqa: E402
+from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta, shipped  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
 
@@ -328,3 +329,29 @@ def test_info_shows_the_curves(curved, capsys):
             assert main(verb) == 2
             said = lines_of(capsys.readouterr().err)
             assert len(said) == 1 and path in said[0] and "curve: thresholds of 0.1 and, for more, 0.8" in said[0]
+
+
+def test_info_tells_the_runs_of_an_acoustic_model_in_a_line_each(tmp_path, capsys):
+    path = str(tmp_path / "micro.safetensors")
+    shutil.copy(shipped("micro"), path)
+    first = {"hours_heard": 10.0, "steps": 50, "note": "From random weights.", "commit": "aaa"}
+    first["resumed"] = [{"step": 20, "commit": "bbb"}]
+    card = {"hours_heard": 15.5, "steps": 7, "note": "Longer.", "commit": "ccc", "begun_from": [first]}
+    card["error_rates"] = {"a set": {"all": {"cer": 0.25}, "gender: female": {"cer": 0.5}}}
+    rewrite_meta(path, {"card": card})
+    assert main(["info", path]) == 0
+    text = capsys.readouterr().out
+    assert "run 1, commit aaa, then bbb: 10 h, 50 steps. From random weights.\n" in text
+    assert "run 2, commit ccc: 5.5 h, 7 steps. Longer.\nin all 15.5 h, 57 steps\n" in text
+    assert '"note"' not in text and "gender: female" not in text
+    assert text.splitlines()[-1].startswith("--json shows all of it: the error rates by groups of speakers")
+    assert main(["info", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["card"] == card
+    odd_ones = [
+        {**card, key: value} for key, value in (("begun_from", 3), ("begun_from", [None]), ("hours_heard", None))
+    ]
+    for odd in (*odd_ones, {"note": "without hours"}):
+        rewrite_meta(path, {"card": odd})
+        assert main(["info", path]) == 0
+        text = capsys.readouterr().out
+        assert "run 1" not in text and '"note"' in text

@@ -4,9 +4,13 @@ A model that was just trained ships by `card.py --ship exp/base/base.safetensors
 
 First: prepare.py and synthetic.py beside this. Measured are the speakers that pretraining held out, the test list of
 speechocean762 and VoxForge, which trains nothing that ships; each clean and with the noise that is kept for tests at
-10 dB. The figures,
-the CPU seconds for an hour of audio (benchmarks/speed.py) and whom to thank (attribution.toml) go into the model file
-and the JSON beside it, the error rates also into ERROR_RATES.md.
+10 dB. The figures, the CPU seconds for an hour of audio (benchmarks/speed.py), whom to thank (attribution.toml) and the
+hours with transcripts, where training did not count them, go into the model file and the JSON beside it, the error
+rates also into ERROR_RATES.md (rates_page.py).
+
+The shipped weights have 16 bits. `card.py base --unrounded exp/base/training.safetensors` reads the clean held-out
+speakers with the 32 bits of the run's checkpoint too, and the page then tells both rates; a card that is written
+without it tells the one.
 """
 
 from __future__ import annotations
@@ -20,18 +24,22 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+import rates_page
 import torch
+from attribution import attributed
 
 from wakeword import checkpoint
+from wakeword.acoustic_file import PARAMETERS_ARE
 from wakeword.cli import bar, exit_status
 from wakeword.clips import find_clips, for_testing, for_training, told_seconds
-from wakeword.data import MAX_S, MIN_S, held_out
+from wakeword.data import MAX_S, MIN_S, held_out, of_people, read_sources, split_speakers, with_tokens
 from wakeword.error_rates import error_rates
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
 from wakeword.head import HeadSizes
+from wakeword.lineage import added_up
+from wakeword.pretrain_card import hours_of, is_transcribed
 from wakeword.pretrain_config import Config, read_config
-from wakeword.settings import read_toml
 from wakeword.streams import noise_bed
 from wakeword.transcribe import Hearing
 from wakeword.transfer import save_wakeword, stacked
@@ -59,7 +67,7 @@ def sets(config: Config, manifests: str, also: Collection[str] = ()) -> dict[str
     usual = [clip for clip in english if MIN_S <= (told_seconds(clip) or 0.0) <= MAX_S]
     unheard = [clip for clip in usual if clip.speaker and held_out(clip.speaker, config.held_out, also)]
     return {
-        "held-out speakers": unheard,
+        rates_page.HELD_OUT: unheard,
         "speechocean762, test": for_testing(find_clips([f"{manifests}/speechocean762_cuts.jsonl.gz"])),
         "VoxForge": for_testing(find_clips([f"{manifests}/voxforge_cuts.jsonl.gz"])),
     }
@@ -104,27 +112,60 @@ def speed(path: Path) -> dict:
     }
 
 
-def attributed(card: dict) -> dict:
-    """The card with whom to thank for each corpus, and for the teacher.
+def completed(card: dict, config: Config) -> dict:
+    """The card with what its training, if it was of an earlier version, did not count: the steps of all runs, the hours
+    with transcripts, the held-out utterances with one.
+
+    A corpus of which `config` has other hours than the card stays without.
+    """
+    before = card.get("begun_from", [])
+    card = {**card, **added_up(card["hours_heard"], card["steps"], before), "parameters_are": PARAMETERS_ARE}
+    if "held_out_transcribed" in card and all("transcribed_hours" in about for about in card["data"].values()):
+        return card
+    cuts, _ = with_tokens(read_sources(list(config.data)), card["units"])
+    training, held = split_speakers(cuts, card["held_out"], card.get("held_out_also", ()))
+    counted, people = hours_of(training), list(of_people(held))
+    data = {}
+    for corpus, about in card["data"].items():
+        found = counted.get(corpus, {"hours": 0.0})
+        if abs(found["hours"] - about["hours"]) < 0.001:
+            transcribed = min(about["hours"], found["transcribed_hours"])  # each is rounded in its own way
+            about = {"hours": about["hours"], "transcribed_hours": transcribed} | about
+        elif "transcribed_hours" not in about:
+            print(f"{corpus}: {found['hours']} h by the manifests, {about['hours']} h by the card: not counted anew")
+        data[corpus] = about
+    if len(people) == card["held_out_utterances"]:
+        card["held_out_transcribed"] = sum(map(is_transcribed, people))
+    return {**card, "data": data}
+
+
+def unrounded_cer(path: Path, training: Path, config: Config, manifests: str, also: Collection[str]) -> float:
+    """The error rate of the clean held-out speakers by the weights of a run's checkpoint, which have 32 bits.
 
     Raises:
-        WakewordError: attribution.toml names nobody for one of them.
+        ModelError: no checkpoint of a run. WakewordError: that of another model.
     """
-    known = read_toml(HERE / "attribution.toml")
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / path.name
+        write_unrounded(path, training, file)
+        clips = sets(config, manifests, also)[rates_page.HELD_OUT]
+        return error_rates(Hearing(str(file)), clips)["all"]["cer"]
 
-    def of(corpus: str, about) -> dict:
-        if corpus not in known["corpora"]:
-            raise WakewordError(
-                f"{HERE / 'attribution.toml'}: names nobody for the corpus '{corpus}': add whom to thank"
-            )
-        about = about if isinstance(about, dict) else {"licence": about}
-        return {**about, "attribution": known["corpora"][corpus]}
 
-    told = {key: {name: of(name, about) for name, about in card.get(key, {}).items()} for key in ("data", "mixed_in")}
-    teacher = card.get("teacher", "")
-    if teacher and teacher not in (*known["teacher"], *known["teacher"].values()):
-        raise WakewordError(f"{HERE / 'attribution.toml'}: names nobody for the teacher '{teacher}': add whom to thank")
-    return {**card, **told, "teacher": known["teacher"].get(teacher, teacher)}
+def write_unrounded(path: Path, training: Path, to: Path) -> None:
+    """Write the acoustic model of `path` with the checkpoint's weights where its own are rounded to 16 bits.
+
+    The others (the normalisation's, which may be measured anew after the last checkpoint) have 32 bits as shipped.
+    """
+    shipped, meta = checkpoint.load(path, "acoustic")
+    trained, _ = checkpoint.load(training, "training")
+    for name, tensor in shipped.items():
+        if tensor.is_floating_point() and tensor.dim() > 1:
+            whole = trained.get(f"model/{name}")
+            if whole is None or not torch.equal(whole.half().float(), tensor):
+                raise WakewordError(f"{training}: not the checkpoint that {path} was written from: name its run's own")
+            shipped[name] = whole
+    checkpoint.save(to, shipped, "acoustic", {key: meta[key] for key in meta if key not in ("format", "kind")})
 
 
 def write_card(path: Path, card: dict) -> None:
@@ -149,21 +190,6 @@ def install(path: Path, folder: Path) -> None:
         temporary.write_text("".join(lines))
 
 
-def table(rates: dict[str, dict[str, dict]]) -> list[str]:
-    """`{model: {set: {group: row}}}` as Markdown, a column a model."""
-    models = list(rates)
-    lines = [
-        f"| set | speakers' group | utterances | speakers | {' | '.join(models)} |",
-        "|---|---|---|---|" + "---|" * len(models),
-    ]
-    for name, groups in rates[models[0]].items():
-        for group, row in groups.items():
-            each = (rates[model].get(name, {}).get(group) for model in models)
-            cells = [f"{found['cer']:.1%}" if found else "–" for found in each]
-            lines.append(f"| {name} | {group} | {row['utterances']} | {row['speakers']} | {' | '.join(cells)} |")
-    return lines
-
-
 def check(card: dict, config: Config, ship: bool) -> None:
     """Refuse a model whose figures would be wrong, or whose making nobody could repeat.
 
@@ -185,6 +211,9 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=HERE / "data.toml", help="the data that they were trained on")
     parser.add_argument("--manifests", default="exp/manifests")
     parser.add_argument("--ship", action="store_true", help="then make these files the shipped models of their names")
+    parser.add_argument(
+        "--unrounded", nargs="+", type=Path, metavar="CHECKPOINT", help="the models' training.safetensors, in order"
+    )
     args = parser.parse_args()
     return exit_status(lambda: write_cards(args), "card")
 
@@ -193,33 +222,23 @@ def write_cards(args: argparse.Namespace) -> None:
     """Measure the models and write their cards, and the page of all error rates."""
     torch.set_num_threads(1)
     config = read_config(args.config)
-    for model in args.models:
+    if args.unrounded and len(args.unrounded) != len(args.models):
+        raise WakewordError(f"{len(args.models)} models, {len(args.unrounded)} of --unrounded: name one each, in order")
+    for model, training in zip(args.models, args.unrounded or [None] * len(args.models), strict=True):
         path = checkpoint.shipped(model)
         card = attributed(checkpoint.read_meta(path, "acoustic")["card"])
         check(card, config, args.ship)
-        rates = measured(str(path), config, args.manifests, bar(), card.get("held_out_also", ()))
+        card, also = completed(card, config), card.get("held_out_also", ())
+        card.pop("unrounded_cer", None)
+        if training:
+            card["unrounded_cer"] = unrounded_cer(path, training, config, args.manifests, also)
+        rates = measured(str(path), config, args.manifests, bar(), also)
         write_card(path, {**card, "error_rates": rates, "cpu_seconds_an_hour": speed(path)})
         if args.ship or path.parent == checkpoint.WEIGHTS:
             install(path, checkpoint.WEIGHTS)
-    with replacing(HERE / "ERROR_RATES.md") as temporary:
-        temporary.write_text("\n".join(error_rates_text()), encoding="utf-8")
-
-
-def error_rates_text() -> list[str]:
-    """ERROR_RATES.md, from the cards of the shipped models."""
     cards = {file.stem: json.loads(file.read_text()) for file in sorted(checkpoint.WEIGHTS.glob("*.json"))}
-    rates = {name: card["error_rates"] for name, card in cards.items() if "error_rates" in card}
-    return [
-        "# Character error rates",
-        "",
-        "Written by `python recipes/pretrain/card.py`: greedy CTC, no language model, on speakers that the models have",
-        "not heard. The noise (ESC-10 fold 4, a street) is kept from training, and VoxForge trains nothing that ships:",
-        "it is the cross-corpus test. Groups are as the corpora say, with at least 20 utterances. It is the encoder",
-        "that transfers; these rates say what its CTC layer can read.",
-        "",
-        *(table(rates) if rates else []),
-        "",
-    ]
+    with replacing(HERE / "ERROR_RATES.md") as temporary:
+        temporary.write_text("\n".join(rates_page.error_rates_text(cards)), encoding="utf-8")
 
 
 if __name__ == "__main__":
