@@ -1,4 +1,4 @@
-"""Pretraining throughput in hours of audio a minute: reading, the data pipeline, the step, and all together.
+"""Pretraining throughput in hours of audio a minute: the data pipeline and its parts, the step, and all together.
 
     python benchmarks/training.py recipes/pretrain/micro.toml --steps 30
 
@@ -17,7 +17,6 @@ import random
 import sys
 import tempfile
 import time
-from itertools import islice
 from pathlib import Path
 from unittest import mock
 
@@ -26,12 +25,12 @@ import wakeword  # noqa: F401  (before torch: it tells torch's threads how to wa
 # isort: split
 import torch
 from machine import about, add_outputs, machine, markdown, publish
+from training_data import data_alone, parts_alone, rates, reading_alone
 
-from wakeword import WakewordError, pretrain, processes, tokens
+from wakeword import pretrain, processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.cli import exit_status, number
-from wakeword.data import Utterances, batches, read_sources, with_tokens
-from wakeword.features import SAMPLE_RATE
+from wakeword.data import batches, read_sources, with_tokens
 from wakeword.objectives import Objective, optimizer_of
 from wakeword.pretrain_config import Config, config_of
 from wakeword.pretrain_state import Progress
@@ -56,18 +55,6 @@ class Clock:
         """The loop tells its losses; they do not matter here."""
 
 
-def rates(name: str, marks: list[tuple[float, float, float]]) -> dict:
-    """From the first mark (wall seconds, CPU seconds, seconds of audio) to the last, as a row of the report."""
-    wall, cpu, audio = (last - first for first, last in zip(marks[0], marks[-1], strict=True))
-    return {
-        "measured": name,
-        "hours a minute": audio / 3600 / (wall / 60),
-        "s a step": wall / (len(marks) - 1),
-        "CPU s a step": cpu / (len(marks) - 1),
-        "audio s a step": audio / (len(marks) - 1),
-    }
-
-
 def chosen(config: Config, steps: int, scratch: Path):
     """Utterances enough for the steps, drawn from all of the configuration's, with tokens and the teacher's frames.
 
@@ -90,44 +77,6 @@ def chosen(config: Config, steps: int, scratch: Path):
         cache = cache if (cache / "statistics.json").exists() else scratch / "teacher"
         found, _ = cache_teacher(found, config.teacher, cache, config.threads)
     return with_tokens(found, config.units)[0]
-
-
-def reading_alone(cuts, config: Config, steps: int) -> dict:
-    """Decoding and resampling, in this process, of the audio of so many steps; nothing is made of it."""
-    marks, audio = [], 0.0
-    for cut in pretrain.of_epoch(cuts, config, 0):
-        samples = cut.resample(SAMPLE_RATE).load_audio()[0]
-        if marks:
-            audio += len(samples) / SAMPLE_RATE
-        if audio >= len(marks) * config.batch_seconds:
-            marks.append((time.perf_counter(), time.process_time(), audio))
-        if len(marks) > steps:
-            break
-    if len(marks) < 2:
-        raise WakewordError("the configuration's utterances make no two batches: name more data")
-    return rates("reading alone", marks)
-
-
-def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
-    """The pipeline (reading, resampling, noise and rooms, features, masks) without training; the row and the batches.
-
-    The CPU time is this process's: with `workers` above 0 most of the work is done in others.
-    """
-    augmentation = pretrain.augmentation_of(config)
-    held, marks, audio = [], [], 0.0
-    for epoch in range(steps + 1):
-        dataset = Utterances(config.features, augmentation, config.seed, epoch)
-        loader = batches(pretrain.of_epoch(cuts, config, epoch), dataset, config.batch_seconds, 0, config.workers)
-        for batch in islice(loader, steps + 1 - len(held)):
-            if "features" in batch:
-                audio += batch["seconds"]
-                held.append(batch)
-                marks.append((time.perf_counter(), time.process_time(), audio))
-        if len(held) > steps:
-            break
-    if len(marks) < 2:
-        raise WakewordError("the configuration's utterances make no two batches: name more data")
-    return rates("data alone", marks), held
 
 
 def training(
@@ -169,9 +118,10 @@ def report(config: Config, steps: int, scratch: Path, compiled: bool = False) ->
     config = dataclasses.replace(config, checkpoint_every=10**9, validate_every=10**9)
     cuts = chosen(config, steps, scratch)
     reading = reading_alone(cuts, config, steps)
+    parts = parts_alone(cuts, config, steps, scratch)
     data, held = data_alone(cuts, config, steps)
     step = rates("step alone", training(cuts, config, steps, scratch, held))
-    rows = [reading, data, step]
+    rows = [reading, *parts, data, step]
     if compiled:
         # Batches of other lengths compile again: what is timed comes after a pass over the same ones.
         training(cuts, config, steps, scratch, held, compiled)

@@ -177,7 +177,9 @@ def test_training_is_measured_without_touching_the_run(write_corpus, speech_like
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     rows = {row["measured"]: row for row in found["training"]}
-    assert list(rows) == ["reading alone", "data alone", "step alone", "together"]
+    parts = ["reading alone", "noise and rooms alone", "features alone", "features cached"]
+    assert list(rows) == [*parts, "data alone", "step alone", "together"]
+    assert rows["features cached"]["s a step"] < rows["data alone"]["s a step"]
     for row in rows.values():
         assert row["audio s a step"] == pytest.approx(4.0, abs=0.1)
         assert row["hours a minute"] == pytest.approx(row["audio s a step"] / 60 / row["s a step"])

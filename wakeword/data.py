@@ -234,10 +234,7 @@ class Utterances(torch.utils.data.Dataset):
             return None
         speed = 1.0
         if self.augmentation:
-            if rng.random() < self.augmentation.speed_probability:
-                speed = float(rng.uniform(*self.augmentation.speeds))
-                samples = at_speed(samples, speed)
-            samples = augment(samples, self.augmentation, rng)
+            samples, speed = at_random(samples, self.augmentation, rng)
         features = log_mel(samples, self.settings)
         features = features[: len(features) // FRAMES_PER_STEP * FRAMES_PER_STEP]
         if not len(features):
@@ -251,6 +248,15 @@ class Utterances(torch.utils.data.Dataset):
             ids = []
         seconds = len(features) * self.settings.hop / self.settings.sample_rate
         return {"id": cut.id, "features": features, "teacher": teacher, "tokens": ids, "seconds": seconds}
+
+
+def at_random(samples: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """An utterance, float32 `[samples]`, at another speed and as it may sound elsewhere; and the speed."""
+    speed = 1.0
+    if rng.random() < augmentation.speed_probability:
+        speed = float(rng.uniform(*augmentation.speeds))
+        samples = at_speed(samples, speed)
+    return augment(samples, augmentation, rng), speed
 
 
 def paced(teacher: np.ndarray, step: float) -> np.ndarray:
