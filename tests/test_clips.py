@@ -68,6 +68,12 @@ def fails(path: object, kind: type, *words: str) -> None:
     assert "\n" not in message and all(word in message for word in words), message
 
 
+def test_an_empty_name_is_not_the_working_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert len(find_clips(["."])) == 3
+    fails("", WakewordError, "empty name")
+
+
 def test_a_folder_is_searched_through_in_order(folder: Path) -> None:
     names = [clip.path.relative_to(folder).as_posix() for clip in find_clips([folder])]
     assert names == ["a.wav", "b/1.WAV", "b/2.wav"]

@@ -171,6 +171,47 @@ def test_a_malformed_or_empty_manifest_is_a_manifest_error(tmp_path, name, conte
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ({"duration": "1"}, "'duration' is no time"),
+        ({"duration": float("nan")}, "'duration' is no time"),
+        ({"start": "0"}, "'start' is no time"),
+        ({"id": 7}, "'id' is of type int, not text"),
+        ({"recording": None}, "'recording' is missing"),
+        ({"recording": {"id": 7}}, "'recording' is of type"),
+        ({"custom": {"split": 1}}, "'split' is of type"),
+        ({"custom": {"corpus": ["a"]}}, "'corpus' is of type list, not text"),
+        ({"supervisions": {"speaker": 1088}}, "'speaker' is of type"),
+        ({"supervisions": {"text": 5}}, "'text' is of type"),
+        ({"supervisions": {"language": ["en"]}}, "'language' is of type"),
+    ],
+)
+def test_a_line_of_a_wrong_type_is_named(tmp_path, where, told):
+    """lhotse reads all of these; what came of it later was a traceback."""
+    line = json.loads(GOOD)
+    for name, value in where.items():
+        if value is None:
+            del line[name]
+        elif name == "supervisions":
+            line[name][0] |= value
+        elif name in ("custom", "recording"):
+            line[name] |= value
+        else:
+            line[name] = value
+    (tmp_path / "m.jsonl").write_text(f"{GOOD}\n{json.dumps(line)}\n")
+    with pytest.raises(ManifestError, match=f"m.jsonl.*{told}") as caught:
+        read_manifest(tmp_path / "m.jsonl")
+    assert len(str(caught.value).splitlines()) == 1 and "m.jsonl: line 2: " in str(caught.value)
+
+
+def test_a_manifest_of_mixtures_is_refused(tmp_path):
+    (tmp_path / "m").mkdir()
+    mixed = saved(tmp_path / "m" / "cuts.jsonl", [cut_of("a").pad(duration=3.0)])
+    with pytest.raises(ManifestError, match="a manifest of MixedCuts"):
+        read_manifest(mixed)
+
+
 @given(data=st.data())
 @settings(max_examples=60)
 def test_a_manifest_cut_or_damaged_anywhere_is_a_manifest_error_or_harmless(tmp_path_factory, data):

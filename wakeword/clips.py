@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import math
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ import numpy as np
 import soundfile
 
 from wakeword.audio import AUDIO_SUFFIXES, check_clip, file_blocks, read_audio, told_of_faults
+from wakeword.cut_checks import seconds, typed
 from wakeword.errors import AudioError, ManifestError, Skipped, WakewordError
 
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -53,13 +53,15 @@ def find_clips(paths: Iterable[str | os.PathLike] | str | os.PathLike) -> list[C
     in lhotse, or else from the manifest's own.
 
     Raises:
-        WakewordError: a path does not exist, or a folder holds no audio.
+        WakewordError: a path is empty or does not exist, or a folder holds no audio.
         ManifestError: a manifest is empty, or one of its lines is malformed or another kind of cut.
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
     clips: list[Clip] = []
     for given in paths:
+        if not os.fspath(given):  # it would be the working folder
+            raise WakewordError("an empty name where audio is asked for: name a folder, an audio file or a manifest")
         path = Path(given)
         try:
             is_folder, is_there = path.is_dir(), path.exists()
@@ -119,12 +121,12 @@ def in_pieces(clips: Iterable[Clip], longest_s: float = 60.0) -> list[Clip]:
     pieces = []
     for clip in clips:
         # Without a length known beforehand, whoever reads it decodes it whole, or skips it.
-        seconds = told_seconds(clip) or 0.0
-        if seconds <= 1.5 * longest_s:
+        length_s = told_seconds(clip) or 0.0
+        if length_s <= 1.5 * longest_s:
             pieces.append(clip)
             continue
-        for start_s in np.arange(0.0, seconds - longest_s / 2, longest_s).tolist():
-            length = longest_s if start_s + 1.5 * longest_s < seconds else None
+        for start_s in np.arange(0.0, length_s - longest_s / 2, longest_s).tolist():
+            length = longest_s if start_s + 1.5 * longest_s < length_s else None
             if length is None and clip.duration_s is not None:
                 length = clip.duration_s - start_s
             pieces.append(replace(clip, start_s=clip.start_s + start_s, duration_s=length))
@@ -215,14 +217,15 @@ def _clip_of_line(line: str, manifest: Path, number: int) -> Clip:
         raise ManifestError(
             f"{place}: a cut of type {kind!r} is not supported: save MonoCuts or MultiCuts (of one recording)"
         )
-    recording = _typed(cut, "recording", dict, place)
-    sources = _typed(recording, "sources", list, place)
+    recording = typed(cut, "recording", dict, place)
+    sources = typed(recording, "sources", list, place)
     source = sources[0] if sources and isinstance(sources[0], dict) else {}
     if len(sources) != 1 or source.get("type") != "file":
         raise ManifestError(f"{place}: its audio is not in one file: save the recordings as files")
     if recording.get("transforms"):
         raise ManifestError(f"{place}: a recording with transforms is not supported: save the changed audio as a file")
-    start, duration = _seconds(cut, "start", place, least=0.0), _seconds(cut, "duration", place, least=1e-4)
+    start = seconds(cut.get("start"), "start", place, least=0.0)
+    duration = seconds(cut.get("duration"), "duration", place, least=1e-4)
     supervisions = cut.get("supervisions") or []
     if not isinstance(supervisions, list) or not all(isinstance(each, dict) for each in supervisions):
         raise ManifestError(f"{place}: 'supervisions' is not a list of them: make the manifest again")
@@ -235,7 +238,7 @@ def _clip_of_line(line: str, manifest: Path, number: int) -> Clip:
     # A cut of the whole file is read whole, so that damage anywhere in it is noticed.
     whole = start == 0 and duration == recording.get("duration")
     return Clip(
-        path=_source_path(_typed(source, "source", str, place), manifest),
+        path=_source_path(typed(source, "source", str, place), manifest),
         start_s=start,
         duration_s=None if whole else duration,
         speaker=_text(supervision.get("speaker")),
@@ -261,20 +264,6 @@ def _source_path(name: str, manifest: Path) -> Path:
         return beside if not Path(name).exists() and beside.exists() else Path(name)
     except (OSError, ValueError):
         return Path(name)  # no possible name; reading the clip says so
-
-
-def _typed(table: dict, name: str, kind: type, place: str) -> Any:
-    if not isinstance(table.get(name), kind):
-        raise ManifestError(f"{place}: '{name}' is missing or not a {kind.__name__}: make the manifest again")
-    return table[name]
-
-
-def _seconds(table: dict, name: str, place: str, least: float) -> float:
-    value = table.get(name)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
-    if not number or not math.isfinite(value) or value < least:
-        raise ManifestError(f"{place}: '{name}' is no time in seconds: make the manifest again")
-    return float(value)
 
 
 def _text(value: Any) -> str | None:

@@ -19,6 +19,7 @@ from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
 from wakeword import tokens
 from wakeword.augment import Augmentation, at_speed, augment, mask
 from wakeword.clips import share_of
+from wakeword.cut_checks import check_cut
 from wakeword.errors import ConfigError, ManifestError, Skipped
 from wakeword.features import FRAME_S, FRAMES_PER_STEP, SAMPLE_RATE, FeatureSettings, log_mel
 
@@ -28,6 +29,9 @@ MIN_S, MAX_S = 0.3, 35.0
 # Utterances are in memory where they fit, and one that is longer than a batch is a batch: both are meant so.
 for _told in (r"You are using Dynamic\w+ with an eagerly read CutSet", "We have exceeded the max_duration constraint"):
     warnings.filterwarnings("ignore", _told, UserWarning, r"lhotse\.dataset\.sampling\.")
+
+CUTS = (lhotse.MonoCut, lhotse.MultiCut)
+"""Of one recording, as what is held out by its name must be."""
 
 BUFFER = 4000
 """Utterances that bucketing holds at once where they are read as it goes, with their audio."""
@@ -88,7 +92,7 @@ def read_manifest(path: str | Path) -> lhotse.CutSet:
     """The utterances of a lhotse manifest, in memory.
 
     Raises:
-        ManifestError: missing, malformed, or empty.
+        ManifestError: missing, malformed, or empty; of a line with a time or a text that is none, its number.
     """
     try:
         cuts = lhotse.CutSet.from_file(path)
@@ -96,7 +100,7 @@ def read_manifest(path: str | Path) -> lhotse.CutSet:
             raise ManifestError(f"{path}: the manifest is empty: make it with 'wakeword prepare'")
         cuts = cuts.to_eager()
         count = len(cuts)
-        other = next((type(cut).__name__ for cut in cuts if not isinstance(cut, lhotse.cut.Cut)), None)
+        other = next((type(cut).__name__ for cut in cuts if not isinstance(cut, CUTS)), None)
     except ManifestError:
         raise
     except FileNotFoundError as error:
@@ -109,6 +113,8 @@ def read_manifest(path: str | Path) -> lhotse.CutSet:
         raise ManifestError(f"{path}: a manifest of {other}s, not of utterances: make it with 'wakeword prepare'")
     if not count:
         raise ManifestError(f"{path}: the manifest is empty")
+    for number, cut in enumerate(cuts, 1):
+        check_cut(cut, f"{path}: line {number}")
     return cuts
 
 
