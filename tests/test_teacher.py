@@ -111,7 +111,7 @@ def test_an_interrupted_run_goes_on_where_it_was(fake, corpus, tmp_path):
         cache_teacher(read_manifest(corpus), "fake", tmp_path / "cut")
     before = files_of(tmp_path / "cut")
     assert 0 < len(before) < len(whole), "interrupted before or after everything"
-    assert {p.suffix for p in (tmp_path / "cut").rglob("*.*")} <= {".npy", ".json"}
+    assert {p.suffix for p in (tmp_path / "cut").rglob("*.*")} <= {".npy", ".json", ".jsonl"}
     assert not [p for p in (tmp_path / "cut").rglob(".*")], "half a file was left"
 
     fake.calls, fake.fail_at = 0, None
@@ -144,6 +144,43 @@ def test_the_frames_of_another_utterance_of_the_same_name_are_not_taken(fake, co
     fake.calls = 0
     again, _ = cache_teacher(type(other).from_cuts([shorter]), "fake", tmp_path)
     assert fake.calls == 1 and next(iter(again)).teacher.shape[0] == pytest.approx(lengths[first.id] / 2, abs=1)
+
+
+def test_the_frames_of_another_recording_of_the_same_name_and_length_are_not_taken(fake, tmp_path, write_corpus):
+    def frames(folder, level):
+        """The frames of the first utterance of a corpus of that level, and how many windows the teacher heard."""
+        recordings = {name: np.full(32000, level, np.float32) for name in ("a", "b")}
+        recordings["a"][1] = 0.9  # the teacher's input is levelled
+        manifest = tmp_path / folder / "cuts.jsonl.gz"
+        cuts = read_manifest(manifest if manifest.exists() else write_corpus(tmp_path / folder, recordings))
+        for cut in cuts:
+            cut.recording.sources[0].source = cut.recording.sources[0].source.replace("/a.wav", f"/{folder}-a.wav")
+        if not (tmp_path / folder / f"{folder}-a.wav").exists():
+            (tmp_path / folder / "a.wav").rename(tmp_path / folder / f"{folder}-a.wav")
+        fake.calls = 0
+        found, _ = cache_teacher(cuts, "fake", tmp_path / "cache")
+        return [cut.load_teacher() for cut in found][0], fake.calls
+
+    first, calls = frames("one", 0.1)
+    assert calls and not frames("one", 0.1)[1]
+    other, calls = frames("two", 0.8)
+    assert calls == 1 and not np.array_equal(first, other), "stale frames of the first recording"
+    again, calls = frames("one", 0.1)
+    assert calls == 1 and np.array_equal(first, again)
+    index = tmp_path / "cache" / "recordings.jsonl"
+    index.write_text(index.read_text() + '["a", [160')  # the last line is broken off by a kill
+    assert not frames("one", 0.1)[1]
+    index.unlink()  # a cache of an earlier version
+    assert not frames("two", 0.8)[1], "an earlier version's cache was made again"
+
+
+def test_a_cache_stays_valid_where_its_corpus_moves(fake, tmp_path, write_corpus, speech_like):
+    manifest = write_corpus(tmp_path / "here", {"a": speech_like(2, 1)})
+    cache_teacher(read_manifest(manifest), "fake", tmp_path / "cache")
+    moved = write_corpus(tmp_path / "there", {"a": speech_like(2, 1)})
+    fake.calls = 0
+    cache_teacher(read_manifest(moved), "fake", tmp_path / "cache")
+    assert not fake.calls
 
 
 def test_another_teachers_folder_is_refused(fake, corpus, tmp_path):

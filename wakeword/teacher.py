@@ -18,6 +18,7 @@ import numpy as np
 from wakeword.errors import Skipped, WakewordError, require
 from wakeword.features import FRAME_S, SAMPLE_RATE
 from wakeword.files import replacing
+from wakeword.teacher_keys import add_key, key_of, read_keys
 from wakeword.teacher_layers import with_layers
 
 WINDOW_S = 30.0
@@ -161,7 +162,9 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
     """Give each cut a custom array `teacher`: float16 `[frames of 40 ms, dims]`, standardised, kept under `folder`.
 
     An utterance whose array is there already is not computed again, so an interrupted run goes on where it was; one
-    whose array is not as long as it, and so another's of the same name, is.
+    whose array is not as long as it, or of another recording by `teacher_keys`, and so another's of the same name, is.
+    A file that was recorded anew under its name, as long as before to the sample, is not told apart; nor is another
+    recording within a frame as long where an earlier version made the array. Then delete the folder.
 
     Args:
         cuts: lhotse CutSet (eager).
@@ -180,7 +183,8 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
     folder = Path(folder)
     statistics_file = folder / "statistics.json"
     path_of = lambda cut: folder / cut.id[-2:].replace("/", "_") / f"{cut.id.replace('/', '_')}.npy"  # noqa: E731
-    missing = [cut for cut in cuts if not _is_of(path_of(cut), cut)]
+    known = read_keys(folder)
+    missing = [cut for cut in cuts if known.get(cut.id, key_of(cut)) != key_of(cut) or not _is_of(path_of(cut), cut)]
     if progress:
         progress(sum(cut.duration for cut in cuts) - sum(cut.duration for cut in missing))
     skipped = Skipped()
@@ -191,6 +195,8 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
             with replacing(statistics_file) as temporary:
                 temporary.write_text(json.dumps(made))
     mean, deviation = _read_statistics(statistics_file, source)
+    for cut in missing:
+        path_of(cut).unlink(missing_ok=True)
 
     pending: dict[str, list[np.ndarray]] = {}
     for pack in _windows(missing, skipped):
@@ -199,6 +205,7 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
             pieces = pending.setdefault(cut.id, [])
             pieces.append(standard)
             if sum(map(len, pieces)) >= int(cut.duration / FRAME_S) - 1:
+                add_key(folder, cut)
                 with replacing(path_of(cut)) as temporary, open(temporary, "wb") as file:
                     np.save(file, np.concatenate(pending.pop(cut.id)))
         if progress:
