@@ -208,6 +208,31 @@ def test_the_verb_prints_words_and_counts_what_it_cannot_read(acoustic_file, spe
     assert f"{first['start_s']:9.2f} {first['end_s']:9.2f}  {first['text']}" in said.out
 
 
+def test_the_verb_prints_each_file_as_it_is_done(acoustic_file, speech_like, tmp_path, capsys, monkeypatch):
+    for name in ("a", "b"):
+        write_wav(tmp_path / f"{name}.wav", speech_like(1, 6))
+    real, before = Hearing.transcribe, []
+
+    def heard(self, clip, warn=None):
+        before.append(capsys.readouterr().out)
+        return real(self, clip, warn)
+
+    monkeypatch.setattr(Hearing, "transcribe", heard)
+    assert main(["transcribe", str(tmp_path), "--acoustic", str(acoustic_file)]) == 0
+    assert before[0] == "" and before[1].startswith(f"{tmp_path / 'a.wav'}: ") and "b.wav" not in before[1]
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'b.wav'}: ")
+    before.clear()
+    assert main(["transcribe", str(tmp_path), "--acoustic", str(acoustic_file), "--json"]) == 0
+    assert before == ["", ""] and len(json.loads(capsys.readouterr().out)["files"]) == 2
+
+
+def test_the_verb_refuses_an_empty_name(acoustic_file, speech_like, tmp_path, capsys, monkeypatch):
+    write_wav(tmp_path / "a.wav", speech_like(1, 6))
+    monkeypatch.chdir(tmp_path)
+    assert main(["transcribe", "", "--acoustic", str(acoustic_file)]) == 2
+    assert "empty name" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name, told", [("bad.wav", "none of 1 file(s) could be transcribed"), ("no.wav", "no such")])
 def test_the_verb_refuses_what_leaves_nothing(acoustic_file, tmp_path, name, told, capsys):
     (tmp_path / "bad.wav").write_bytes(b"no audio")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from functools import partial
 
 from wakeword.cli import bar, json_flag, say_warnings, show, verb
@@ -29,24 +30,32 @@ def _transcribe(args) -> None:
     require("torch")
     from wakeword.transcribe import Hearing
 
-    hearing, skipped, found, warnings, progress = Hearing(args.acoustic), Skipped(), {}, {}, bar()
+    hearing, skipped, found, warnings = Hearing(args.acoustic), Skipped(), {}, {}
+    # On a terminal the transcripts themselves tell how far it is.
+    progress = bar() if args.json or not sys.stdout.isatty() else lambda stage, fraction: None
     for index, clip in enumerate(clips):
         try:
             found[clip.name] = hearing.transcribe(clip, partial(warnings.__setitem__, clip.name))
         except WakewordError as error:
             skipped.add(clip.path, error)
+        else:
+            if not args.json:
+                print("\n".join(_lines(clip.name, found[clip.name])), flush=True)
         progress("transcribing", (index + 1) / len(clips))
     if not found:
         raise WakewordError(f"none of {len(clips)} file(s) could be transcribed. {skipped.summary()}")
     say_warnings(warnings)
-    lines = []
-    for name, transcript in found.items():
-        lines.append(f"{name}: {transcript.text}")
-        lines += [f"  {word.start_s:9.2f} {word.end_s:9.2f}  {word.text}" for word in transcript.words]
-    lines += [skipped.summary()] if len(skipped) else []
-    files = {name: {"text": each.text, **dataclasses.asdict(each)} for name, each in found.items()}
-    report = {"acoustic": args.acoustic, "files": files, "warnings": warnings, "skipped": skipped.reasons}
-    show(report, args.json, "\n".join(lines))
+    if args.json:
+        files = {name: {"text": each.text, **dataclasses.asdict(each)} for name, each in found.items()}
+        show({"acoustic": args.acoustic, "files": files, "warnings": warnings, "skipped": skipped.reasons}, True)
+    elif skipped:
+        print(skipped.summary())
+
+
+def _lines(name: str, transcript) -> list[str]:
+    """A transcript as text: what was heard, then each word with its times."""
+    words = (f"  {word.start_s:9.2f} {word.end_s:9.2f}  {word.text}" for word in transcript.words)
+    return [f"{name}: {transcript.text}", *words]
 
 
 def _phrase_arguments(parser: argparse.ArgumentParser) -> None:
