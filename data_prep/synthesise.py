@@ -243,7 +243,7 @@ def run(args: argparse.Namespace) -> dict:
     """
     if args.sentences and not args.speech:
         raise WakewordError("--sentences is what --speech says: give --speech DIR too")
-    voices = _matching(args.voices) if args.voices else None
+    voices = matching(args.voices) if args.voices else None
     sentences = _sentences(args.sentences) if args.sentences else None
     result = _report(synthesise(args.phrase, args.out, args.n, args.seed, voices, _counter("clips")))
     if args.speech:
@@ -274,7 +274,12 @@ def _report(made: Synthesised) -> dict:
     }
 
 
-def _matching(wanted: str) -> list[Voice]:
+def matching(wanted: str, option: str = "--voices") -> list[Voice]:
+    """The installed voices whose names begin so, of beginnings parted by commas, e.g. `hibari,espeak:en-us`.
+
+    Raises:
+        WakewordError: no voice is installed, or none begins as one of them; it tells of the engines that there are.
+    """
     voices = installed_voices()
     if not voices:
         raise WakewordError(NO_VOICES)
@@ -283,7 +288,7 @@ def _matching(wanted: str) -> list[Voice]:
         found = [v for v in voices if str(v).startswith(word.strip())] if word.strip() else []
         if not found:
             engines = ", ".join(sorted({v.engine for v in voices}))
-            raise WakewordError(f"--voices {word.strip()!r}: no installed voice begins so: installed are {engines}")
+            raise WakewordError(f"{option} {word.strip()!r}: no installed voice begins so: installed are {engines}")
         chosen += found
     return chosen
 

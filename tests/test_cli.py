@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.voices import Voice
 from wakeword.audio import write_wav
 from wakeword.cli import exit_status, number, show
 from wakeword.errors import ConfigError
@@ -106,6 +107,17 @@ def script(monkeypatch):
 def test_a_script_refuses_a_number_that_makes_no_sense(script, name, arguments, told, capsys):
     assert script(name, arguments) == 2
     assert told in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_engine_that_is_not_there_is_named_beside_those_that_are(script, tmp_path, capsys, monkeypatch):
+    importlib.import_module("synthetic")
+    for module in ("synthetic", "data_prep.synthesise"):
+        monkeypatch.setattr(f"{module}.installed_voices", lambda: [Voice("kokoro", "a"), Voice("piper", "b")])
+    place = ["--clips", tmp_path / "clips", "--out", tmp_path / "out", "--hours", "0.001"]
+    for engines, told in ((["--engines", "kokoro,fite"], "--engines 'fite'"), ([], "--engines 'hibari'")):
+        assert script("synthetic", [*engines, *place]) == 2
+        assert f"{told}: no installed voice begins so: installed are kokoro, piper" in capsys.readouterr().err
+    assert not (tmp_path / "clips").exists()
 
 
 @pytest.mark.parametrize("name", ["shard", "synthetic"])

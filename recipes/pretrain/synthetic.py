@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.sentences import SENTENCES
-from data_prep.synthesise import synthesise_speech
+from data_prep.synthesise import matching, synthesise_speech
 from data_prep.voices import installed_voices
 from wakeword.cli import bar, exit_status, number
 from wakeword.files import replacing
 from wakeword.lexicon import frequent_words
+
+ENGINES = ("hibari", "espeak", "flite", "festival")
+"""Those that speak fast enough for it."""
 
 CLIP_S = 4.0
 """What a clip lasts, about."""
@@ -38,7 +41,7 @@ def random_sentences(count: int, seed: int) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=number(float, above=0), default=4.0)
-    parser.add_argument("--engines", default="hibari,espeak,flite,festival", help="those that speak fast enough for it")
+    parser.add_argument("--engines", help=f"those that speak (what is installed of {','.join(ENGINES)})")
     parser.add_argument("--clips", type=Path, default=Path("exp/synthetic"), help="where the audio goes")
     parser.add_argument("--out", type=Path, default=Path("exp/manifests"), help="where the manifest goes")
     parser.add_argument("--seed", type=number(least=0), default=0)
@@ -48,9 +51,11 @@ def main() -> int:
 
 def synthetic(args: argparse.Namespace) -> None:
     """Make the speech and its manifest."""
+    voices = [voice for voice in installed_voices() if voice.engine in ENGINES]
+    if args.engines or not voices:
+        voices = matching(args.engines or ",".join(ENGINES), "--engines")
     count = max(1, round(args.hours * 3600 / CLIP_S))
     said = [*SENTENCES, *random_sentences(max(0, count - len(SENTENCES)), args.seed)]
-    voices = [voice for voice in installed_voices() if voice.engine in args.engines.split(",")]
     shown = bar()
     made = synthesise_speech(
         said, args.clips, count, args.seed, voices=voices, progress=lambda done, n: shown("speech", done / n)
