@@ -52,6 +52,13 @@ def test_a_write_that_ends_early_leaves_the_old_file_and_nothing_else(tmp_path, 
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc here")
+def test_a_folder_that_takes_no_files_is_told_with_the_remedy():
+    for path in ("/proc/model.safetensors", "/proc/none/model.safetensors"):
+        with pytest.raises(WakewordError, match=f"{path}: cannot be written .*: free space or choose another place"):
+            check_writable(path)
+
+
 def test_a_place_is_tried_without_touching_what_is_there(tmp_path):
     path = tmp_path / "new" / "model.safetensors"
     check_writable(path)

@@ -60,7 +60,8 @@ def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path
         temporary.replace(path)
     except OSError as error:
         # Code inside the block may raise errors of its own about other files; those pass unchanged.
-        if error.filename is not None and Path(error.filename) not in (path, *path.parents, temporary):
+        named = error.filename is not None and Path(error.filename)
+        if temporary is not None and named and named not in (path, *path.parents, temporary):
             raise
         raise WakewordError(
             f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
