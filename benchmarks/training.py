@@ -33,6 +33,7 @@ from wakeword.cli import exit_status, number
 from wakeword.data import batches, read_sources, with_tokens
 from wakeword.objectives import Objective, optimizer_of
 from wakeword.pretrain_config import Config, config_of
+from wakeword.pretrain_mixed import augmentation_of
 from wakeword.pretrain_state import Progress
 from wakeword.settings import read_toml
 from wakeword.shards import Shards
@@ -92,7 +93,7 @@ def training(
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
     objective = fabric.setup_module(Objective(model, compiled))
     optimizer = optimizer_of(model, config)
-    augmentation = pretrain.augmentation_of(config)
+    augmentation = augmentation_of(config)
     progress = Progress()
     clock = Clock(progress)
     supply = (lambda *ignored, **also: held) if held else batches

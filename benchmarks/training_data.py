@@ -14,6 +14,7 @@ from wakeword.augment import mask
 from wakeword.data import Utterances, at_random, batches
 from wakeword.features import SAMPLE_RATE, log_mel
 from wakeword.pretrain_config import Config
+from wakeword.pretrain_mixed import augmentation_of
 
 
 def rates(name: str, marks: list[tuple[float, float, float]]) -> dict:
@@ -70,7 +71,7 @@ def parts_alone(cuts, config: Config, steps: int, scratch: Path) -> list[dict]:
     that if log-mels were cached: read them, of 16 bits and a file an utterance, and mask them. The files are in the
     system's cache, and the noise in them is what it was when they were written.
     """
-    augmentation, rng = pretrain.augmentation_of(config), np.random.default_rng(config.seed)
+    augmentation, rng = augmentation_of(config), np.random.default_rng(config.seed)
     written: list[tuple[list[Path], float]] = []
     spent: dict[str, list[tuple]] = {}
 
@@ -112,7 +113,7 @@ def data_alone(cuts, config: Config, steps: int) -> tuple[dict, list[dict]]:
 
     The CPU time is this process's: with `workers` above 0 most of the work is done in others.
     """
-    augmentation = pretrain.augmentation_of(config)
+    augmentation = augmentation_of(config)
     held, marks, audio = [], [], 0.0
     for epoch in range(steps + 1):
         dataset = Utterances(config.features, augmentation, config.seed, epoch)

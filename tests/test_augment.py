@@ -23,7 +23,7 @@ from wakeword.augment import (  # noqa: E402
     simulated_rooms,
     through_channel,
 )
-from wakeword.errors import WakewordError  # noqa: E402
+from wakeword.errors import Skipped, WakewordError  # noqa: E402
 
 SEEDS = st.integers(0, 10_000)
 DRY = dict(rir_probability=0.0, noise_probability=0.0)
@@ -344,7 +344,9 @@ def test_recordings_that_cannot_be_read_are_passed_over_until_none_is_left(tmp_p
     with pytest.raises(WakewordError, match="none of the recordings can be read.*broken.wav"):
         read_recordings([tmp_path])
     write_wav(tmp_path / "good.wav", tone(300, 1))
-    assert len(read_recordings([tmp_path])) == 1
+    skipped, read = Skipped(), []
+    assert len(read_recordings([tmp_path], skipped=skipped, read=read)) == 1
+    assert list(skipped.reasons) == [str(tmp_path / "broken.wav")] and [clip.path.name for clip in read] == ["good.wav"]
     assert read_recordings([]) == ()
     with pytest.raises(WakewordError, match="no such file"):
         read_recordings([tmp_path / "none"])

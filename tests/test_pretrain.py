@@ -26,6 +26,7 @@ from wakeword.errors import ConfigError, ManifestError, ModelError, WakewordErro
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
 from wakeword.objectives import learning_rate, losses  # noqa: E402
 from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402
+from wakeword.pretrain_mixed import Mixed, augmentation_of  # noqa: E402
 from wakeword.pretrain_state import Progress  # noqa: E402
 
 SPEAKERS = 20
@@ -351,6 +352,85 @@ def test_a_damaged_or_foreign_checkpoint_is_a_model_error(config, started, model
             pretrain.pretrain(config)
 
 
+def test_a_checkpoint_that_is_whole_but_another_is_a_model_error(config, started):
+    """Renamed, missing, unknown: of a later version, or edited."""
+    latest = Path(started) / "training.safetensors"
+    tensors, meta = checkpoint.load(latest)
+    own = {key: meta[key] for key in ("progress", "config")}
+    weight, moment = "model/ctc.weight", next(name for name in tensors if name.endswith("/exp_avg"))
+
+    def without(table, name, **more):
+        return {key: value for key, value in table.items() if key != name} | more
+
+    def of(**changes):
+        return {"config": own["config"] | changes}
+
+    wrong = [
+        ({"progress": without(own["progress"], "step")}, {}, "'step'"),
+        ({"progress": own["progress"] | {"stage": 2}}, {}, "'stage'"),
+        ({"progress": own["progress"] | {"step": "1"}}, {}, "step"),
+        ({"progress": None}, {}, ""),
+        ({"progress": [1]}, {}, ""),
+        ({"config": None}, {}, ""),
+        (of(later=1), {}, "'later' is unknown"),
+        (of(stages=[own["config"]["stages"][0] | {"later": 1}]), {}, "later"),
+        (of(stages=3), {}, ""),
+        (of(data=[3]), {}, ""),
+        ({}, without(tensors, weight), "'ctc.weight'"),
+        ({}, without(tensors, weight, **{"model/ctc.weights": tensors[weight]}), "'ctc.weight"),
+        ({}, tensors | {weight: tensors[weight][:-1]}, "'ctc.weight'"),
+        ({}, tensors | {moment: torch.zeros(3, 3, 3, 3)}, moment),
+        ({}, without(tensors, moment), "has only exp_avg_sq, step"),
+        ({}, without(tensors, moment, **{f"{moment}s": tensors[moment]}), moment),
+        ({}, tensors | {"optimizer/999/step": torch.tensor(1.0)}, "optimizer/999/step"),
+        ({}, tensors | {"optimizer/x": torch.tensor(1.0)}, "optimizer/x"),
+    ]
+    wrong = [(own | told, kept, named) for told, kept, named in wrong]
+    wrong += [(without(own, name), {}, f"no '{name}'") for name in own]
+    for told, kept, named in wrong:
+        checkpoint.save(latest, kept or tensors, "training", told)
+        with pytest.raises(ModelError, match=f"training.safetensors: no whole .*{named}.*: delete it") as caught:
+            pretrain.pretrain(config, max_steps=2)
+        assert len(str(caught.value).splitlines()) == 1
+    checkpoint.save(latest, tensors, "training", own)
+    pretrain.pretrain(config, max_steps=2)
+
+
+def test_the_entry_and_key_that_changed_are_named(config, started):
+    """Behind the first 100 characters too."""
+    (source,) = config.data
+    there = dataclasses.replace(source, languages=("en",))
+    latest = Path(started) / "training.safetensors"
+    shown = dataclasses.asdict(config) | {"data": (there, there, source)}
+    fewer = dataclasses.replace(source, splits=("train",))
+    for now, told in (
+        (
+            (there, there, fewer),
+            r'data\[2\].splits\[1\] = "validation", now no',
+        ),
+        ((there, there), r"data\[2\] = .*, now nothing; of 3, now 2 entries"),
+        ((there, dataclasses.replace(there, manifest="m"), source), r'data\[1\].manifest = ".*", now "m"'),
+    ):
+        tensors, meta = checkpoint.load(latest)
+        was = json.loads(json.dumps(shown, default=dataclasses.asdict))
+        checkpoint.save(latest, tensors, "training", {"progress": meta["progress"], "config": was})
+        with pytest.raises(ConfigError, match=f"another 'data' .{told}"):
+            pretrain_state.refuse_changed(latest, shown | {"data": now})
+    pretrain_state.refuse_changed(latest, shown)
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [("m.json", "end in .safetensors"), ("m.JSON", "safetensors"), ("run/training.safetensors", "to resume from")],
+)
+def test_an_output_that_something_else_would_overwrite_is_refused(config, tmp_path, output, told):
+    unread = (Source(str(tmp_path / "none.jsonl.gz")),)
+    config = dataclasses.replace(config, data=unread, output=str(tmp_path / output))
+    with pytest.raises(ConfigError, match=f"output = '.*{told}"):
+        pretrain.pretrain(config)
+    assert not Path(config.output).exists()
+
+
 def test_audio_that_has_gone_ends_the_run(config, corpus, tmp_path):
     """Not one file can be read: an error, and no endless search for a batch."""
     lines = Path(shutil.copy(corpus, tmp_path / "gone.jsonl.gz"))
@@ -540,10 +620,40 @@ def test_a_card_names_all_that_was_mixed_in_with_its_licence(config, tmp_path, w
         rirs=(paths["rirs"],),
         babble=(Source(paths["babble"]),),
         babble_mixtures=1,
+        held_out=0.0,
     )
-    card = pretrain_card.card_of(config, [], [], 0, Progress(), {})
+
+    def told():
+        mixed = Mixed()
+        augmentation_of(config, mixed=mixed)
+        return pretrain_card.card_of(config, [], [], 0, Progress(), {}, (), mixed.licences)["mixed_in"], mixed.skipped
+
     wanted = {f"the {name}": f"licence of {name}" for name in ("babble", "noise", "rirs")}
-    assert card["mixed_in"] == {**wanted, "unnamed": "?"}
+    found, skipped = told()
+    assert found == {**wanted, "unnamed": "?"} and not skipped
+    # The manifest's noise cannot be read any more, the folder's can: one of the files is of both.
+    named = lhotse.CutSet.from_file(paths["noise"]).to_eager()
+    for cut in named:
+        cut.recording.sources[0].source = str(tmp_path / "gone" / f"{cut.id}.wav")
+    named.to_file(paths["noise"])
+    (tmp_path / "babble" / "babble1.wav").write_bytes(b"RIFF")
+    found, skipped = told()
+    assert set(found) == {"the babble", "the rirs", "unnamed"}, "the card tells of what was not mixed in"
+    assert len(skipped) == 3 and "babble1" in skipped.reasons
+    (tmp_path / "babble" / "babble0.wav").unlink()
+    with pytest.raises(WakewordError, match="babble: nothing of .*named.jsonl.gz can be mixed in. skipped 2 file"):
+        told()
+
+
+def test_what_cannot_be_mixed_in_is_told_of(config, tmp_path, write_corpus, capsys):
+    write_corpus(tmp_path / "noise", {f"n{i}": word_of("ab", i) for i in range(2)})
+    (tmp_path / "noise" / "n1.wav").write_bytes(b"RIFF")
+    config = dataclasses.replace(config, noise=(str(tmp_path / "noise"),), babble=config.data, babble_mixtures=1)
+    pretrain.pretrain(config, max_steps=1)
+    assert "to be mixed in: skipped 1 file(s): " in (said := capsys.readouterr().err) and "n1.wav" in said
+    silent = write_corpus(tmp_path / "silent", {"s": np.zeros(16000, np.float32)})
+    with pytest.raises(WakewordError, match="babble: nothing of"):
+        pretrain.pretrain(dataclasses.replace(config, babble=(Source(str(silent)),), folder=str(tmp_path / "other")))
 
 
 def test_training_writes_phones_and_counts_their_errors(config, tmp_path):
@@ -788,6 +898,9 @@ ctc = 1
 """
 
 
+TWO_SPLITS = GOOD + "[[data]]\nmanifest = 'm.jsonl.gz'\nsplits = ['a', 'b']\n[[data]]\nmanifest = 'm.jsonl.gz'\n"
+
+
 def read(tmp_path, text):
     (tmp_path / "run.toml").write_bytes(text.encode() if isinstance(text, str) else text)
     return read_config(tmp_path / "run.toml")
@@ -798,6 +911,7 @@ def test_a_configuration_is_read(tmp_path):
     assert config.sizes == SIZES["micro"] and config.data == (Source("m.jsonl.gz"),)
     assert config.stages == (Stage(10, 0.0, 1.0),) and config.features == FeatureSettings(floor=1e-6)
     own = read(tmp_path, GOOD.replace("micro", "mine") + "[sizes]\nchannels = 32\ndilations = [1, 2]\ntaps = [2]\n")
+    assert len(read(tmp_path, TWO_SPLITS + "splits = ['a']\n").data) == 3, "overlapping is as meant"
     assert own.size == "mine" and own.sizes == EncoderSizes(channels=32, dilations=(1, 2), taps=(2,))
 
 
@@ -854,6 +968,13 @@ def test_the_recipes_are_read():
         ("minutes = -1\n" + GOOD, "minutes = -1.0: must be 0 or more"),
         ("batch_seconds = 0\n" + GOOD, "batch_seconds"),
         ("learning_rate = -1.0\n" + GOOD, "learning_rate"),
+        ("learning_rate = inf\n" + GOOD, "learning_rate = inf: should be finite"),
+        ("snr_db = [0, nan]\n" + GOOD, r"snr_db\[1\] = nan: should be finite"),
+        ("threads = 100000\n" + GOOD, "threads = 100000: must be at most 1024"),
+        ("workers = 100000\n" + GOOD, "workers = 100000: must be at most 1024"),
+        (GOOD + "[[data]]\nmanifest = './m.jsonl.gz'\n", r"data\[1\]: '.*m.jsonl.gz' is data\[0\] again"),
+        (GOOD.replace("manifest", "shar") + "[[data]]\nshar = 'm.jsonl.gz'\n", r"data\[1\]: .* again"),
+        (TWO_SPLITS + "splits = ['b', 'a']\n", r"data\[2\]: .* is data\[1\] again"),
         ("snr_db = [5]\n" + GOOD, "snr_db"),
         ("snr_db = [25, 0]\n" + GOOD, "snr_db"),
         ("checkpoint_every = 0\n" + GOOD, "checkpoint_every"),

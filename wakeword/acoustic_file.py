@@ -10,10 +10,24 @@ from wakeword import checkpoint, tokens
 from wakeword.acoustic import AcousticModel, EncoderSizes
 from wakeword.errors import ConfigError, ModelError
 from wakeword.features import FeatureSettings
-from wakeword.files import replacing
+from wakeword.files import check_writable, replacing
 from wakeword.settings import from_dict
 
 PARAMETERS_ARE = "the encoder's alone, without the CTC layer's"
+
+
+def check_place(path: Path) -> None:
+    """Refuse now a place where `save_acoustic` could not write the model and its card: before hours of work.
+
+    Raises:
+        ConfigError: the card would go where the model does.
+        WakewordError: one of the two cannot be written.
+    """
+    card = path.with_suffix(".json")
+    if path.name.lower() == card.name.lower():
+        raise ConfigError(f"output = '{path}': the model's card is the .json file: let it end in .safetensors")
+    for file in (path, card):
+        check_writable(file)
 
 
 def save_acoustic(
@@ -22,8 +36,9 @@ def save_acoustic(
     """Encoder and CTC layer in 16 bits, without the layer towards the teacher; the card inside, and beside as JSON.
 
     Raises:
-        WakewordError: one of the two files cannot be written.
+        WakewordError: as `check_place`.
     """
+    check_place(path)
     card = {
         **card,
         "parameters": sum(parameter.numel() for parameter in model.encoder.parameters()),

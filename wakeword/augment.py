@@ -15,7 +15,7 @@ from lhotse.audio.mixer import AudioMixer
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import fftconvolve
 
-from wakeword.clips import find_clips, for_training, read_clips
+from wakeword.clips import Clip, find_clips, for_training, read_clips
 from wakeword.errors import Skipped, WakewordError, require
 from wakeword.features import SAMPLE_RATE
 
@@ -52,10 +52,20 @@ class Augmentation:
     rooms: tuple[np.ndarray, ...] = field(default=(), repr=False)
 
 
-def read_recordings(paths: Sequence[str], most_hours: float = 3.0, seed: int = 0) -> tuple[np.ndarray, ...]:
+def read_recordings(
+    paths: Sequence[str],
+    most_hours: float = 3.0,
+    seed: int = 0,
+    skipped: Skipped | None = None,
+    read: list[Clip] | None = None,
+) -> tuple[np.ndarray, ...]:
     """Noise or impulse responses from folders, files or manifests, without what their manifests keep for testing.
 
     A random choice of `most_hours` where there is more, since they are held in memory.
+
+    Args:
+        skipped: gets those that cannot be read.
+        read: gets the clips that were read.
 
     Raises:
         WakewordError: a path does not exist, or nothing in it can be read.
@@ -63,15 +73,20 @@ def read_recordings(paths: Sequence[str], most_hours: float = 3.0, seed: int = 0
     if not paths:
         return ()
     clips = for_training(find_clips(paths))
-    skipped, found, seconds = Skipped(), [], 0.0
+    unreadable, found, seconds = Skipped(), [], 0.0
     for index in np.random.default_rng(seed).permutation(len(clips)):
-        for _, samples in read_clips([clips[index]], skipped, check=False):
+        for clip, samples in read_clips([clips[index]], unreadable, check=False):
             found.append(samples)
             seconds += len(samples) / SAMPLE_RATE
+            if read is not None:
+                read.append(clip)
         if seconds > most_hours * 3600:
             break
     if not found:
-        raise WakewordError(f"{', '.join(map(str, paths))}: none of the recordings can be read. {skipped.summary()}")
+        reason = unreadable.summary() or "Their manifests keep all of them for testing: name others"
+        raise WakewordError(f"{', '.join(map(str, paths))}: none of the recordings can be read. {reason}")
+    if skipped is not None:
+        skipped.reasons.update(unreadable.reasons)
     return tuple(found)
 
 

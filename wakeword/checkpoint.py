@@ -17,6 +17,8 @@ FORMATS = {"acoustic": 1, "training": 1, "wakeword": 2}
 """The format that this version writes and reads of each kind of file."""
 # Tags of protobuf: 8 x field number (7, 14, 1, 2) + 2, length-delimited.
 GRAPH, METADATA_PROPS, KEY, VALUE = 0x3A, 0x72, 0x0A, 0x12
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What AdamW holds of each parameter, beside its `step`."""
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -195,12 +197,27 @@ def optimizer_tensors(optimizer) -> dict:
 
 
 def load_optimizer(optimizer, tensors: dict) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Put back what `optimizer_tensors` gave of an AdamW.
+
+    Raises:
+        ModelError: it is of other parameters, or of another optimizer; nothing is changed then.
+    """
     state: dict[int, dict] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    shapes = {
+        f"optimizer/{index}/{key}": parameter.shape if key in MOMENTS else ()
+        for index, parameter in enumerate(parameters)
+        for key in (*MOMENTS, "step")
+    }
     for name, tensor in tensors.items():
         if name.startswith("optimizer/"):
+            if tensor.shape != shapes.get(name):
+                raise ModelError(f"'{name}' of shape {list(tensor.shape)} does not fit the optimizer")
             _, index, key = name.split("/")
             state.setdefault(int(index), {})[key] = tensor
+    for index, held in state.items():
+        if len(held) <= len(MOMENTS):
+            raise ModelError(f"'optimizer/{index}' has only {', '.join(sorted(held))}")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

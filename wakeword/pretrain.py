@@ -14,8 +14,6 @@ import math
 import os
 import sys
 import time
-from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 
 import lhotse
@@ -24,8 +22,8 @@ import torch
 
 from wakeword import norms, processes, tokens
 from wakeword.acoustic import AcousticModel
-from wakeword.acoustic_file import save_acoustic
-from wakeword.augment import Augmentation, read_recordings, simulated_rooms
+from wakeword.acoustic_file import check_place, save_acoustic
+from wakeword.augment import Augmentation
 from wakeword.clips import find_clips
 from wakeword.data import (
     Utterances,
@@ -38,12 +36,11 @@ from wakeword.data import (
     with_tokens,
 )
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
-from wakeword.features import SAMPLE_RATE
 from wakeword.files import check_writable
-from wakeword.noises import babble, made_noise
 from wakeword.objectives import Objective, begins, learning_rate, losses, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin, resumed
 from wakeword.pretrain_config import Config, Stage
+from wakeword.pretrain_mixed import Mixed, augmentation_of
 from wakeword.pretrain_state import Progress, load_weights, refuse_changed, resume, save_training
 from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
@@ -85,41 +82,6 @@ def settle(model: AcousticModel, training, config: Config, augmentation: Augment
             batch = processes.aligned(fabric, batch, config.features.mels)
             if batch is not None:
                 model.encoder(batch["features"])
-
-
-def augmentation_of(config: Config, also: Collection[str] = ()) -> Augmentation:
-    """The run's augmentation, its recordings read; `also` are speakers held out whatever their hash."""
-    return Augmentation(
-        noise_probability=config.noise_probability,
-        snr_db=config.snr_db,
-        rir_probability=config.rir_probability,
-        channel_probability=config.channel_probability,
-        speed_probability=config.speed_probability,
-        noise=(
-            *read_recordings(config.noise),
-            *made_noise(config.made_noise, config.seed),
-            *babble(talkers(config, also), config.babble_mixtures, config.seed),
-        ),
-        rirs=read_recordings(config.rirs),
-        rooms=simulated_rooms(config.simulated_rooms),
-    )
-
-
-def talkers(config: Config, also: Collection[str] = ()) -> list[np.ndarray]:
-    """An hour of speech for babble, of speakers that train: float32 `[samples]` each."""
-    if not config.babble:
-        return []
-    cuts, _ = split_speakers(read_sources(list(config.babble)), config.held_out, also)
-    cuts = list(cuts)
-    said, seconds = [], 0.0
-    for index in np.random.default_rng(config.seed).permutation(len(cuts)):
-        cut = cuts[index].resample(SAMPLE_RATE)
-        with suppress(Exception):  # decoders raise many kinds; an hour is there without this one
-            said.append(cut.load_audio()[0])
-            seconds += cut.duration
-        if seconds > 3600:
-            break
-    return said
 
 
 def note_unreadable(batch: dict, unreadable: Skipped) -> None:
@@ -236,8 +198,10 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         raise ConfigError(f"max_steps = {max_steps}: must be 1 or more")
     latest = Path(config.folder) / "training.safetensors"
     if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes alone writes
-        for file in (Path(config.output), latest):
-            check_writable(file)
+        check_place(Path(config.output))
+        check_writable(latest)
+    if Path(config.output).resolve() == latest.resolve():
+        raise ConfigError(f"output = '{config.output}': is what the run keeps to resume from: choose another name")
     settings = dataclasses.asdict(config)
     check_inputs(config, latest, settings)
     torch.manual_seed(config.seed)
@@ -274,7 +238,10 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     else:
         progress = Progress(origin=origin(config))
 
-    augmentation = augmentation_of(config, also)
+    mixed = Mixed()
+    augmentation = augmentation_of(config, also, mixed)
+    if first and mixed.skipped:
+        print(f"to be mixed in: {mixed.skipped.summary()}", file=sys.stderr)
     total = sum(stage.steps for stage in config.stages)
     last = min(total, max_steps or total)
     folder.mkdir(parents=True, exist_ok=True)
@@ -304,7 +271,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         settle(model, training, config, augmentation, fabric)
     if first:
         result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
-        card = card_of(config, training, held, len(validation), progress, result, also)
+        card = card_of(config, training, held, len(validation), progress, result, also, mixed.licences)
         save_acoustic(Path(config.output), model, config.features, card, config.units)
     if unreadable:
         print(f"{unreadable.summary()}: check the files, or prepare their corpus again", file=sys.stderr)

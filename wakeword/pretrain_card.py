@@ -9,7 +9,6 @@ from pathlib import Path
 
 from wakeword import checkpoint
 from wakeword._version import __version__, commit
-from wakeword.clips import find_clips
 from wakeword.lineage import added_up
 from wakeword.pretrain_config import Config
 from wakeword.pretrain_state import Progress
@@ -20,7 +19,14 @@ LINEAGE += ("command", "commit", "resumed")
 
 
 def card_of(
-    config: Config, training, held, validated: int, progress: Progress, result: dict, also: Collection[str] = ()
+    config: Config,
+    training,
+    held,
+    validated: int,
+    progress: Progress,
+    result: dict,
+    also: Collection[str] = (),
+    mixed_in: dict[str, str] | None = None,
 ) -> dict:
     """On what, with which teacher and how long a model was trained, and what it does on held-out speakers.
 
@@ -28,6 +34,7 @@ def card_of(
         training, held: the utterances that train, and those of held-out speakers.
         validated: how many of these `result` is of.
         also: the speakers who were held out whatever their hash.
+        mixed_in: the licences of the noise, impulse responses and babble that were read, by corpus.
     """
     kept_back = [(cut.duration, is_transcribed(cut)) for cut in held]
     before = progress.origin.get("begun_from", [])
@@ -35,7 +42,7 @@ def card_of(
     return {
         "name": config.size,
         "data": hours_of(training),
-        "mixed_in": licences([*config.noise, *config.rirs, *[source.manifest for source in config.babble]]),
+        "mixed_in": dict(sorted((mixed_in or {}).items())),
         "made": {
             "noises": config.made_noise,
             "babble_mixtures": config.babble_mixtures,
@@ -105,9 +112,3 @@ def made_by() -> dict[str, str]:
         module = program.parent.name if program.stem == "__main__" else f"{program.parent.name}.{program.stem}"
         command = f"torchrun --nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', '1')} -m {module}"
     return {"command": " ".join([command, *sys.argv[1:]]), "commit": commit()}
-
-
-def licences(paths: list[str]) -> dict[str, str]:
-    """The corpora of noise, impulse responses and babble, with their licences as their manifests tell them."""
-    found = {clip.corpus or "unnamed": str(clip.attributes.get("licence", "?")) for clip in find_clips(paths)}
-    return dict(sorted(found.items()))

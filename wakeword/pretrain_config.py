@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from wakeword.tokens import UNITS
 
 MOST_DELAY = 50
 """Frames (2 s): beyond, short utterances have nothing left to distil."""
+
+MOST_PROCESSES = 1024
+"""Threads or workers; far more end torch with a segmentation fault, or the machine."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def config_of(values: dict, path: str) -> Config:
     """A run from its settings as TOML gives them, checked; `path` says where they come from.
 
     Raises:
-        ConfigError: as `read_config`.
+        ConfigError: as `read_config`, or a source is named twice.
     """
     config = from_dict(Config, values, path)
     if config.size not in SIZES and "sizes" not in values:
@@ -131,7 +135,7 @@ def config_of(values: dict, path: str) -> Config:
         raise ConfigError(f"{path}: no [[data]] table: name at least one manifest")
     if len({bool(source.shar) for source in config.data}) > 1:
         raise ConfigError(f"{path}: [[data]]: manifests or shards, not both: make shards of the manifests too")
-    wrong = out_of_range(config)
+    wrong = out_of_range(config) or twice("data", config.data) or twice("babble", config.babble)
     if wrong:
         raise ConfigError(f"{path}: {wrong}")
     if any(stage.distil for stage in config.stages) and not config.teacher:
@@ -141,6 +145,20 @@ def config_of(values: dict, path: str) -> Config:
     if not config.stages:
         raise ConfigError(f"{path}: no [[stages]] table: name at least one")
     return config
+
+
+def twice(table: str, sources: tuple[Source, ...]) -> str:
+    """Which source is the same as one before, in a sentence; empty if there is none.
+
+    Two that overlap (other languages or splits of the same place) are as meant; the same again is a slip.
+    """
+    seen: dict[tuple, int] = {}
+    for index, source in enumerate(sources):
+        place = source.manifest or source.shar
+        same = seen.setdefault((os.path.normpath(place), *map(frozenset, (source.languages, source.splits))), index)
+        if same != index:
+            return f"{table}[{index}]: '{place}' is {table}[{same}] again, and would be heard twice: remove one"
+    return ""
 
 
 def out_of_range(config: Config) -> str:
@@ -156,6 +174,8 @@ def out_of_range(config: Config) -> str:
         ("seed", 0 <= config.seed < 2**32, f"from 0 to {2**32 - 1}"),
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
         ("delay_frames", config.delay_frames <= MOST_DELAY, f"at most {MOST_DELAY}"),
+        ("threads", config.threads <= MOST_PROCESSES, f"at most {MOST_PROCESSES}"),
+        ("workers", config.workers <= MOST_PROCESSES, f"at most {MOST_PROCESSES}"),
         ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
         ("units", config.units in UNITS, " or ".join(UNITS)),
         ("precision", config.precision in ("32", "bf16"), "32 or bf16"),

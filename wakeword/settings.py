@@ -66,8 +66,10 @@ def _converted(value, wanted, where: str):
         if wanted is bool:
             return value
     elif wanted is float:
-        if isinstance(value, (int, float)) and abs(value) < 1e300:
-            return float(value)
+        if isinstance(value, (int, float)):
+            if abs(value) < 1e300:
+                return float(value)
+            raise ConfigError(f"{where} = {value!r}: should be finite")
     elif isinstance(value, wanted):
         return value
     name = "list" if typing.get_origin(wanted) is tuple else getattr(wanted, "__name__", wanted)

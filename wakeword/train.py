@@ -254,7 +254,7 @@ def learn(
     boundary = chosen.boundary
     encoder_parameters = trainable(model, chosen, config.seed)
     speech = examples.speech_of(negatives, config.seed, skipped)
-    common = augmentation_of(config, speech), model.encoder, settings, boundary, config.seed
+    common = augmentation_of(config, speech, skipped), model.encoder, settings, boundary, config.seed
     stream = examples.negatives(negatives, config.negative_copies, config.negative_hours, *common, skipped, progress)
     located = locate(config.labels, clips, phrases, config.acoustic)
     said = [weighed(*each) for each in zip(clips, recorded, strict=True)]
@@ -266,11 +266,12 @@ def learn(
     return located, len(stream)
 
 
-def augmentation_of(config: TrainConfig, speech: list[np.ndarray]) -> Augmentation:
+def augmentation_of(config: TrainConfig, speech: list[np.ndarray], skipped: Skipped | None = None) -> Augmentation:
     """How training changes what it hears: noise and impulse responses from the configuration's paths, and made ones.
 
     Args:
         speech: what babble is made of, float32 `[samples]` each.
+        skipped: gets the recordings that cannot be read.
     """
     return Augmentation(
         noise_probability=config.noise_probability,
@@ -281,11 +282,11 @@ def augmentation_of(config: TrainConfig, speech: list[np.ndarray]) -> Augmentati
         speeds=config.speeds,
         level_dbfs=config.level_dbfs,
         noise=(
-            *read_recordings(config.noise),
+            *read_recordings(config.noise, skipped=skipped),
             *made_noise(config.made_noise, config.seed),
             *babble(speech, config.babble, config.seed),
         ),
-        rirs=read_recordings(config.rir),
+        rirs=read_recordings(config.rir, skipped=skipped),
         rooms=simulated_rooms(ROOMS),
     )
 
