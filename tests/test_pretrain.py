@@ -1003,8 +1003,10 @@ def test_no_configuration_is_a_config_error(tmp_path, name):
         read_config(tmp_path / name)
 
 
-@pytest.mark.parametrize("wrong", ["noise", "rirs", "babble", "init", "settings", "checkpoint"])
-def test_what_is_refused_is_refused_before_the_teacher_works(config, tmp_path, monkeypatch, wrong):
+@pytest.mark.parametrize(
+    "wrong", ["noise", "rirs", "babble", "unreadable", "unreadable babble", "init", "settings", "checkpoint"]
+)
+def test_what_is_refused_is_refused_before_the_teacher_works(config, tmp_path, monkeypatch, write_corpus, wrong):
     def works(*_):
         raise AssertionError("the teacher was asked")
 
@@ -1017,14 +1019,17 @@ def test_what_is_refused_is_refused_before_the_teacher_works(config, tmp_path, m
             latest.write_bytes(latest.read_bytes()[:-100])
             told = "training.safetensors: no whole checkpoint .*: delete it, and the run begins anew"
     else:
-        nowhere = str(tmp_path / "nowhere")
+        nowhere, damaged = str(tmp_path / "nowhere"), write_corpus(tmp_path / "damaged", {"u": word_of("a", 0)})
+        (tmp_path / "damaged" / "u.wav").write_bytes(b"RIFF")
         changes = {
             "noise": {"noise": (nowhere,)},
             "rirs": {"rirs": (nowhere,)},
             "babble": {"babble": (Source(nowhere),), "babble_mixtures": 1},
+            "unreadable": {"noise": (str(damaged),)},
+            "unreadable babble": {"babble": (Source(str(damaged)),), "babble_mixtures": 1},
             "init": {"init": nowhere},
         }
-        config, told = dataclasses.replace(config, **changes[wrong]), "nowhere"
+        config, told = dataclasses.replace(config, **changes[wrong]), "damaged" if "un" in wrong else "nowhere"
     monkeypatch.setattr(pretrain, "cache_teacher", works)
     with pytest.raises(WakewordError, match=told) as caught:
         pretrain.pretrain(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -196,8 +197,12 @@ def test_the_command_line_pairs_phrases_and_clips_by_their_order(material, tmp_p
         str(material / "down"),
     ]
     given += ["--acoustic", str(material / "small.safetensors"), "--steps", "1", "--threads", "1", "--json"]
+    shutil.copytree(material / "down", tmp_path / "noise")
+    (tmp_path / "noise" / "bad.wav").write_bytes(b"RIFF")
+    given += ["--noise", str(tmp_path / "noise")]
     assert main(["train", *given, "--output", str(tmp_path / "two.wakeword")]) == 0
     report = json.loads(capsys.readouterr().out)
+    assert list(report["skipped"]) == [str(tmp_path / "noise" / "bad.wav")]
     assert [each["phrase"] for each in report["phrases"]] == ["going up", "going down"]
     assert all(each["calibration"] is None and each["estimate"]["clips"] >= 1 for each in report["phrases"])
     card = checkpoint.read_meta(tmp_path / "two.wakeword")["card"]["phrases"]
@@ -269,6 +274,7 @@ def test_phrases_that_cannot_be_trained_are_refused_in_a_line(phrases, named):
         ({"speeds": (1.2, 0.9)}, "speeds = "),
         ({"level_dbfs": (-10.0, -20.0)}, "level_dbfs = "),
         ({"snr_db": (1.0,)}, "snr_db = "),
+        ({"threads": 100_000}, "threads = 100000: must be at most 1024"),
         ({"speed_probability": 1.5}, "speed_probability = 1.5: must be from 0 to 1"),
     ],
 )

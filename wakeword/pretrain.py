@@ -24,7 +24,6 @@ from wakeword import norms, processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import check_place, save_acoustic
 from wakeword.augment import Augmentation
-from wakeword.clips import find_clips
 from wakeword.data import (
     Utterances,
     batches,
@@ -40,7 +39,7 @@ from wakeword.files import check_writable
 from wakeword.objectives import Objective, begins, learning_rate, losses, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin, resumed
 from wakeword.pretrain_config import Config, Stage
-from wakeword.pretrain_mixed import Mixed, augmentation_of
+from wakeword.pretrain_mixed import Mixed, augmentation_of, check_mixed
 from wakeword.pretrain_state import Progress, load_weights, refuse_changed, resume, save_training
 from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
@@ -162,14 +161,10 @@ def check_inputs(config: Config, latest: Path, settings: dict) -> None:
     """Refuse now what would be refused after hours of the teacher's work.
 
     Raises:
-        WakewordError: no such noise, impulse responses, babble or acoustic model to begin from, or a checkpoint of
-            other settings.
+        WakewordError: no noise, impulse responses or babble that can be read, no such acoustic model to begin from, or
+            a checkpoint of other settings.
     """
-    for paths in (config.noise, config.rirs):
-        if paths:
-            find_clips(paths)
-    if config.babble:
-        read_sources(list(config.babble))
+    check_mixed(config)
     if config.init:
         load_weights(AcousticModel(config.sizes, len(tokens.UNITS[config.units]), 0), config)
     if latest.exists():

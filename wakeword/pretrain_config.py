@@ -12,14 +12,11 @@ from wakeword.acoustic import SIZES, EncoderSizes
 from wakeword.data import Source
 from wakeword.errors import ConfigError
 from wakeword.features import FeatureSettings
-from wakeword.settings import from_dict, read_toml
+from wakeword.settings import MOST_THREADS, from_dict, read_toml
 from wakeword.tokens import UNITS
 
 MOST_DELAY = 50
 """Frames (2 s): beyond, short utterances have nothing left to distil."""
-
-MOST_PROCESSES = 1024
-"""Threads or workers; far more end torch with a segmentation fault, or the machine."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +171,8 @@ def out_of_range(config: Config) -> str:
         ("seed", 0 <= config.seed < 2**32, f"from 0 to {2**32 - 1}"),
         ("held_out", 0 <= config.held_out < 1, "from 0 to below 1"),
         ("delay_frames", config.delay_frames <= MOST_DELAY, f"at most {MOST_DELAY}"),
-        ("threads", config.threads <= MOST_PROCESSES, f"at most {MOST_PROCESSES}"),
-        ("workers", config.workers <= MOST_PROCESSES, f"at most {MOST_PROCESSES}"),
+        ("threads", config.threads <= MOST_THREADS, f"at most {MOST_THREADS}"),
+        ("workers", config.workers <= MOST_THREADS, f"at most {MOST_THREADS}"),
         ("snr_db", len(config.snr_db) == 2 and config.snr_db[0] <= config.snr_db[1], "the lowest and the highest"),
         ("units", config.units in UNITS, " or ".join(UNITS)),
         ("precision", config.precision in ("32", "bf16"), "32 or bf16"),

@@ -57,8 +57,19 @@ def augmentation_of(config: Config, also: Collection[str] = (), mixed: Mixed | N
     )
 
 
-def talkers(config: Config, mixed: Mixed, also: Collection[str] = ()) -> list[np.ndarray]:
-    """An hour of speech for babble, of speakers that train: float32 `[samples]` each.
+def check_mixed(config: Config) -> None:
+    """Refuse now what `augmentation_of` would refuse for want of a recording: one of each kind is read.
+
+    Raises:
+        WakewordError: as `augmentation_of`.
+    """
+    for paths in (config.noise, config.rirs):
+        read_recordings(paths, most_hours=0.0)
+    talkers(config, Mixed(), most_s=0.0)
+
+
+def talkers(config: Config, mixed: Mixed, also: Collection[str] = (), most_s: float = BABBLE_S) -> list[np.ndarray]:
+    """An hour (`most_s`) of speech for babble, of speakers that train: float32 `[samples]` each.
 
     Raises:
         WakewordError: there is none.
@@ -81,7 +92,7 @@ def talkers(config: Config, mixed: Mixed, also: Collection[str] = ()) -> list[np
         seconds += cut.duration
         custom = cut.custom or {}
         mixed.add(custom.get("corpus"), custom.get("licence"))
-        if seconds > BABBLE_S:
+        if seconds > most_s:
             break
     if not said:
         reason = unreadable.summary() or "All its speakers are held out: name a manifest of others"

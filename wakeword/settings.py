@@ -8,6 +8,9 @@ from pathlib import Path
 
 from wakeword.errors import ConfigError, require
 
+MOST_THREADS = 1024
+"""Or workers. Far more end torch with a segmentation fault, or the machine."""
+
 
 def read_toml(path: str | Path) -> dict:
     """A TOML file's tables.

@@ -24,7 +24,7 @@ from wakeword.head import HeadSizes, WakeModel
 from wakeword.losses import LOSSES
 from wakeword.material import heard_before, holds, negative_material, phrase_material, weighed
 from wakeword.noises import babble, made_noise
-from wakeword.settings import from_dict
+from wakeword.settings import MOST_THREADS, from_dict
 from wakeword.transfer import Unfreeze, choose_unfreeze, save_wakeword, stacked, trainable
 
 ROOMS = 100
@@ -318,6 +318,8 @@ def check(config: TrainConfig) -> None:
         for name in names:
             if not getattr(config, name) >= least:
                 raise ConfigError(f"{name} = {getattr(config, name)}: must be {least} or more")
+    if config.threads > MOST_THREADS:
+        raise ConfigError(f"threads = {config.threads}: must be at most {MOST_THREADS}")
     if not 0 <= config.held_out < 1:
         raise ConfigError(f"held_out = {config.held_out}: must be from 0 to below 1")
     if not 0 <= config.smoothing < 0.5:
