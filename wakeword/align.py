@@ -33,14 +33,14 @@ BATCH = 32
 LATE_S = (0.27, 0.17)
 """How much later than the sound the phrase's first token begins and its last one ends: CTC spikes within a letter, and
 late. Medians against energy of the clips of three words, on the two models that ship (benchmarks/places.py): 0.25 to
-0.30 s, and 0.12 to 0.25 s, for "jarvis" the least, as its S is known before it ends."""
+0.30 s, and 0.11 to 0.24 s, for "jarvis" the least, as its S is known before it ends."""
 NEAR_S = 0.15
 FEWEST = 10
 """From so many clips on that are late by `LATE_S` to within `NEAR_S`, the phrase's own medians serve instead."""
 
 HEARD = -2.75
-"""Below this confidence a phrase counts as not found: 0.5 % (`base`) and 0.9 % (`micro`) of 563 clips of three words;
-asked for another of the three, 96 and 92 % of the same (benchmarks/places.py)."""
+"""Below this confidence a phrase counts as not found: 0.5 % (`base`) and 1.1 % (`micro`) of 563 clips of three words;
+asked for another of the three, 98 and 92 % of the same (benchmarks/places.py)."""
 SURE = -1.5
 """From this confidence on the model is believed against energy."""
 OVERLAP = 0.5
@@ -196,8 +196,8 @@ def chosen(energy: Sequence[Span], heard: Sequence[Heard | None]) -> Located:
     It is not where the clip is too short, the confidence is below `HEARD`, the span is `STRETCH` times longer or
     shorter than the phrase's mostly are, or most of it lies outside energy's stretch and the confidence is below
     `SURE`. A mere difference is no reason: under white noise at 5 dB, the place that energy gave in the clean clip
-    taken for the truth, the end of 563 clips of three words was more than 0.2 s off in 95 % by energy, in 5 % (`base`)
-    and 11 % (`micro`) by the model, in 17 % by this choice (benchmarks/places.py).
+    taken for the truth, the end of 563 clips of three words was more than 0.2 s off in 95 % by energy, in 3 % (`base`)
+    and 8 % (`micro`) by the model, in 16 % by this choice (benchmarks/places.py).
 
     Args:
         energy: a span for each clip, in seconds, as `levels.active_span` gives it.
