@@ -94,7 +94,8 @@ def _window(settings: FeatureSettings) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _constants(settings: FeatureSettings) -> tuple[np.ndarray, np.ndarray]:
+def window_and_filters(settings: FeatureSettings) -> tuple[np.ndarray, np.ndarray]:
+    """The window float32 `[window]` and `mel_filters`."""
     return _window(settings), mel_filters(settings)
 
 
@@ -120,7 +121,7 @@ def step(samples: np.ndarray, state: np.ndarray, settings: FeatureSettings) -> t
     # Overlapping rows of `heard` without a copy; sliding_window_view costs as much as the Fourier transform of a block.
     size = heard.itemsize
     windows = np.ndarray((frames, settings.window), np.float32, heard, strides=(settings.hop * size, size))
-    window, filters = _constants(settings)
+    window, filters = window_and_filters(settings)
     spectrum = np.fft.rfft(windows * window, settings.fft)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
     mel = _filtered(power, filters)

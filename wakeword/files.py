@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -69,6 +70,30 @@ def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; rename it to `path` when the block ends without an error.
+
+    Raises:
+        WakewordError: something is at `path`, or the folder cannot be written; `path` is then as it was.
+    """
+    check_new(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{MARK}"))
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.rename(path)
+    except OSError as error:
+        raise WakewordError(
+            f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_writable(path: str | os.PathLike) -> None:

@@ -13,10 +13,10 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.wakeword")
     parser.add_argument(
         "--format",
-        choices=["onnx", "onnx-int8", "c", "litert", "litert-int8"],
+        choices=["onnx", "onnx-int8", "c", "litert", "litert-int8", "web"],
         default="onnx",
         help="onnx, onnx-int8: a graph for ONNX Runtime (onnx); c: a directory of C99 for microcontrollers; litert and "
-        "litert-int8: a graph for LiteRT and TensorFlow Lite Micro (docs/export.md)",
+        "litert-int8: a graph for LiteRT and TensorFlow Lite Micro; web: a folder for a web server (docs/export.md)",
     )
     parser.add_argument("--output", required=True, metavar="FILE.onnx|DIR|FILE.tflite")
     only = parser.add_argument_group("for --format c, litert and litert-int8")
@@ -29,6 +29,10 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     only.add_argument("--budget-flash", metavar="SIZE", help="refuse a model that takes more, such as 350K or 1M")
     only.add_argument("--budget-ram", metavar="SIZE", help="the same for static RAM, such as 64K")
+    web = parser.add_argument_group("for --format web")
+    web.add_argument(
+        "--runtime", metavar="FOLDER", help="of the npm package onnxruntime-web (the nearest node_modules)"
+    )
     json_flag(parser)
 
 
@@ -41,11 +45,13 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 def _export(args) -> None:
     require("torch")
     small = ("calibrate_on", "budget_flash", "budget_ram")
-    known = {"c": ("dtype", *small), "litert": small[1:], "litert-int8": small}
-    for name in ("dtype", *small):
+    known = {"c": ("dtype", *small), "litert": small[1:], "litert-int8": small, "web": ("runtime",)}
+    for name in ("dtype", *small, "runtime"):
         if getattr(args, name) is not None and name not in known.get(args.format, ()):
             formats = ", ".join(each for each in known if name in known[each])
             raise WakewordError(f"--{name.replace('_', '-')} belongs to --format {formats}: add that, or leave it out")
+    if args.format == "web":
+        return _export_web(args)
     if args.format in known:
         return _export_small(args)
     from wakeword.export import export_onnx
@@ -53,6 +59,17 @@ def _export(args) -> None:
     difference = export_onnx(args.model, args.output, args.format == "onnx-int8")
     report = {"output": args.output, "largest_difference": difference, "bytes": Path(args.output).stat().st_size}
     text = f"{args.output}: {report['bytes']} bytes, posteriors within {difference:.1e} of {args.model}"
+    show(report, args.json, text)
+
+
+def _export_web(args) -> None:
+    from wakeword.export.web_writer import export_web
+
+    report = export_web(args.model, args.output, args.runtime)
+    text = (
+        f"{args.output}: a graph of {report['bytes']} bytes, within {report['largest_difference']:.1e} of {args.model}, "
+        f"and ONNX Runtime Web {report['runtime_version']}"
+    )
     show(report, args.json, text)
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from wakeword.errors import ConfigError, Skipped, WakewordError
+from wakeword.errors import ConfigError, Skipped
 from wakeword.export import c_model
 from wakeword.export.c_size import Size, check_budgets, measured, told
 from wakeword.export.calibration import calibration_audio, compared, peaks_heard
 from wakeword.export.layers import Layer, flat
 from wakeword.export.quantise import Integers, integer_step, quantise
 from wakeword.features import FeatureSettings
-from wakeword.files import check_new
+from wakeword.files import check_new, new_folder
 from wakeword.runtimes import running
 from wakeword.transfer import load_wakeword
 
@@ -74,10 +73,7 @@ def export_c(
         "ww_config.h": c_model.config_header(layers, meta, settings, unit),
         "ww_model.c": c_model.model_source(layers, meta, settings, unit, scale),
     }
-    temporary = None
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-unfinished-"))
+    with new_folder(output) as temporary:
         for path in sorted(SOURCES.iterdir()):
             name, _, kind = path.stem.rpartition("_")
             if kind not in DTYPES:
@@ -90,15 +86,6 @@ def export_c(
         check_budgets(source, size, budget_flash, budget_ram, dtype == "int8")
         report = {"dtype": dtype, **asdict(size), "parity": parity and asdict(parity), "skipped": skipped.reasons}
         (temporary / "model.json").write_text(json.dumps({**report, "meta": meta}, indent=1), encoding="utf-8")
-        temporary.chmod(0o755)
-        temporary.rename(output)
-    except OSError as error:
-        raise WakewordError(
-            f"{output}: cannot be written ({error.strerror or error}): free space or choose another place"
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
     summary = "" if parity is None else parity.summary()
     return {"output": str(output), **report, "size": told(size), "summary": summary}
 

@@ -25,7 +25,7 @@ from wakeword.runtimes import load_model, running
 from wakeword.transfer import load_wakeword
 
 OPSET, IR_VERSION = 18, 8  # read by ONNX Runtime 1.14 and later
-_END = 2**63 - 1  # of a slice: to the last row
+END = 2**63 - 1  # of a slice: to the last row
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Graph:
         outputs, ends = [], []
         for block, past in zip(stack.blocks, pasts, strict=True):
             heard = self.add("Concat", [past, x], axis=0)
-            ends.append(self.rows(heard, -block.past_frames, _END))
+            ends.append(self.rows(heard, -block.past_frames, END))
             shifted = [
                 self.rows(heard, start, start - block.past_frames)
                 for start in range(0, block.past_frames, block.dilation)
@@ -139,19 +139,24 @@ def streaming_graph(model: WakeModel, integer: bool = False) -> Graph:
 
 def model_proto(model: WakeModel, integer: bool = False):
     """The `onnx.ModelProto` of a trained model's streaming step; with `integer`, its matrices are int8."""
-    onnx = require("onnx")
     graph = streaming_graph(folded(model), integer)
     size = model.initial_state().shape[1]
-    shapes = [
-        ("features", [1, "frames", model.encoder.sizes.mels]),
-        ("state", [1, size]),
-        ("posterior", [1, "steps", model.head.sizes.outputs]),
-        ("next_state", [1, size]),
+    features = {"features": [1, "frames", model.encoder.sizes.mels], "state": [1, size]}
+    return proto_of(graph, features, {"posterior": [1, "steps", model.head.sizes.outputs], "next_state": [1, size]})
+
+
+def proto_of(graph: Graph, inputs: dict[str, list], outputs: dict[str, list]):
+    """The checked `onnx.ModelProto` of a graph; inputs and outputs, all float32, by name with their shapes."""
+    onnx = require("onnx")
+    ends = [
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in each.items()]
+        for each in (inputs, outputs)
     ]
-    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes]
-    body = onnx.helper.make_graph(graph.nodes, "wakeword", values[:2], values[2:], graph.constants)
+    body = onnx.helper.make_graph(graph.nodes, "wakeword", *ends, graph.constants)
     opsets = [onnx.helper.make_opsetid("", OPSET)]
-    return onnx.helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION, producer_name="wakeword")
+    proto = onnx.helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION, producer_name="wakeword")
+    onnx.checker.check_model(proto)
+    return proto
 
 
 def export_onnx(source: str | Path, output: str | Path, integer: bool = False) -> float:
@@ -169,7 +174,6 @@ def export_onnx(source: str | Path, output: str | Path, integer: bool = False) -
         WakewordError: the export differs from the model (with `integer`, of rounded matrices) by more than 1e-4, or
             cannot be written.
     """
-    onnx = require("onnx")
     model, meta = load_wakeword(source)
     with torch.no_grad():
         proto = model_proto(model, integer)
@@ -177,7 +181,6 @@ def export_onnx(source: str | Path, output: str | Path, integer: bool = False) -
     for key, value in (("wakeword", json.dumps(meta)), ("sha256", digest)):
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value
-    onnx.checker.check_model(proto)
     with replacing(output) as temporary:
         temporary.write_bytes(proto.SerializeToString())
         meant = float_step(rounded_weights(flat(model))) if integer else running(model, meta)[:2]

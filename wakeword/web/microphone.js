@@ -1,4 +1,4 @@
-// The microphone as blocks of 16-bit samples, at the rate that the browser has: the server resamples, as for a device.
+// The microphone as blocks of 16-bit samples, at the rate that the browser has: who gets them resamples.
 
 const BLOCK_S = 0.08;
 
@@ -8,7 +8,7 @@ const RAW = { channelCount: 1, echoCancellation: false, noiseSuppression: false,
 export async function openMicrophone(onBlock, onEnd) {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: RAW });
   const context = new AudioContext();
-  await context.audioWorklet.addModule("worklet.js");
+  await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url));
   const size = Math.round(BLOCK_S * context.sampleRate);
   const capture = new AudioWorkletNode(context, "capture", {
     numberOfOutputs: 0,
