@@ -18,6 +18,8 @@ LISTEN := libportaudio2 ffmpeg espeak-ng
 SOUND_CARD := pulseaudio pulseaudio-utils libasound2-plugins
 # For one test, which skips without it: 96 MB to fetch, 301 MB on disk, half a minute.
 BROWSER := chromium-headless-shell
+# For one test of the same kind: what `export --format web` copies from; 148 MB on disk, a quarter of a minute.
+WEB := onnxruntime-web@1.30.0
 
 .PHONY: demo test lint bench system clean python
 
@@ -27,6 +29,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@.ci/system $(LISTEN) $(SOUND_CARD) $(BROWSER)
+	@.ci/npm $(WEB)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)
@@ -41,7 +44,7 @@ system:
 	@.ci/system --ask make python3-venv $(LISTEN) $(SOUND_CARD) $(BROWSER)
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) node_modules demo build *.egg-info
 
 # An environment that exists already (with the same stamp) asks nothing of the system's Python.
 $(STAMP): pyproject.toml | python

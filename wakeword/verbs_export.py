@@ -66,11 +66,8 @@ def _export_web(args) -> None:
     from wakeword.export.web_writer import export_web
 
     report = export_web(args.model, args.output, args.runtime)
-    text = (
-        f"{args.output}: a graph of {report['bytes']} bytes, within {report['largest_difference']:.1e} of {args.model}, "
-        f"and ONNX Runtime Web {report['runtime_version']}"
-    )
-    show(report, args.json, text)
+    graph = f"{report['bytes']} bytes, within {report['largest_difference']:.1e} of {args.model}"
+    show(report, args.json, f"{args.output}: a graph of {graph}; ONNX Runtime Web {report['runtime_version']}")
 
 
 def _export_small(args) -> None:

@@ -36,7 +36,8 @@ def export_web(source: str | Path, output: str | Path, runtime: str | Path | Non
             folder or one above it.
 
     Returns:
-        `output`, `bytes` of the graph, `runtime_version` and `largest_difference` of posteriors and states from the model's.
+        `output`, `bytes` of the graph, `runtime_version`, and `largest_difference` of posteriors and states from the
+        model's.
 
     Raises:
         ModelError: `source` is not a trained model.
@@ -57,7 +58,7 @@ def export_web(source: str | Path, output: str | Path, runtime: str | Path | Non
         for path in (*_SOURCES.iterdir(), *(_SHARED / name for name in _SHARED_FILES)):
             shutil.copyfile(path, temporary / path.name)
         (temporary / "model.onnx").write_bytes(graph.SerializeToString())
-        difference = _apart(model, meta, temporary / "model.onnx", states)
+        difference = apart(model, meta, open_onnx(temporary / "model.onnx"), states)
         if not difference <= 1e-4:
             raise WakewordError(f"{output}: the exported model differs by {difference:.1e}: not written")
         about = {
@@ -87,7 +88,7 @@ def found_runtime(folder: str | Path | None) -> tuple[Path, str]:
     if folder is not None:
         version = _version(Path(folder))
         if version is None:
-            raise ConfigError(f"--runtime {folder}: not the folder of the npm package {RUNTIME}, or not whole: {remedy}")
+            raise ConfigError(f"--runtime {folder}: not the npm package {RUNTIME}, or not whole: {remedy}")
         return Path(folder), version
     here = Path.cwd()
     for place in (above / "node_modules" / RUNTIME for above in (here, *here.parents)):
@@ -139,12 +140,12 @@ def _add_features(graph: Graph, settings: FeatureSettings) -> None:
     graph.add("Transpose", [scaled], ["features"], perm=[0, 2, 1])
 
 
-def _apart(model: WakeModel, meta: dict, path: Path, states: dict[str, list[int]], blocks: int = 20) -> float:
+def apart(model: WakeModel, meta: dict, session, states: dict[str, list[int]], blocks: int = 20) -> float:
     """The largest difference of posteriors and states on noise of changing loudness, in blocks of random size.
 
     The states are compared since they are far from 0 where a trained model hears nothing.
     """
-    settings, session, worst = FeatureSettings(**meta["features"]), open_onnx(path), 0.0
+    settings, worst = FeatureSettings(**meta["features"]), 0.0
     step, state, _ = running(model, meta)
     heard = features.initial_state(settings)
     rng, after = np.random.default_rng(0), {name: np.zeros(shape, np.float32) for name, shape in states.items()}

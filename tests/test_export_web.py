@@ -1,0 +1,303 @@
+"""The web export in a headless Chromium: against the Python detector, offline and by a microphone that plays a file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("websockets")
+
+from browser import Browser, program  # noqa: E402
+
+from wakeword import Detector  # noqa: E402
+from wakeword.audio import write_wav  # noqa: E402
+from wakeword.checkpoint import rewrite_meta  # noqa: E402
+from wakeword.cli import main  # noqa: E402
+from wakeword.export import web_writer  # noqa: E402
+from wakeword.features import FeatureSettings  # noqa: E402
+from wakeword.transfer import load_wakeword  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+DOCS = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+PACKAGE = ROOT / "node_modules" / web_writer.RUNTIME
+PERIOD_S, BURSTS_S = 4.0, (0.5, 1.9)
+LATE_S = 90
+
+needs_runtime = pytest.mark.skipif(
+    not PACKAGE.is_dir(),
+    reason=f"NO ONNX RUNTIME WEB: not run (npm install --no-save {web_writer.RUNTIME}@{web_writer.RUNTIME_VERSION})",
+)
+needs_browser = pytest.mark.skipif(
+    program() is None, reason="NO CHROMIUM: the web export did not run (apt-get install chromium-headless-shell)"
+)
+
+# Any number of samples, in blocks, each after the other's answer; then again, all blocks at once.
+OFFLINE = """
+(async () => {
+  const { Detector } = await import(new URL("detector.js", location.href));
+  const detector = await Detector.load();
+  const bytes = Uint8Array.from(atob("%s"), (each) => each.charCodeAt(0));
+  const samples = new Float32Array(bytes.buffer);
+  const ends = %s;
+  const blocks = ends.map((end, index) => samples.subarray(ends[index - 1] ?? 0, end));
+  const found = { phrases: detector.phrases, time_s: [], score: [] };
+  for (const block of blocks) {
+    const { time_s, score } = await detector.scores(block);
+    found.time_s.push(...time_s);
+    found.score.push(...score);
+  }
+  detector.reset();
+  found.hits = (await Promise.all(blocks.map((block) => detector.process(block)))).flat();
+  return found;
+})()
+"""
+RESAMPLED = """
+(async () => {
+  const { Resampler } = await import(new URL("resampler.js", location.href));
+  const resampler = new Resampler(%d), out = [];
+  const tone = Float32Array.from({ length: %d }, (_, n) => Math.sin(2 * Math.PI * %f * n / %d));
+  for (let at = 0; at < tone.length; at += 777) out.push(...resampler.process(tone.subarray(at, at + 777)));
+  return out;
+})()
+"""
+
+SHOWN = """
+[...document.querySelectorAll("#hits li")].reverse().map(({ dataset }) => [Number(dataset.time), dataset.phrase])
+"""
+
+
+@pytest.fixture(scope="module")
+def played(speech_like) -> np.ndarray:
+    """What the microphone plays again and again: two bursts in a silent room."""
+    room = 3e-4 * np.random.default_rng(0).standard_normal(round(PERIOD_S * 16000))
+    for seconds, seed, at_s in ((0.8, 65, BURSTS_S[0]), (1.0, 79, BURSTS_S[1])):
+        burst, at = speech_like(seconds, seed), round(at_s * 16000)
+        room[at : at + len(burst)] += 0.5 * burst / np.abs(burst).max()
+    return room.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, several_files, played) -> Path:
+    """A model of three phrases, with thresholds between what it gives for the bursts and for the room."""
+    path = tmp_path_factory.mktemp("web") / "demo" / "computer.wakeword"
+    path.parent.mkdir()
+    path.write_bytes(several_files[0].read_bytes())
+    time_s, score = Detector.load(path).scores(np.tile(played, 3))
+    at_s = time_s % PERIOD_S
+    later, (first, second) = time_s > PERIOD_S, BURSTS_S
+    quiet = score[later & ((at_s < first) | (at_s > PERIOD_S - 0.4))].max(axis=0)
+    bursts = [score[later & span].max(axis=0) for span in ((at_s > first) & (at_s < second), at_s > second)]
+    threshold = (quiet + np.minimum(*bursts)) / 2
+    assert (np.minimum(*bursts) - threshold > 0.02).sum() > 1, "too few phrases tell bursts and room apart"
+    phrases = load_wakeword(path)[1]["phrases"]
+    said = [{**each, "threshold": float(one)} for each, one in zip(phrases, threshold, strict=True)]
+    rewrite_meta(path, {"phrases": said})
+    return path
+
+
+def documented(start: str) -> list[str]:
+    """A command line of docs/export.md."""
+    return shlex.split(re.search(rf"^{start}[^#\n]*", DOCS, re.MULTILINE)[0])
+
+
+@pytest.fixture(scope="module")
+def page(model, tmp_path_factory) -> str:
+    """The address at which the exported folder is served, both by the commands of docs/export.md."""
+    folder = model.parents[1] / "computer-web"
+    arguments = documented("wakeword export .* --format web")[1:]
+    places = {"demo/computer.wakeword": str(model), "computer-web/": str(folder)}
+    assert set(places) < set(arguments)
+    assert main([*(places.get(each, each) for each in arguments), "--runtime", str(PACKAGE)]) == 0
+    example = re.search(r"```html\n(<!doctype html>\n<!-- computer-web/hey\.html.*?)```", DOCS, re.DOTALL)[1]
+    (folder / "hey.html").write_text(example)
+    serve = documented("python3 -m http.server")[1:]
+    serve = [{"8000": "0", "computer-web/": str(folder)}.get(each, each) for each in serve]
+    with subprocess.Popen(
+        [sys.executable, "-u", *serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        yield re.search(r"http://[\d.:]+", server.stdout.readline())[0]
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory, played) -> Browser:
+    folder = tmp_path_factory.mktemp("browser")
+    write_wav(folder / "microphone.wav", played)
+    with Browser(folder, folder / "microphone.wav") as opened:
+        yield opened
+
+
+@needs_runtime
+@needs_browser
+@pytest.mark.parametrize("most", [12 * 16000, 3000])
+def test_scores_and_hits_are_those_of_python(page, browser, model, speech_like, played, most):
+    samples = np.concatenate([speech_like(4, 3), np.tile(played, 2)])
+    samples[1000:1010] = np.nan
+    ends = np.cumsum(np.random.default_rng(most).integers(0, most, 4 * len(samples) // most)).clip(max=len(samples))
+    ends = [0, 1, *map(int, ends), len(samples)]
+    detector = Detector.load(model)
+    time_s, score = detector.scores(samples)
+    hits = detector.hits_in(time_s, score)
+    assert len(hits) > 4 and len({hit.phrase for hit in hits}) > 1, "too few hits to compare"
+
+    browser.open(f"{page}/index.html")
+    found = browser.run(OFFLINE % (base64.b64encode(samples.tobytes()).decode(), ends))
+    assert tuple(found["phrases"]) == detector.phrases
+    np.testing.assert_array_equal(found["time_s"], time_s)
+    np.testing.assert_allclose(found["score"], score, rtol=0, atol=1e-4)
+    assert [(hit["phrase"], hit["time_s"]) for hit in found["hits"]] == [(hit.phrase, hit.time_s) for hit in hits]
+
+
+@needs_runtime
+@needs_browser
+def test_the_microphone_gives_the_hits_of_its_file(page, browser, model, played):
+    detector = Detector.load(model)
+    periods = 6
+    steady = [hit for hit in detector.process(np.tile(played, periods)) if hit.time_s > PERIOD_S]
+    expected = sorted((hit.time_s % PERIOD_S, hit.phrase) for hit in steady if hit.time_s <= 2 * PERIOD_S)
+    assert len(expected) > 3 and len(steady) == (periods - 1) * len(expected), "not the same in every period"
+
+    asked = len(browser.requests)
+    browser.open(f"{page}/index.html")
+    browser.click("start")
+    deadline, heard = time.monotonic() + LATE_S, []
+    # A machine that is too busy loses sound here and there: two periods on end must be whole.
+    while time.monotonic() < deadline and not two_periods(heard, expected):
+        time.sleep(1)
+        heard = browser.run(SHOWN)
+    assert two_periods(heard, expected), (heard, expected)
+    assert int(browser.text("count")) >= len(heard) and "threshold" in browser.text("phrases")
+    assert browser.run("document.getElementById('problem').hidden")
+    assert browser.run(
+        "document.getElementById('curve').getContext('2d').getImageData(0, 0, 400, 200).data.some(x => x)"
+    )
+    browser.click("start")
+    browser.until("document.getElementById('status').innerText.includes('off')")
+    assert not browser.errors
+    assert asked < len(browser.requests) and all(each.startswith(page) for each in browser.requests[asked:])
+
+
+def two_periods(heard: list, expected: list) -> bool:
+    """Whether two periods on end of what was heard, `[[time_s, phrase]]`, have just the expected hits within 0.2 s."""
+    wanted = sorted((phrase, at + more) for at, phrase in expected for more in (0, PERIOD_S))
+    for begin in {time - at for time, phrase in heard for at, named in expected if named == phrase}:
+        found = sorted((phrase, time - begin) for time, phrase in heard if 0 <= time - begin < 2 * PERIOD_S)
+        if [phrase for phrase, _ in found] == [phrase for phrase, _ in wanted] and np.allclose(
+            [at for _, at in found], [at for _, at in wanted], rtol=0, atol=0.2
+        ):
+            return True
+    return False
+
+
+@needs_runtime
+@needs_browser
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+def test_a_microphones_rate_becomes_16_khz(page, browser, rate):
+    browser.open(f"{page}/index.html")
+    for hz in (100.0, 1234.5, min(6900.0, 0.43 * rate), 9000.0):
+        if hz > rate / 2:
+            continue
+        out = np.array(browser.run(RESAMPLED % (rate, rate // 2, hz, rate)))
+        assert abs(len(out) - 8000) < 300
+        out, wanted = out[500:7500], np.sin(2 * np.pi * hz / 16000 * np.arange(500, 7500)) * (hz < 8000)
+        np.testing.assert_allclose(out, wanted, rtol=0, atol=2e-3)
+
+
+@needs_runtime
+@needs_browser
+def test_the_example_of_the_documentation_hears(page, browser):
+    browser.open(f"{page}/hey.html")
+    browser.click("start")
+    browser.until("/(one|two|three) 0\\.\\d\\d/.test(document.getElementById('hits').innerText)")
+
+
+def test_a_graph_from_samples_is_the_model(several_files, small_model, wake_meta):
+    """Also where windows do not overlap, and not with other features."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    wake, meta = load_wakeword(several_files[0])
+    for changes, most in (({}, 1e-5), ({"window": 160, "fft": 256}, 1e-5), ({"floor": 1e-3}, 1e-5)):
+        settings = FeatureSettings(**{**meta["features"], **changes})
+        graph, states = web_writer.web_proto(wake, settings)
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        said = {**meta, "features": vars(settings)}
+        assert web_writer.apart(wake, said, session, states) < most
+        assert web_writer.apart(wake, {**said, "features": {**vars(settings), "offset": -8.0}}, session, states) > 1e-3
+
+
+def told_of(arguments: list, capsys) -> str:
+    assert main(["export", *map(str, arguments)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and "Traceback" not in lines[0], lines
+    return lines[0]
+
+
+def pretended(folder: Path, **changes) -> Path:
+    """A folder that looks like the npm package."""
+    (folder / "dist").mkdir(parents=True)
+    for name in web_writer._RUNTIME_FILES:
+        (folder / "dist" / name).write_bytes(b"")
+    (folder / "package.json").write_text(json.dumps({"name": web_writer.RUNTIME, "version": "9", **changes}))
+    return folder
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(several_files, model_files, tmp_path, capsys, monkeypatch):
+    place = tmp_path / "out"
+    place.mkdir()
+    whole = pretended(tmp_path / "whole")
+    common = [several_files[0], "--format", "web", "--output", place / "web"]
+    remedy = f"npm install {web_writer.RUNTIME}@{web_writer.RUNTIME_VERSION}"
+    parted = pretended(tmp_path / "parted")
+    (parted / "dist" / web_writer._RUNTIME_FILES[-1]).unlink()
+    damaged = pretended(tmp_path / "damaged")
+    (damaged / "package.json").write_bytes(b"{")
+    for folder in (
+        tmp_path,
+        tmp_path / "none",
+        pretended(tmp_path / "other", name="lodash"),
+        parted,
+        damaged,
+        __file__,
+    ):
+        told = told_of([*common, "--runtime", folder], capsys)
+        assert str(folder) in told and remedy in told
+    monkeypatch.chdir(tmp_path)
+    assert remedy in told_of(common, capsys)
+    assert "small.onnx" in told_of([model_files[1], *common[1:], "--runtime", whole], capsys)
+    assert "--runtime belongs to --format web" in told_of(
+        [several_files[0], "--output", place / "x.onnx", "--runtime", whole], capsys
+    )
+    assert "--dtype belongs to --format c" in told_of([*common, "--dtype", "int8"], capsys)
+    monkeypatch.setattr(web_writer, "apart", lambda *_: float("nan"))
+    assert "differs by" in told_of([*common, "--runtime", whole], capsys)
+    assert list(place.iterdir()) == []
+    (place / "web").mkdir()
+    assert "there already" in told_of([*common, "--runtime", whole], capsys)
+    assert list(place.iterdir()) == [place / "web"] and not any((place / "web").iterdir())
+
+
+def test_the_nearest_node_modules_is_taken(several_files, tmp_path, monkeypatch, capsys):
+    pretended(tmp_path / "node_modules" / web_writer.RUNTIME, version="7.1")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    pretended(tmp_path / "a" / "node_modules" / "lodash", name="lodash")
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert main(["export", str(several_files[0]), "--format", "web", "--output", "web", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runtime_version"] == "7.1"
+    assert "onnxruntime-web@7.1" in Path("web/README.md").read_text()
+    about = json.loads(Path("web/model.json").read_text())
+    assert about["meta"] == load_wakeword(several_files[0])[1]
+
+
+def test_one_version_is_named_everywhere():
+    named = re.findall(r"onnxruntime-web@([\d.]+\d)", DOCS + (ROOT / "Makefile").read_text())
+    assert len(named) > 1 and set(named) == {web_writer.RUNTIME_VERSION}
