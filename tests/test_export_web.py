@@ -62,6 +62,12 @@ OFFLINE = """
   return found;
 })()
 """
+HITS = """
+(async () => {
+  const { Detector } = await import(new URL("detector.js", location.href));
+  return (await Detector.load()).hitsIn(%s);
+})()
+"""
 RESAMPLED = """
 (async () => {
   const { Resampler } = await import(new URL("resampler.js", location.href));
@@ -157,6 +163,24 @@ def test_scores_and_hits_are_those_of_python(page, browser, model, speech_like, 
     np.testing.assert_array_equal(found["time_s"], time_s)
     np.testing.assert_allclose(found["score"], score, rtol=0, atol=1e-4)
     assert [(hit["phrase"], hit["time_s"]) for hit in found["hits"]] == [(hit.phrase, hit.time_s) for hit in hits]
+
+
+@needs_runtime
+@needs_browser
+def test_scores_of_any_course_give_the_hits_of_python(page, browser, model):
+    """Excursions of 1 to 60 frames, some longer than the refractory time, some that begin in it or end with it."""
+    rng, frames = np.random.default_rng(0), 12000
+    lengths = rng.choice([1, 1, 2, 24, 24, 25, 26, 60], (3, frames))
+    score = np.stack([np.repeat(np.arange(frames) % 2, each)[:frames] for each in lengths], axis=1) * 0.999
+    score[rng.integers(0, frames, 40)] = np.nan
+    time_s = 0.04 * (1 + np.arange(frames))
+    hits = Detector.load(model).hits_in(time_s, score.astype(np.float32))
+    assert len(hits) > 100
+
+    browser.open(f"{page}/index.html")
+    course = [[None if each != each else each for each in row] for row in score.tolist()]
+    found = browser.run(HITS % json.dumps({"time_s": time_s.tolist(), "score": course}).replace("null", "NaN"))
+    assert [(hit["phrase"], hit["time_s"]) for hit in found] == [(hit.phrase, hit.time_s) for hit in hits]
 
 
 @needs_runtime
