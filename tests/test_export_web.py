@@ -215,8 +215,8 @@ def test_the_microphone_gives_the_hits_of_its_file(page, browser, model, played)
 def two_periods(heard: list, expected: list) -> bool:
     """Whether two periods on end of what was heard, `[[time_s, phrase]]`, have just the expected hits within 0.2 s."""
     wanted = sorted((phrase, at + more) for at, phrase in expected for more in (0, PERIOD_S))
-    for begin in {time - at for time, phrase in heard for at, named in expected if named == phrase}:
-        found = sorted((phrase, time - begin) for time, phrase in heard if 0 <= time - begin < 2 * PERIOD_S)
+    for begin in {time_s - at for time_s, phrase in heard for at, named in expected if named == phrase}:
+        found = sorted((phrase, time_s - begin) for time_s, phrase in heard if 0 <= time_s - begin < 2 * PERIOD_S)
         if [phrase for phrase, _ in found] == [phrase for phrase, _ in wanted] and np.allclose(
             [at for _, at in found], [at for _, at in wanted], rtol=0, atol=0.2
         ):
