@@ -2,7 +2,7 @@
 
     python benchmarks/parity.py computer-c/ computer.wakeword --positives clips/ --negatives speech/ --noise noise/
 
-The C code is compiled for this machine, a .tflite or .onnx file run by its runtime. It hears what the float model
+The C code is compiled for this machine, a .tflite, .pte or .onnx file run by its runtime. It hears what the float model
 (torch, streaming) hears: the clips as one stream, clean and, with --noise, at --snr, and hours without the phrase.
 Printed are how far scores differ, the hits in common at the model's threshold, misses and false alarms there, and the
 miss rate at --fa false alarms an hour (in hindsight). Clips and recordings that their manifests keep for testing are
@@ -23,7 +23,7 @@ from wakeword.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
 from wakeword.export.c_host import CHost
 from wakeword.metrics import Track, alarms, det_curve, hits, miss_at
-from wakeword.runtimes import is_exported, is_litert
+from wakeword.runtimes import is_exported, is_litert, is_pte
 from wakeword.streams import join, negative_stream, noise_bed, positive_stream, score_stream
 
 SAME_S = 0.1 + 1e-6
@@ -54,7 +54,8 @@ def tracks_of(detectors: list, pieces, output: int) -> list[Track]:
 def exported(path: Path, library: Path) -> tuple[str, CHost | Detector]:
     """What hears for an exported model, and its name in the table."""
     if is_exported(path):
-        return "LiteRT" if is_litert(path) else "ONNX", Detector.load(path)
+        name = "LiteRT" if is_litert(path) else "ExecuTorch" if is_pte(path) else "ONNX"
+        return name, Detector.load(path)
     return "C", CHost(path, library)
 
 

@@ -14,11 +14,11 @@ from wakeword.audio import write_wav
 
 HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
 HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics", "rich", "wyoming"]
-HEAVY += ["websockets", "ai_edge_litert"]
+HEAVY += ["websockets", "ai_edge_litert", "executorch"]
 BASE = "audio clips decode detector errors evaluate features files levels listener metrics microphone report score"
 BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon neighbours chance phrase"
 BASE += " groups conditions operating robustness ring input_faults protobuf halves together receivers view verbs_listen"
-BASE += " near_misses kept review loudspeaker guard gate demo_door demo_page signals verbs_demo litert"
+BASE += " near_misses kept review loudspeaker guard gate demo_door demo_page signals verbs_demo litert pte"
 
 
 def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:

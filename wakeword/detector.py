@@ -116,7 +116,7 @@ class Detector:
         gate: bool = False,
     ) -> Detector:
         """A detector from a trained model (`.wakeword`, needs torch) or an exported one (`.onnx`,
-        or `.tflite`, needs ai-edge-litert).
+        `.tflite`, needs ai-edge-litert, or `.pte`, needs executorch and torch).
 
         Args:
             threshold: for all phrases, in place of the file's own.

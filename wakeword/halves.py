@@ -12,7 +12,7 @@ import numpy as np
 
 from wakeword.checkpoint import GRAPH, METADATA_PROPS
 from wakeword.protobuf import field, fields
-from wakeword.runtimes import Step, is_litert, is_onnx, load_onnx, open_onnx
+from wakeword.runtimes import Step, is_litert, is_onnx, is_pte, load_onnx, open_onnx
 
 # Tags of onnx.proto3's messages: 8 x field number + 2.
 NODE, INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 0x0A, 0x2A, 0x5A, 0x62
@@ -39,9 +39,9 @@ def halves_of(path: str | Path) -> Halves | None:
     """The halves of a trained (`.wakeword`) or exported (`.onnx`) model that `Detector.load` has accepted.
 
     Opening runs nothing yet: only models that share their encoder need to be opened. None for an export that has not
-    the places where this version cuts, as all for LiteRT.
+    the places where this version cuts, as all for LiteRT and ExecuTorch.
     """
-    if is_litert(path):
+    if is_litert(path) or is_pte(path):
         return None
     return _onnx_halves(path) if is_onnx(path) else _torch_halves(path)
 

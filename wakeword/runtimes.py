@@ -1,5 +1,5 @@
 """A model file as a function of a stream's next frames: trained models by torch, exported ones by ONNX Runtime here,
-by LiteRT in `litert`."""
+by LiteRT in `litert`, by ExecuTorch in `pte`."""
 
 from __future__ import annotations
 
@@ -28,21 +28,31 @@ def is_litert(path: str | Path) -> bool:
     return str(path).lower().endswith(".tflite")
 
 
+def is_pte(path: str | Path) -> bool:
+    """Whether a model file is one exported for ExecuTorch, by its name."""
+    return str(path).lower().endswith(".pte")
+
+
 def is_exported(path: str | Path) -> bool:
     """Whether a model file is an exported one, by its name."""
-    return is_onnx(path) or is_litert(path)
+    return is_onnx(path) or is_litert(path) or is_pte(path)
 
 
 def load_model(path: str | Path) -> tuple[Step, np.ndarray, dict]:
     """The step function, zero state and meta of a model file, run by what its name says.
 
     Raises:
-        ModelError: as `load_onnx`, `litert.load_litert` or `load_torch`. WakewordError: a package is not installed.
+        ModelError: as `load_onnx`, `litert.load_litert`, `pte.load_pte` or `load_torch`.
+        WakewordError: a package is not installed.
     """
     if is_litert(path):
         from wakeword.litert import load_litert
 
         return load_litert(path)
+    if is_pte(path):
+        from wakeword.pte import load_pte
+
+        return load_pte(path)
     return load_onnx(path) if is_onnx(path) else load_torch(path)
 
 
@@ -56,6 +66,10 @@ def rewrite_model_meta(path: str | Path, changes: dict) -> None:
         from wakeword.litert import rewrite_litert_meta
 
         return rewrite_litert_meta(path, changes)
+    if is_pte(path):
+        from wakeword.pte import rewrite_pte_meta
+
+        return rewrite_pte_meta(path, changes)
     return rewrite_onnx_meta(path, changes) if is_onnx(path) else rewrite_meta(path, changes)
 
 

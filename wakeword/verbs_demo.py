@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=".wakeword, .onnx or .tflite files, one or several")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=".wakeword, .onnx, .tflite or .pte files")
     parser.add_argument("--port", type=number(least=0), default=10480, help="on 127.0.0.1; 0 takes a free one (10480)")
     parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     threshold_arguments(parser)

@@ -13,12 +13,13 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.wakeword")
     parser.add_argument(
         "--format",
-        choices=["onnx", "onnx-int8", "c", "litert", "litert-int8", "web"],
+        choices=["onnx", "onnx-int8", "c", "litert", "litert-int8", "executorch", "web"],
         default="onnx",
         help="onnx, onnx-int8: a graph for ONNX Runtime (onnx); c: a directory of C99 for microcontrollers; litert and "
-        "litert-int8: a graph for LiteRT and TensorFlow Lite Micro; web: a folder for a web server (docs/export.md)",
+        "litert-int8: a graph for LiteRT and TensorFlow Lite Micro; executorch: a .pte file; web: a folder for a web "
+        "server (docs/export.md)",
     )
-    parser.add_argument("--output", required=True, metavar="FILE.onnx|DIR|FILE.tflite")
+    parser.add_argument("--output", required=True, metavar="FILE.onnx|DIR|FILE.tflite|FILE.pte")
     only = parser.add_argument_group("for --format c, litert and litert-int8")
     only.add_argument("--dtype", choices=["int8", "float32"], help="of the weights; for c alone (int8)")
     only.add_argument(
@@ -54,9 +55,14 @@ def _export(args) -> None:
         return _export_web(args)
     if args.format in known:
         return _export_small(args)
-    from wakeword.export import export_onnx
+    if args.format == "executorch":
+        from wakeword.export.executorch_writer import export_executorch
 
-    difference = export_onnx(args.model, args.output, args.format == "onnx-int8")
+        difference = export_executorch(args.model, args.output)
+    else:
+        from wakeword.export import export_onnx
+
+        difference = export_onnx(args.model, args.output, args.format == "onnx-int8")
     report = {"output": args.output, "largest_difference": difference, "bytes": Path(args.output).stat().st_size}
     text = f"{args.output}: {report['bytes']} bytes, posteriors within {difference:.1e} of {args.model}"
     show(report, args.json, text)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _listen_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=".wakeword, .onnx or .tflite files, one or several")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=".wakeword, .onnx, .tflite or .pte files")
     parser.add_argument("--device", help="the microphone: its number or a part of its name (the default one)")
     parser.add_argument("--list-devices", action="store_true", help="list the input devices and stop")
     parser.add_argument("--file", metavar="AUDIO", help="listen to a recording; '-' is raw 16 kHz 16-bit mono PCM")

@@ -9,7 +9,7 @@ from wakeword.errors import require
 
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help=".wakeword, .onnx or .tflite files, one or several")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=".wakeword, .onnx, .tflite or .pte files")
     parser.add_argument(
         "--uri",
         default="tcp://127.0.0.1:10400",

@@ -12,7 +12,7 @@ from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .wakeword, .onnx or .tflite file")
+    parser.add_argument("model", metavar="MODEL", help="a .wakeword, .onnx, .tflite or .pte file")
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="folders, audio files or manifests")
     parser.add_argument("--output", required=True, metavar="scores.npz")
     json_flag(parser)
@@ -58,7 +58,7 @@ def _score(args) -> None:
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .wakeword, .onnx or .tflite file")
+    parser.add_argument("model", metavar="MODEL", help="a .wakeword, .onnx, .tflite or .pte file")
     parser.add_argument("--phrase", help="which phrase, where the model listens for several")
     parser.add_argument("--positives", nargs="+", required=True, metavar="PATH", help="clips of the phrase")
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
@@ -113,7 +113,7 @@ def _evaluate(args) -> None:
 
 def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", help="a .wakeword, .onnx or .tflite file; thresholds and curves are replaced"
+        "model", metavar="MODEL", help="a .wakeword, .onnx, .tflite or .pte file; thresholds and curves are replaced"
     )
     parser.add_argument("--phrase", help="replace the threshold and curve of this phrase alone")
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
@@ -173,7 +173,7 @@ def _calibrate(args) -> None:
 
 def _info_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", help="a .wakeword, .onnx, .tflite or acoustic model file, or base or micro"
+        "model", metavar="MODEL", help="a .wakeword, .onnx, .tflite, .pte or acoustic model file, or base or micro"
     )
     json_flag(parser)
 
