@@ -9,9 +9,12 @@ description's length in bytes, unsigned, 8 bytes, little-endian; and `MARK`.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from pathlib import Path
 
@@ -62,8 +65,22 @@ def read_pte(path: str | Path) -> tuple[bytes, dict]:
 def _runtime():
     """ExecuTorch's runtime, on one thread from now on."""
     runtime = require("executorch.runtime", "executorch").Runtime.get()
-    require("executorch.extension.pybindings.portable_lib", "executorch")._unsafe_reset_threadpool(1)
+    with _unheard():
+        require("executorch.extension.pybindings.portable_lib", "executorch")._unsafe_reset_threadpool(1)
     return runtime
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep stderr shut, where C++ code tells of the files in which it looked for the processor's name."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def load_pte(path: str | Path):
@@ -90,12 +107,15 @@ def running_pte(program: bytes):
     runtime, torch = _runtime(), require("torch")
     # The checks of the flatbuffer are not in the wheel, which says so on stderr; the checksum stands for them.
     verification = require("executorch.runtime").Verification.Minimal
-    method = runtime.load_program(program, verification=verification).load_method("forward")
+    with redirect_stderr(io.StringIO()):  # what it tells there of its own files, and of errors that it raises
+        loaded = runtime.load_program(program, verification=verification)
+        method = loaded.load_method("forward")
     tensors = method.metadata
     inputs = [tensors.input_tensor_meta(index) for index in range(tensors.num_inputs())]
     details = [{"shape": each.sizes(), "dtype": np.float32} for each in (*inputs, tensors.output_tensor_meta(0))]
 
-    def invoke(values: list[np.ndarray]) -> list[np.ndarray]:
+    def invoke(values: list[np.ndarray], held=loaded) -> list[np.ndarray]:
+        # `held` keeps the program's bytes, in which the method's constants lie, for as long as the method.
         return [each.numpy() for each in method.execute([torch.from_numpy(value) for value in values])]
 
     return stepping(invoke, details[:-1], details[-1:])

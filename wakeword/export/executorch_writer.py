@@ -61,9 +61,11 @@ class FrameStep(nn.Module):
             parts = [row * weight[number : number + 1] for number, row in enumerate(rows)]
             return sum(parts[1:], parts[0])
         bias, columns = getattr(self, f"bias_{index}"), weight.shape[1]
-        parts = [rows[0][:, start : start + columns] for start in range(0, layer.repeat * columns, columns)]
-        parts = [nn.functional.linear(part, weight, bias) for part in parts]
-        y = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+        if layer.repeat > 1:  # a slice of all columns would be no operator of the delegate
+            parts = [rows[0][:, start : start + columns] for start in range(0, layer.repeat * columns, columns)]
+            y = torch.cat([nn.functional.linear(part, weight, bias) for part in parts], 1)
+        else:
+            y = nn.functional.linear(rows[0], weight, bias)
         if layer.add is not None:
             y = y + values[layer.add]
         return torch.relu(y) if layer.relu else y
