@@ -15,7 +15,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 absent = "NO EXECUTORCH: pip install 'wakeword[executorch]', these tests did not run"
-pytest.importorskip("executorch.runtime", reason=absent, exc_type=ImportError)
+pytest.importorskip("executorch.runtime", reason=absent)
 
 from wakeword import Detector  # noqa: E402
 from wakeword.audio import read_audio, write_wav  # noqa: E402
