@@ -127,7 +127,7 @@ def write_results() -> None:
         "Losses of runs with other data or teachers do not compare. What the encoders are worth under a wake head:",
         "../one_hour/RESULTS.md; what they read wrongly: ERROR_RATES.md.",
         "",
-        *READING.splitlines(),
+        *READING.strip().splitlines(),
         "",
         *(line for size in SIZES for line in section(size, [row for row in rows if row["size"] == size])),
         "![losses](training.png)",

@@ -149,7 +149,7 @@ def litert_graph(layers: list[Layer], units: list[float] | None, mels: int) -> G
             inputs = [x.index, *graph.weights(weight, None, x.unit, 3), graph.no_bias(layer.size, x.unit)]
             x = graph.add("DEPTHWISE_CONV_2D", inputs, graph.value(1, layer.size, unit), options)
         elif not isinstance(layer, Frames):
-            raise NotImplementedError(type(layer).__name__)
+            raise TypeError(f"no LiteRT operator for a layer of type {type(layer).__name__}")
         values.append(x)
     graph.add("LOGISTIC", [values[-1].index], posterior)
     return graph
