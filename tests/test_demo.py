@@ -163,7 +163,7 @@ def test_the_address_gives_the_page_and_a_cookie_and_the_cookie_the_rest(server)
     assert b"unsafe" not in head and b"<script>" not in body and b" style=" not in body
     named = re.findall(rb'(?:src|href)="([^"]+)"', body)
     assert set(named) == {b"icon.svg", b"style.css", b"page.js"}
-    for name in [*named, b"drawing.js", b"microphone.js", b"recording.js", b"worklet.js"]:
+    for name in [*named, b"drawing.js", b"panel.js", b"microphone.js", b"recording.js", b"worklet.js"]:
         answer = server.get(f"/{name.decode()}", server.cookie)
         assert status(answer) == 200 and b"http" not in answer.partition(b"\r\n\r\n")[2].replace(
             b"http://www.w3.org/2000/svg", b""

@@ -25,7 +25,7 @@ RUNTIME, RUNTIME_VERSION = "onnxruntime-web", "1.30.0"
 _RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _SOURCES = Path(__file__).parent / "web"
 _SHARED = Path(__file__).parents[1] / "web"  # the page of `wakeword demo`
-_SHARED_FILES = ("worklet.js", "microphone.js", "drawing.js", "style.css", "icon.svg")
+_SHARED_FILES = ("worklet.js", "microphone.js", "drawing.js", "panel.js", "style.css", "icon.svg")
 
 
 def export_web(source: str | Path, output: str | Path, runtime: str | Path | None = None) -> dict:

@@ -1,26 +1,20 @@
 // The page: one websocket, to which the microphone's sound goes and from which comes what was heard.
 
-import { COLOURS, Curve, drawLevel } from "./drawing.js";
 import { openMicrophone, play } from "./microphone.js";
+import { Panel, problem } from "./panel.js";
 import { Recording } from "./recording.js";
 
 const MOST_WAITING = 1 << 20; // bytes that the server has not taken yet: it is too slow, and sound is dropped
-const MOST_HITS = 100;
 const $ = (id) => document.getElementById(id);
 
-let socket, microphone, curve, recording;
-let dropped = 0, count = 0, level = null;
+let socket, microphone, panel, recording;
+let dropped = 0;
 
 // The token is in a cookie by now: it need not stay in the address.
 history.replaceState(null, "", "/");
 
 function ask(what, more = {}) {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ask: what, ...more }));
-}
-
-function problem(text) {
-  $("problem").textContent = text;
-  $("problem").hidden = !text;
 }
 
 function connect() {
@@ -46,38 +40,16 @@ function told(said) {
 }
 
 function hello({ phrases, recording: about }) {
-  curve = new Curve($("curve"), phrases);
+  panel = new Panel(phrases);
   $("listening").hidden = !phrases.length;
-  $("phrases").replaceChildren(
-    ...phrases.map(({ phrase, model, threshold }, index) => {
-      const entry = document.createElement("li");
-      entry.className = `colour${index % COLOURS.length}`;
-      entry.title = model;
-      entry.textContent = `${phrase}, threshold ${threshold.toFixed(3)}`;
-      return entry;
-    }),
-  );
   if (about) recording = new Recording(about, ask);
 }
 
 function heard({ time_s: time, rms_dbfs: rms, peak_dbfs: peak, scores }) {
-  level = [rms, peak];
-  curve.add(scores, time);
-  const lost = dropped ? `, ${dropped} blocks dropped: the server is too slow` : "";
-  $("status").textContent = `${time.toFixed(0)} s heard${lost}`;
+  panel.heard([rms, peak], scores, time, dropped ? `, ${dropped} blocks dropped: the server is too slow` : "");
 }
 
-function hit(said) {
-  curve.hit(said);
-  $("count").textContent = ++count;
-  const entry = document.createElement("li");
-  const when = new Date(said.utc).toLocaleTimeString();
-  entry.textContent = `${when}  ${said.phrase}  ${said.score.toFixed(3)}  (${said.time_s.toFixed(2)} s)`;
-  entry.title = said.model;
-  entry.dataset.phrase = said.phrase;
-  $("hits").prepend(entry);
-  while ($("hits").children.length > MOST_HITS) $("hits").lastChild.remove();
-}
+const hit = (said) => panel.hit(said, new Date(said.utc));
 
 async function start() {
   $("start").disabled = true;
@@ -94,7 +66,7 @@ async function start() {
         problem("The microphone was lost: connect it and start it again.");
       },
     );
-    curve.clear();
+    panel.curve.clear();
     ask("begin", { rate: microphone.rate });
     sending = true;
     $("start").textContent = "Stop the microphone";
@@ -114,16 +86,5 @@ function stop() {
   $("status").textContent = "The microphone is off.";
 }
 
-function draw() {
-  if (level) {
-    drawLevel(document.querySelector("#level canvas"), ...level);
-    document.querySelector("#level output").textContent = `${level[0].toFixed(0)} dBFS`;
-    curve.draw();
-    level = null;
-  }
-  requestAnimationFrame(draw);
-}
-
 $("start").onclick = () => (microphone ? stop() : start());
 connect();
-requestAnimationFrame(draw);
