@@ -916,10 +916,12 @@ def test_a_configuration_is_read(tmp_path):
 
 
 def test_the_recipes_are_read():
+    recipes = Path(__file__).parents[1] / "recipes" / "pretrain"
     for size in SIZES:
-        path = Path(__file__).parents[1] / "recipes" / "pretrain" / f"{size}.toml"
-        config = read_config(path)
+        config = read_config(recipes / f"{size}.toml")
         assert config.sizes == SIZES[config.size] and config.data
+    config = read_config(recipes / "micro-esphome.toml")
+    assert config.sizes == dataclasses.replace(SIZES["micro"], mels=40) and config.features.front_end == "micro"
 
 
 @pytest.mark.parametrize(

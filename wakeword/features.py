@@ -1,12 +1,13 @@
-"""Streaming log-mel features: one numpy implementation, for training, listening and scoring alike."""
+"""Streaming features, for training, listening and scoring alike: log-mel in numpy, or those of `micro_features`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
 
+from wakeword import micro_features
 from wakeword.audio import SAMPLE_RATE
 from wakeword.errors import ConfigError
 
@@ -18,6 +19,9 @@ FRAME_S = 0.04
 
 FEW_FRAMES = 16
 
+LOG_MEL = "log-mel"
+FRONT_ENDS = (LOG_MEL, micro_features.NAME)
+
 
 @dataclass(frozen=True)
 class FeatureSettings:
@@ -26,6 +30,9 @@ class FeatureSettings:
     Frame `t` sees the `window` samples that end with sample `hop * (t + 1)`. Its log-mel energies are
     `(log(mel + floor) - offset) / scale`; `floor` is about -70 dBFS of white noise a band, so that digital silence and
     a quiet room look alike.
+
+    With `front_end` "micro" they are those of `micro_features`, which has no choices: `window` and `mels` must be what
+    it computes, and the others are left out (or given as they are there) and become its own.
 
     Raises:
         ConfigError: settings of which no features can be made.
@@ -41,8 +48,13 @@ class FeatureSettings:
     floor: float = 1e-7
     offset: float = -9.0
     scale: float = 4.0
+    front_end: str = LOG_MEL
 
     def __post_init__(self):
+        if self.front_end not in FRONT_ENDS:
+            raise ConfigError(f"front_end = '{self.front_end}': must be {' or '.join(FRONT_ENDS)}")
+        if self.front_end == micro_features.NAME:
+            self._take_micro()
         for name, fine, must in (
             ("sample_rate", self.sample_rate == SAMPLE_RATE, f"{SAMPLE_RATE}: all audio is brought to it"),
             ("hop", self.hop >= 1, "1 or more"),
@@ -56,6 +68,16 @@ class FeatureSettings:
         ):
             if not fine:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be {must}")
+
+    def _take_micro(self) -> None:
+        defaults = {field.name: field.default for field in fields(self)}
+        for name, own in micro_features.OWN.items():
+            if getattr(self, name) == defaults[name]:
+                object.__setattr__(self, name, own)
+        floor = {"floor": defaults["floor"]}
+        for name, own in (micro_features.FIXED | micro_features.OWN | floor).items():
+            if getattr(self, name) != own:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be {own} with front_end = '{self.front_end}'")
 
     @property
     def frame_s(self) -> float:
@@ -99,21 +121,31 @@ def window_and_filters(settings: FeatureSettings) -> tuple[np.ndarray, np.ndarra
     return _window(settings), mel_filters(settings)
 
 
-def initial_state(settings: FeatureSettings) -> np.ndarray:
-    """The samples before the stream: silence, so that the first frame is complete after one hop."""
+def initial_state(settings: FeatureSettings) -> np.ndarray | micro_features.Heard:
+    """Before the stream: silence, so that the first frame is complete after one hop. For log-mel its samples.
+
+    Raises:
+        WakewordError: the package that computes the features is not installed.
+    """
+    if settings.front_end == micro_features.NAME:
+        return micro_features.initial_state()
     return np.zeros(settings.window - settings.hop, dtype=np.float32)
 
 
-def step(samples: np.ndarray, state: np.ndarray, settings: FeatureSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Log-mel frames of a block of a stream.
+def step(
+    samples: np.ndarray, state: np.ndarray | micro_features.Heard, settings: FeatureSettings
+) -> tuple[np.ndarray, np.ndarray | micro_features.Heard]:
+    """Frames of a block of a stream.
 
     Args:
         samples: float32 `[n]` at `settings.sample_rate`; any `n`, also 0.
-        state: what the step before returned, or `initial_state`.
+        state: what the step before returned, or `initial_state`. That of `micro_features` goes on once.
 
     Returns:
         float32 `[frames, mels]` and the next state; `frames` is how many hops are complete.
     """
+    if settings.front_end == micro_features.NAME:
+        return micro_features.step(samples, state)
     heard = np.concatenate([state, samples.astype(np.float32, copy=False)])
     frames = max(0, (len(heard) - settings.window) // settings.hop + 1)
     if frames == 0:
@@ -146,7 +178,7 @@ def _filtered(power: np.ndarray, filters: np.ndarray) -> np.ndarray:
 
 
 def log_mel(samples: np.ndarray, settings: FeatureSettings | None = None) -> np.ndarray:
-    """Log-mel frames of a whole recording: one step from the initial state.
+    """Frames of a whole recording, log-mel or as `settings` say: one step from the initial state.
 
     Long recordings are taken in pieces, so that memory does not grow with the spectrum of all of it.
 

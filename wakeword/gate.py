@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wakeword.errors import ModelError
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.features import FRAMES_PER_STEP, LOG_MEL, FeatureSettings
 from wakeword.runtimes import Step
 
 BANDS = 8
@@ -82,7 +82,16 @@ def step(frames: np.ndarray, state: Room, settings: FeatureSettings) -> tuple[li
 
 
 def gate_of(settings: FeatureSettings) -> tuple[Callable[[np.ndarray, Room], tuple[list[bool], Room]], Room]:
-    """`step` and `initial_state` for the features of a model."""
+    """`step` and `initial_state` for the features of a model.
+
+    Raises:
+        ModelError: features that do not tell how loud it is.
+    """
+    if settings.front_end != LOG_MEL:
+        raise ModelError(
+            f"its features (front_end '{settings.front_end}') do not tell how loud it is, which a gate goes by: run it "
+            "without one"
+        )
     return partial(step, settings=settings), initial_state(settings)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from wakeword.checkpoint import GRAPH, METADATA_PROPS
+from wakeword.features import FeatureSettings
 from wakeword.protobuf import field, fields
 from wakeword.runtimes import Step, is_litert, is_onnx, is_pte, load_onnx, open_onnx
 
@@ -73,7 +74,9 @@ def _torch_halves(path: str | Path) -> Halves:
 
 
 def _settings(meta: dict) -> bytes:
-    return json.dumps([meta["features"], meta["sizes"]["encoder"]], sort_keys=True).encode()
+    # An older file does not tell of settings that came later, and means their defaults.
+    features = asdict(FeatureSettings(**meta["features"]))
+    return json.dumps([features, meta["sizes"]["encoder"]], sort_keys=True).encode()
 
 
 def _onnx_halves(path: str | Path) -> Halves | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LENGTHS = ("hours_heard", "hours_of_this_run", "steps_in_all", "steps", "note", "commit", "resumed")
+LENGTHS += ("begun_anew",)
 """What `as_lines` tells of the entries of a card."""
 
 
@@ -26,7 +27,8 @@ def commits(run: dict) -> list[str]:
 
 
 def as_lines(card: dict) -> list[str]:
-    """The runs of a card, a line each: commits, hours of its own, steps, note. None of a card that tells no hours."""
+    """The runs of a card, a line each: commits, hours of its own, steps, layers that began anew, note. None of a card
+    that tells no hours."""
     try:
         runs = [*card.get("begun_from", []), card]
         lines = []
@@ -34,7 +36,8 @@ def as_lines(card: dict) -> list[str]:
             told = added_up(run["hours_heard"], run.get("steps"), runs[:index])
             length = f"{told['hours_of_this_run']:g} h" + (f", {told['steps']} steps" if told["steps"] else "")
             made_by = f"run {index + 1}, commit {', then '.join(commits(run))}"
-            lines.append(f"{made_by}: {length}. {run.get('note', '')}".strip())
+            anew = f" Begun anew: {', '.join(run['begun_anew'])}." if run.get("begun_anew") else ""
+            lines.append(f"{made_by}: {length}.{anew} {run.get('note', '')}".strip())
         steps = f", {told['steps_in_all']} steps" if "steps_in_all" in told else ""
         return [*lines, f"in all {card['hours_heard']:g} h{steps}"]
     except (KeyError, TypeError, AttributeError, ValueError):  # a card is what its file says

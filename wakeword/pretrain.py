@@ -20,7 +20,7 @@ import lhotse
 import numpy as np
 import torch
 
-from wakeword import norms, processes, tokens
+from wakeword import features, norms, processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import check_place, save_acoustic
 from wakeword.augment import Augmentation
@@ -161,10 +161,11 @@ def check_inputs(config: Config, latest: Path, settings: dict) -> None:
     """Refuse now what would be refused after hours of the teacher's work.
 
     Raises:
-        WakewordError: no noise, impulse responses or babble that can be read, no such acoustic model to begin from, or
-            a checkpoint of other settings.
+        WakewordError: no noise, impulse responses or babble that can be read, no such acoustic model to begin from, no
+            package for the features, or a checkpoint of other settings.
     """
     check_mixed(config)
+    features.initial_state(config.features)
     if config.init:
         load_weights(AcousticModel(config.sizes, len(tokens.UNITS[config.units]), 0), config)
     if latest.exists():
@@ -219,8 +220,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         raise WakewordError(f"held_out = {config.held_out}: the utterances do not divide into two sets of speakers")
 
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
-    if config.init:
-        load_weights(model, config)
+    anew = load_weights(model, config) if config.init else []
     if fabric.world_size > 1:
         sync_norms(model)
     if config.compile and first and fabric.world_size > 1:
@@ -231,7 +231,9 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         progress = resume(latest, model, optimizer, settings)
         progress.origin = resumed(progress.origin, progress.step)
     else:
-        progress = Progress(origin=origin(config))
+        progress = Progress(origin=origin(config, anew))
+        if first and anew:
+            print(f"init = '{config.init}': hears other features: {', '.join(anew)} begins anew", file=sys.stderr)
 
     mixed = Mixed()
     augmentation = augmentation_of(config, also, mixed)

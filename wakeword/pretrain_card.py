@@ -14,7 +14,7 @@ from wakeword.pretrain_config import Config
 from wakeword.pretrain_state import Progress
 
 LINEAGE = ("hours_heard", "steps", "data", "mixed_in", "teacher", "held_out_speakers", "note")
-LINEAGE += ("command", "commit", "resumed")
+LINEAGE += ("command", "commit", "resumed", "begun_anew")
 """What a card tells of each run before."""
 
 
@@ -87,13 +87,17 @@ def is_transcribed(cut) -> bool:
     return bool((cut.custom or {}).get("tokens"))
 
 
-def origin(config: Config) -> dict:
-    """What a card says of how a run began: the command, the commit, and the runs before, the first one first."""
+def origin(config: Config, anew: Collection[str] = ()) -> dict:
+    """What a card says of how a run began: the command, the commit, and the runs before, the first one first.
+
+    Args:
+        anew: the layers that were not taken over from the last of them.
+    """
     before = []
     if config.init:
         card = checkpoint.read_meta(checkpoint.shipped(config.init), "acoustic")["card"]
         before = [*card.get("begun_from", []), {key: card[key] for key in LINEAGE if key in card}]
-    return {**made_by(), "resumed": [], "begun_from": before}
+    return {**made_by(), "resumed": [], "begun_anew": list(anew), "begun_from": before}
 
 
 def resumed(told: dict, step: int) -> dict:

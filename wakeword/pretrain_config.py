@@ -11,7 +11,7 @@ from pathlib import Path
 from wakeword.acoustic import SIZES, EncoderSizes
 from wakeword.data import Source
 from wakeword.errors import ConfigError
-from wakeword.features import FeatureSettings
+from wakeword.features import LOG_MEL, FeatureSettings
 from wakeword.settings import MOST_THREADS, from_dict, read_toml
 from wakeword.tokens import UNITS
 
@@ -55,10 +55,11 @@ class Config:
     `data`). `card` is a line for the model's card.
 
     `init` is an acoustic model to start from (`base`, `micro` or a file; empty: random weights): its encoder and CTC
-    layer, whose dimensions must be these; the layer towards the teacher is new. `precision` is `32`, or `bf16` for
-    matrix products in bfloat16 (weights, losses and moments stay in float32); `compile` lets `torch.compile` make one
-    kernel of many, which takes a C++ compiler, and minutes at the start; several processes go on without. Where
-    `torchrun` starts several, a batch is `batch_seconds` over all of them, and `threads` and `workers` are each one's.
+    layer, whose dimensions must be these; the layer towards the teacher is new, and so is the stem where its features
+    are of another front end. `precision` is `32`, or `bf16` for matrix products in bfloat16 (weights, losses and
+    moments stay in float32); `compile` lets `torch.compile` make one kernel of many, which takes a C++ compiler, and
+    minutes at the start; several processes go on without. Where `torchrun` starts several, a batch is `batch_seconds`
+    over all of them, and `threads` and `workers` are each one's.
 
     A run that was interrupted goes on from its `folder` where `card`, `output`, `folder`, `threads`, `workers`,
     `device`, `compile`, `checkpoint_every`, `validate_every` and `settle_batches` may be others, and the number of
@@ -127,7 +128,10 @@ def config_of(values: dict, path: str) -> Config:
     if config.size not in SIZES and "sizes" not in values:
         raise ConfigError(f"{path}: size = '{config.size}': one of {', '.join(SIZES)}, or give a [sizes] table")
     if "sizes" not in values:
-        config = dataclasses.replace(config, sizes=SIZES[config.size])
+        sizes = SIZES[config.size]
+        if config.features.front_end != LOG_MEL:
+            sizes = dataclasses.replace(sizes, mels=config.features.mels)
+        config = dataclasses.replace(config, sizes=sizes)
     if not config.data:
         raise ConfigError(f"{path}: no [[data]] table: name at least one manifest")
     if len({bool(source.shar) for source in config.data}) > 1:

@@ -16,12 +16,16 @@ from wakeword import checkpoint, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import load_acoustic
 from wakeword.errors import ConfigError, ModelError
+from wakeword.features import FeatureSettings
 from wakeword.pretrain_config import Config, Stage
 from wakeword.settings import from_dict
 
 UNBINDING = ("card", "output", "folder", "threads", "workers", "device", "compile")
 UNBINDING += ("checkpoint_every", "validate_every", "settle_batches")
 """Settings that may change while a run is interrupted: the steps do not depend on them, but for rounding."""
+
+HEARS_FEATURES = "stem"
+"""The encoder's layers that hear the features: for those of another front end they begin anew."""
 
 NOTHING = object()
 
@@ -77,6 +81,8 @@ def _settings(config: dict, path: Path, kind: str) -> dict:
         before["data"] = [{"shar": "", **source} for source in before["data"]]
     if "stages" in before:
         before["stages"] = [dataclasses.asdict(Stage(**stage)) for stage in before["stages"]]
+    if "features" in before:
+        before["features"] = dataclasses.asdict(FeatureSettings(**before["features"]))
     return before
 
 
@@ -132,20 +138,31 @@ def _taken_up(model: AcousticModel, optimizer: torch.optim.AdamW, path: Path, ki
     return progress
 
 
-def load_weights(model: AcousticModel, config: Config) -> None:
+def load_weights(model: AcousticModel, config: Config) -> list[str]:
     """Give `model` the encoder and the CTC layer of the acoustic model that `init` names.
 
+    Returns:
+        The names of the layers that begin anew, because that model hears the features of another front end.
+
     Raises:
-        ConfigError: that model has other dimensions, features or tokens.
+        ConfigError: that model has other dimensions, tokens, or features of the same front end.
         ModelError: there is none.
     """
     before, meta = load_acoustic(config.init)
+    features, sizes = from_dict(FeatureSettings, meta["features"], config.init), before.encoder.sizes
+    anew = []
+    if features.front_end != config.features.front_end and features.hop == config.features.hop:
+        anew, features = [HEARS_FEATURES], config.features
+        sizes = dataclasses.replace(sizes, mels=features.mels)
     for what, has, wants in (
-        ("sizes", meta["sizes"], dataclasses.asdict(config.sizes)),
-        ("features", meta["features"], dataclasses.asdict(config.features)),
+        ("sizes", dataclasses.asdict(sizes), dataclasses.asdict(config.sizes)),
+        ("features", dataclasses.asdict(features), dataclasses.asdict(config.features)),
         ("tokens", meta["tokens"], list(tokens.UNITS[config.units])),
     ):
-        if has != json.loads(json.dumps(wants)):
+        if has != wants:
             raise ConfigError(f"init = '{config.init}': has {what} {has}, the run {wants}: make them equal")
-    model.encoder.load_state_dict(before.encoder.state_dict())
+    for name, part in before.encoder.named_children():
+        if name not in anew:
+            getattr(model.encoder, name).load_state_dict(part.state_dict())
     model.ctc.load_state_dict(before.ctc.state_dict())
+    return anew

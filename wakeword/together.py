@@ -47,7 +47,7 @@ def load_together(
 ) -> list[Detector]:
     """A detector for each model file, as `Detector.load` gives it, to be given the same blocks of one stream.
 
-    Detectors of the same feature settings compute them once. Those of the same runtime whose encoders have the same
+    Detectors of the same log-mel settings compute them once. Those of the same runtime whose encoders have the same
     weights (`halves.Halves.key`: clips too few to train the encoder along, or `train --unfreeze none`) run it once.
     Where the upper blocks were trained along each model runs its own. With `gate`, one gate for each feature setting
     decides for all, and all hear as much again when it opens as the one that needs most, so that encoders stay shared.
@@ -73,6 +73,8 @@ def _share_features(detectors: list[Detector]) -> None:
     shared: dict[features.FeatureSettings, tuple[Once, np.ndarray]] = {}
     for detector in detectors:
         settings = detector.feature_settings
+        if settings.front_end != features.LOG_MEL:
+            continue  # their state goes on once: a detector that hears something else needs its own
         if settings not in shared:
             shared[settings] = Once(partial(features.step, settings=settings)), features.initial_state(settings)
         detector.take_features(*shared[settings])

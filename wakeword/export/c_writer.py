@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wakeword import micro_features
 from wakeword.errors import ConfigError, Skipped
 from wakeword.export import c_model
 from wakeword.export.c_size import Size, check_budgets, measured, told
@@ -58,6 +59,7 @@ def export_c(
         raise ConfigError("int8 needs audio that sets its ranges: --calibrate-on PATHS (speech and noise), or float32")
     model, meta = load_wakeword(source)
     settings, layers = FeatureSettings(**meta["features"]), flat(model)
+    micro_features.refuse(settings, source, "which the C code does not compute: export it as onnx or esphome")
     parity, skipped, scale, unit = None, Skipped(), np.ones(layers[-1].size), None
     if dtype == "int8":
         heard = calibration_audio(calibrate_on, skipped, progress)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wakeword import micro_features
 from wakeword.errors import WakewordError
 from wakeword.export.layers import Depthwise, Frames, Layer, Linear, initial_pasts, run
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings, integer_features
@@ -59,6 +60,8 @@ class Integers:
 
 def feature_peak(settings: FeatureSettings) -> float:
     """No feature is larger, whatever the audio: full scale in one band, or none at all."""
+    if settings.front_end == micro_features.NAME:
+        return micro_features.PEAK
     # Parseval: the power of all bins of a frame sums to at most fft times the mean power of the samples, which is <= 1.
     low, high = np.log(settings.floor), np.log(settings.fft + settings.floor)
     return float(max(abs(low - settings.offset), abs(high - settings.offset)) / settings.scale)

@@ -10,7 +10,7 @@ from string import Template
 import numpy as np
 import torch
 
-from wakeword import features
+from wakeword import features, micro_features
 from wakeword._version import __version__
 from wakeword.errors import ConfigError, WakewordError
 from wakeword.export.layers import folded
@@ -41,6 +41,7 @@ def export_web(source: str | Path, output: str | Path, runtime: str | Path | Non
 
     Raises:
         ModelError: `source` is not a trained model.
+        ConfigError: its features are not log-mel.
         WakewordError: `output` is there already or cannot be written, there is no onnxruntime-web, or the graph
             differs from the model by more than 1e-4; nothing is written then.
     """
@@ -49,6 +50,7 @@ def export_web(source: str | Path, output: str | Path, runtime: str | Path | Non
     package, version = found_runtime(runtime)
     model, meta = load_wakeword(source)
     settings = FeatureSettings(**meta["features"])
+    micro_features.refuse(settings, source, "which browsers do not compute: export it as onnx or esphome")
     with torch.no_grad():
         graph, states = web_proto(model, settings)
     with new_folder(output) as temporary:
