@@ -17,7 +17,7 @@ pytest.importorskip("lhotse")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import __version__, checkpoint, pretrain, pretrain_card, pretrain_state, teacher, tokens  # noqa: E402
+from wakeword import __version__, checkpoint, lineage, pretrain, pretrain_card, pretrain_state, teacher, tokens  # noqa: E402
 from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes  # noqa: E402
 from wakeword.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
 from wakeword.cli import main  # noqa: E402
@@ -27,7 +27,7 @@ from wakeword.features import FeatureSettings, log_mel  # noqa: E402
 from wakeword.objectives import learning_rate, losses  # noqa: E402
 from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402
 from wakeword.pretrain_mixed import Mixed, augmentation_of  # noqa: E402
-from wakeword.pretrain_state import Progress  # noqa: E402
+from wakeword.pretrain_state import Progress, load_weights  # noqa: E402
 
 SPEAKERS = 20
 WORDS = ["abba", "cab", "dad", "bead", "deed"]
@@ -690,6 +690,32 @@ def test_a_model_of_another_shape_is_no_start(config, started, tmp_path, change,
         pretrain.pretrain(dataclasses.replace(new, init="nowhere"))
 
 
+def test_from_a_model_of_another_front_end_only_the_stem_begins_anew(config, tmp_path, capsys):
+    pytest.importorskip("pymicro_features")
+    pretrain.pretrain(config, max_steps=1)
+    start, _ = load_acoustic(config.output)
+    micro = dict(features=FeatureSettings(front_end="micro", mels=40, window=480), init=config.output)
+    micro |= dict(sizes=dataclasses.replace(config.sizes, mels=40), folder=str(tmp_path / "micro"))
+    micro = dataclasses.replace(config, **micro, output=str(tmp_path / "micro.safetensors"), settle_batches=0)
+    fresh = AcousticModel(micro.sizes, len(tokens.UNITS["characters"]))
+    stem = fresh.encoder.stem[0].weight.clone()
+    assert load_weights(fresh, micro) == ["stem"]
+    assert torch.equal(fresh.encoder.stem[0].weight, stem) and equal(fresh.ctc.state_dict(), start.ctc.state_dict())
+    for part in ("widen", "stack"):
+        has, had = (getattr(each.encoder, part).state_dict() for each in (fresh, start))
+        assert equal(has, had)
+    capsys.readouterr()
+    model, meta = load_acoustic(pretrain.pretrain(micro, max_steps=2))
+    assert capsys.readouterr().err.count("hears other features: stem begins anew\n") == 1
+    assert meta["features"] == dataclasses.asdict(micro.features) and model.encoder.sizes.mels == 40
+    assert meta["card"]["begun_anew"] == ["stem"] and "Begun anew: stem." in lineage.as_lines(meta["card"])[1]
+    # What goes on from it takes over all, as ever.
+    longer = dataclasses.replace(micro, init=micro.output, folder=str(tmp_path / "on"), output=str(tmp_path / "on.st"))
+    assert load_weights(AcousticModel(micro.sizes, len(tokens.UNITS["characters"])), longer) == []
+    with pytest.raises(ConfigError, match="init = .*: has sizes"):
+        load_weights(fresh, dataclasses.replace(micro, sizes=dataclasses.replace(micro.sizes, stem=20)))
+
+
 def test_training_in_bfloat16_follows_that_in_float32(config, tmp_path):
     longer = dataclasses.replace(config, stages=(Stage(steps=40, distil=0.0, ctc=1.0),), validate_every=40)
     half = dataclasses.replace(longer, precision="bf16", folder=str(tmp_path / "half"), output=str(tmp_path / "h.st"))
@@ -721,6 +747,7 @@ def test_a_run_of_an_earlier_version_goes_on(config, started):
     before = {key: value for key, value in before.items() if key not in newer}
     for source in before["data"]:
         del source["shar"]
+    del before["features"]["front_end"]
     checkpoint.rewrite_meta(latest, {"config": before})
     pretrain.pretrain(config, max_steps=2)
     assert checkpoint.read_meta(latest)["progress"]["step"] == 2

@@ -8,6 +8,7 @@ point. `pymicro-features` is the device's code, and so gives the same bits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
@@ -27,18 +28,21 @@ PEAK = 26.1
 _HOP_BYTES = 2 * FIXED["hop"]
 
 
+def _package() -> ModuleType:
+    return require("pymicro_features", "esphome")
+
+
 class _FrontEnd:
     """The package's object, which cannot be copied, and how many frames it has given."""
 
     def __init__(self):
-        package = require("micro_features_cpp", "esphome")
-        self._process, self._handle, self.given = package.process_samples, package.create_frontend(), 0
-        for _ in range((FIXED["window"] - FIXED["hop"]) // FIXED["hop"]):
-            self._process(self._handle, bytes(_HOP_BYTES))
+        self._process, self.given = _package().MicroFrontend().process_samples, 0
+        for _ in range(FIXED["window"] // FIXED["hop"] - 1):
+            self._process(bytes(_HOP_BYTES))
 
     def frames(self, data: bytes) -> list[list[float]]:
         # A call takes one hop, however much it is given.
-        found = [self._process(self._handle, data[i : i + _HOP_BYTES])[0] for i in range(0, len(data), _HOP_BYTES)]
+        found = [self._process(data[i : i + _HOP_BYTES]).features for i in range(0, len(data), _HOP_BYTES)]
         self.given += len(found)
         return found
 
@@ -61,7 +65,7 @@ def initial_state() -> Heard:
     Raises:
         WakewordError: pymicro-features is not installed.
     """
-    require("micro_features_cpp", "esphome")
+    _package()
     return Heard(np.zeros(0, np.int16))
 
 
