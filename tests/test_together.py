@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from wakeword import Detector, features, together  # noqa: E402
+from wakeword.checkpoint import read_meta, rewrite_meta, rewrite_onnx_meta  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.halves import halves_of  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.runtimes import load_onnx  # noqa: E402
 from wakeword.together import Once, encoders, load_together  # noqa: E402
 from wakeword.transfer import save_wakeword  # noqa: E402
 
@@ -92,6 +95,16 @@ def test_the_key_tells_encoders_apart_and_not_heads(family):
         assert len({keys[name] for name in HEADS}) == 1
         assert len({keys["deep"], keys["tuned"], keys["fine"]}) == 3
     assert halves_of(family["deep"]["onnx"]).key != halves_of(family["deep"]["wakeword"]).key
+
+
+def test_a_file_of_before_a_setting_has_the_same_key(family, tmp_path):
+    for suffix, rewrite in (("wakeword", rewrite_meta), ("onnx", rewrite_onnx_meta)):
+        path = tmp_path / f"older.{suffix}"
+        shutil.copy(family["deep"][suffix], path)
+        meta = load_onnx(path)[2] if suffix == "onnx" else read_meta(path)
+        del meta["features"]["front_end"]
+        rewrite(path, {"features": meta["features"]})
+        assert halves_of(path).key == halves_of(family["deep"][suffix]).key
 
 
 def test_trained_and_exported_files_listen_together(family, speech_like):
