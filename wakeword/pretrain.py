@@ -36,22 +36,18 @@ from wakeword.data import (
 )
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.files import check_writable
-from wakeword.objectives import Objective, begins, learning_rate, losses, optimizer_of, stage_at, weights_of
+from wakeword.objectives import Objective, begins, learning_rate, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin, resumed
 from wakeword.pretrain_config import Config, Stage
 from wakeword.pretrain_mixed import Mixed, augmentation_of, check_mixed
 from wakeword.pretrain_state import Progress, load_weights, refuse_changed, resume, save_training
+from wakeword.pretrain_validation import MANY, note_unreadable, validate
 from wakeword.shards import Shards
 from wakeword.synced_norm import sync_norms
 from wakeword.teacher import cache_teacher
 
 LOG_EVERY = 20
 """Steps between lines of the log."""
-
-FEW = 400
-"""Held-out utterances that validate while training."""
-MANY = 1000
-"""Those that validate at the end where the data is in shards: they are in memory."""
 
 
 def train_mode(model: AcousticModel, stage: Stage) -> None:
@@ -81,52 +77,6 @@ def settle(model: AcousticModel, training, config: Config, augmentation: Augment
             batch = processes.aligned(fabric, batch, config.features.mels)
             if batch is not None:
                 model.encoder(batch["features"])
-
-
-def note_unreadable(batch: dict, unreadable: Skipped) -> None:
-    for name in batch["unreadable"]:
-        unreadable.add(name, f"{name}: its audio can no longer be read")
-
-
-@torch.no_grad()
-def validate(
-    model: AcousticModel,
-    cuts,
-    config: Config,
-    device: torch.device,
-    limit: int = FEW,
-    unreadable: Skipped | None = None,
-) -> dict[str, float]:
-    """Losses and the error rate of characters or phones on held-out speakers, without augmentation.
-
-    `unreadable` gets the utterances that could not be read.
-    """
-    torchaudio = require("torchaudio")
-    model.eval()
-    dataset = Utterances(config.features, None, config.seed, 0)
-    total: dict[str, float] = {"said": 0, "errors": 0}
-    counts: dict[str, int] = {}
-    both = Stage(distil=1.0 if model.teacher is not None else 0.0, ctc=1.0)
-    for batch in batches(cuts.subset(first=min(limit, len(cuts))), dataset, config.batch_seconds, shuffle=False):
-        if unreadable is not None:
-            note_unreadable(batch, unreadable)
-        if "features" not in batch:
-            continue
-        batch = processes.to_device(batch, device)
-        for name, value in losses(model, batch, both, config.delay_frames).items():
-            total[name] = total.get(name, 0.0) + float(value)
-            counts[name] = counts.get(name, 0) + 1
-        best = model.log_probs(batch["features"]).argmax(-1).cpu()
-        for row, length in enumerate(batch["token_lengths"].tolist()):
-            if length:
-                heard = tokens.compared(tokens.merged(best[row, : batch["lengths"][row]].tolist()), config.units)
-                said = tokens.compared(batch["tokens"][row, :length].tolist(), config.units)
-                total["errors"] += torchaudio.functional.edit_distance(heard, said)
-                total["said"] += len(said)
-    report = {name: total[name] / counts[name] for name in ("distil", "ctc") if name in counts}
-    if total["said"]:
-        report["cer" if config.units == "characters" else "per"] = total["errors"] / total["said"]
-    return report
 
 
 def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet, int, frozenset[str]]:
