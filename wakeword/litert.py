@@ -115,16 +115,26 @@ def load_litert(path: str | Path):
     return step, state, meta
 
 
-def running_litert(content: bytes):
-    """The step function and zero state of a file's content, and the number of its outputs.
+def opened(content: bytes):
+    """LiteRT's interpreter of a file's content, ready, on one thread.
 
-    The interpreter holds a stream's values while it runs, so one call waits for another; the state is outside.
+    Raises:
+        WakewordError: ai-edge-litert is not installed.
     """
     module = require("ai_edge_litert.interpreter", "litert")
     # No delegate: it announces itself on stderr and takes memory, and the layers are small.
     kernels = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = module.Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=kernels)
     interpreter.allocate_tensors()
+    return interpreter
+
+
+def running_litert(content: bytes):
+    """The step function and zero state of a file's content, and the number of its outputs.
+
+    The interpreter holds a stream's values while it runs, so one call waits for another; the state is outside.
+    """
+    interpreter = opened(content)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
 
     def invoke(values: list[np.ndarray]) -> list[np.ndarray]:

@@ -222,7 +222,8 @@ def litert_model(graph: Graph):
     codes = []
     for name in graph.codes:
         code = getattr(classes.BuiltinOperator, name)
-        codes.append(classes.OperatorCodeT(code, None, _VERSIONS.get(name, 1), code))
+        old = min(code, classes.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+        codes.append(classes.OperatorCodeT(old, None, _VERSIONS.get(name, 1), code))
     bodies = []
     for each in (graph, graph.first) if graph.first else (graph,):
         inputs, outputs = np.array(each.inputs, np.int32), np.array(each.outputs, np.int32)
