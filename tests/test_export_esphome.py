@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ pytest.importorskip("pymicro_features", reason="NO FRONT END: pip install 'wakew
 
 from wakeword import Detector  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
+from wakeword.audio import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.errors import Skipped  # noqa: E402
 from wakeword.export import esphome_writer  # noqa: E402
@@ -109,11 +112,13 @@ def in_micro(path: Path, arena: int):
     return hear
 
 
-def in_pymicro(pymicro, manifest: Path, samples: np.ndarray, seed: int = 0) -> tuple[list[float], list[bool]]:
-    """Means of probabilities, and which of them are hits, every 40 ms; in blocks of any size."""
+def in_pymicro(pymicro, manifest: Path, samples: np.ndarray, seed: int = 0, silent_hops: int = 2) -> tuple[list, list]:
+    """Means of probabilities, and which of them are hits, every 40 ms; in blocks of any size.
+
+    A detector's stream begins behind two hops of silence, so that its frames are the same.
+    """
     wake, hear = pymicro.MicroWakeWord.from_config(manifest), pymicro.MicroWakeWordFeatures()
-    # A detector's stream begins behind two hops of silence.
-    audio = bytes(2 * 320) + np.round(samples * 32768).clip(-32768, 32767).astype(np.int16).tobytes()
+    audio = bytes(silent_hops * 320) + np.round(samples * 32768).clip(-32768, 32767).astype(np.int16).tobytes()
     rng, means, hits = np.random.default_rng(seed), [], []
     while audio:
         size = 2 * int(rng.integers(1, 3000))
@@ -300,3 +305,20 @@ def test_a_missing_package_is_named_with_its_extra(exported, sounds, tmp_path, m
             patch.setitem(sys.modules, package, None)
             assert f"wakeword[{extra}]" in told_of([*export, "--calibrate-on", str(sounds)], capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_example_of_the_documentation_runs(exported, pymicro, tmp_path, speech_like):
+    """It reads computer-esphome/computer.json and recording.wav, and prints the seconds of the hits."""
+    code = re.search(r"```python\n(# with_pymicro\.py.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[1]
+    (tmp_path / "with_pymicro.py").write_text(code)
+    shutil.copytree(exported[1], tmp_path / "computer-esphome")
+    (tmp_path / "computer-esphome" / "hey_there.json").rename(tmp_path / "computer-esphome" / "computer.json")
+    samples = speech_like(12, 5)
+    write_wav(tmp_path / "recording.wav", samples)
+    done = subprocess.run([sys.executable, "with_pymicro.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = [float(line) for line in done.stdout.splitlines()]
+    hits = in_pymicro(pymicro, exported[1] / "hey_there.json", samples, silent_hops=0)[1]
+    times = 0.06 + 0.04 * np.flatnonzero(hits)  # a first frame takes 30 ms, the next ones 10
+    assert len(found) > 2 and np.diff(found).min() >= 1 and abs(found[0] - times[0]) < 1e-6
+    assert np.abs(times - np.array(found)[:, None]).min(axis=1).max() < 1e-6
