@@ -20,10 +20,11 @@ from wakeword import Detector  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.errors import Skipped  # noqa: E402
+from wakeword.errors import ModelError, Skipped  # noqa: E402
 from wakeword.export import esphome_writer  # noqa: E402
 from wakeword.export.calibration import calibration_audio, peaks_heard  # noqa: E402
 from wakeword.export.esphome_graph import FEATURE_UNIT, component_features  # noqa: E402
+from wakeword.export.esphome_host import EsphomeHost  # noqa: E402
 from wakeword.export.esphome_writer import ARENA_ROOM, cutoff_of, export_esphome, running_inside  # noqa: E402
 from wakeword.export.layers import flat  # noqa: E402
 from wakeword.export.quantise import integer_step, quantise  # noqa: E402
@@ -112,21 +113,12 @@ def in_micro(path: Path, arena: int):
     return hear
 
 
-def in_pymicro(pymicro, manifest: Path, samples: np.ndarray, seed: int = 0, silent_hops: int = 2) -> tuple[list, list]:
-    """Means of probabilities, and which of them are hits, every 40 ms; in blocks of any size.
-
-    A detector's stream begins behind two hops of silence, so that its frames are the same.
-    """
-    wake, hear = pymicro.MicroWakeWord.from_config(manifest), pymicro.MicroWakeWordFeatures()
-    audio = bytes(silent_hops * 320) + np.round(samples * 32768).clip(-32768, 32767).astype(np.int16).tobytes()
-    rng, means, hits = np.random.default_rng(seed), [], []
-    while audio:
-        size = 2 * int(rng.integers(1, 3000))
-        block, audio = audio[:size], audio[size:]
-        for count, features in enumerate(hear.process_streaming(block), len(means)):
-            means.append(wake.process_streaming_prob(features))
-            hits.append(means[count] > wake.probability_cutoff)
-    return means[3::4], hits[3::4]
+def heard_in_blocks(host: EsphomeHost, samples: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Times and scores of a stream that comes in blocks of any size."""
+    cuts = np.cumsum(np.random.default_rng(seed).integers(0, 3000, len(samples) // 1500)).clip(max=len(samples))
+    host.reset()
+    found = [host.scores(block) for block in np.split(samples, cuts)]
+    return np.concatenate([each[0] for each in found]), np.concatenate([each[1] for each in found])[:, 0]
 
 
 def test_all_three_runtimes_compute_the_same(exported, pymicro, micro, speech_like):
@@ -175,16 +167,19 @@ def test_a_stream_goes_on_and_begins_anew(exported, speech_like):
 
 
 def test_pymicro_wakeword_hears_what_a_detector_does(exported, pymicro, speech_like):
-    source, folder, _ = exported
-    samples = speech_like(20, 11)
-    score = Detector.load(source).scores(samples)[1][:, 0]
-    means, hits = in_pymicro(pymicro, folder / "hey_there.json", samples)
-    assert len(means) == len(score) and np.abs(np.array(means)[2:] - score[2:]).max() < 0.1
+    source, folder, report = exported
+    samples, detector = speech_like(20, 11), Detector.load(source)
+    time_s, score = detector.scores(samples)
+    host = EsphomeHost(folder)
+    times, means = heard_in_blocks(host, samples, 0)
+    np.testing.assert_allclose(times, time_s)
+    means, score = means[2:], score[2:, 0]  # before that it has not heard enough to average
+    assert np.abs(means - score).max() < 0.1
     clear = np.abs(score - 0.5) > 0.1
     assert np.any(clear & (score > 0.5)) and np.any(clear & (score < 0.5))
-    np.testing.assert_array_equal(np.array(hits)[2:][clear[2:]], (score > 0.5)[2:][clear[2:]])
+    np.testing.assert_array_equal((means > report["probability_cutoff"])[clear], (score > 0.5)[clear])
     for seed in (1, 2):
-        assert in_pymicro(pymicro, folder / "hey_there.json", samples, seed) == (means, hits)
+        np.testing.assert_array_equal(heard_in_blocks(host, samples, seed)[1][2:], means)
 
 
 @pytest.mark.parametrize("window", [1, 3, 5, 10])
@@ -241,7 +236,8 @@ def test_the_manifest_has_the_keys_that_esphome_knows(exported):
         "minimum_esphome_version",
     }
     assert said["micro"]["sliding_window_size"] == 3 and said["micro"]["feature_step_size"] == 10
-    assert sorted(each.name for each in exported[1].iterdir()) == ["README.md", "hey_there.json", "hey_there.tflite"]
+    names = ["README.md", "hey_there.json", "hey_there.tflite", "model.json"]
+    assert sorted(each.name for each in exported[1].iterdir()) == names
     assert "hey_there.json" in (exported[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -264,7 +260,7 @@ def test_other_encoders(tmp_path, hearing, sounds, sizes):
     model = hearing(tmp_path / "m.wakeword", HeadSizes(depth=0), **sizes)
     report = export_esphome(model, tmp_path / "out", [str(sounds)], languages=["de", "fr"])
     assert report["parity"]["largest_difference"] < 0.1 and report["parity"]["hits"] > 0
-    assert json.loads(Path(report["manifest"]).read_text(encoding="utf-8"))["trained_languages"] == ["de", "fr"]
+    assert json.loads((tmp_path / "out" / report["manifest"]).read_text())["trained_languages"] == ["de", "fr"]
 
 
 def told_of(arguments: list[str], capsys) -> str:
@@ -318,7 +314,33 @@ def test_the_example_of_the_documentation_runs(exported, pymicro, tmp_path, spee
     done = subprocess.run([sys.executable, "with_pymicro.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = [float(line) for line in done.stdout.splitlines()]
-    hits = in_pymicro(pymicro, exported[1] / "hey_there.json", samples, silent_hops=0)[1]
-    times = 0.06 + 0.04 * np.flatnonzero(hits)  # a first frame takes 30 ms, the next ones 10
+    # There is no silence before: a first frame takes 30 ms, the next ones 10.
+    wake, features = pymicro.MicroWakeWord.from_config(exported[1] / "hey_there.json"), pymicro.MicroWakeWordFeatures()
+    audio = np.rint(samples * 32768).astype(np.int16).tobytes()
+    hits = [wake.process_streaming(each) for each in features.process_streaming(audio)]
+    times = 0.03 + 0.01 * np.flatnonzero(hits)
     assert len(found) > 2 and np.diff(found).min() >= 1 and abs(found[0] - times[0]) < 1e-6
     assert np.abs(times - np.array(found)[:, None]).min(axis=1).max() < 1e-6
+
+
+def test_what_is_no_such_folder_is_told(exported, pymicro, tmp_path, capsys):
+    shutil.copytree(exported[1], tmp_path / "out")
+    assert EsphomeHost(tmp_path / "out").info == Detector.load(exported[0]).info
+    path = tmp_path / "out" / "hey_there.tflite"
+    assert "made for ESPHome" in told_of(["info", str(path)], capsys)
+    content = path.read_bytes()
+    for damaged, said in ((b"TFL3", "not a LiteRT model"), (content[:9000] + b"?" + content[9001:], "damaged")):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match=said):
+            EsphomeHost(tmp_path / "out")
+    with pytest.raises(ModelError, match="not a directory that"):
+        EsphomeHost(tmp_path)
+
+
+def test_a_phrase_of_no_letters_and_one_named_model(tmp_path, hearing, sounds):
+    for number, phrase in enumerate(("你好", "Model!")):
+        model = hearing(tmp_path / f"{number}.wakeword", HeadSizes(depth=0), (phrase,))
+        report = export_esphome(model, tmp_path / str(number), [str(sounds)])
+        assert report["manifest"] == "wake_word.json"
+        said = json.loads((tmp_path / str(number) / "wake_word.json").read_text(encoding="utf-8"))
+        assert said["wake_word"] == phrase

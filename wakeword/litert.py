@@ -70,8 +70,8 @@ def add_metadata(model, name: bytes, content: bytes) -> None:
     model.metadata.append(schema().MetadataT(name.decode(), len(model.buffers) - 1))
 
 
-def read_litert(path: str | Path) -> tuple[bytes, dict]:
-    """A file's content, which has the checksum that was written with it, and its meta.
+def signed(path: str | Path) -> tuple[bytes, dict[bytes, bytes]]:
+    """A file's content, which has the checksum that was written with it, and its metadata entries by name.
 
     Raises:
         ModelError: no such file, a damaged one, or not one that `wakeword export` wrote.
@@ -90,11 +90,24 @@ def read_litert(path: str | Path) -> tuple[bytes, dict]:
             found[entry.Name()] = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
     except Exception as error:  # a broken flatbuffer breaks its accessors in many ways
         raise ModelError(f"{path}: not a LiteRT model, or a damaged one: export it again") from error
-    if META not in found or DIGEST not in found:
+    if DIGEST not in found:
         raise ModelError(f"{path}: a LiteRT model that 'wakeword export' did not write")
     digest = found[DIGEST]
     if hashlib.sha256(content.replace(digest, _UNSIGNED, 1)).hexdigest().encode() != digest:
         raise ModelError(f"{path}: damaged: it has not the checksum that it was written with: copy it again")
+    return content, found
+
+
+def read_litert(path: str | Path) -> tuple[bytes, dict]:
+    """A file's content, which has the checksum that was written with it, and its meta.
+
+    Raises:
+        ModelError: as `signed`, or its states are inside: a file of an ESPHome folder.
+        WakewordError: ai-edge-litert is not installed.
+    """
+    content, found = signed(path)
+    if META not in found:
+        raise ModelError(f"{path}: made for ESPHome, whose component alone runs it: export it as litert")
     try:
         return content, checked(path, json.loads(found[META]), "wakeword")
     except (ValueError, RecursionError, KeyError, TypeError) as error:

@@ -38,6 +38,8 @@ from wakeword.litert import DIGEST, add_metadata, opened, packed, schema
 from wakeword.runtimes import running
 from wakeword.transfer import load_wakeword
 
+ABOUT = "model.json"
+"""What the folder says of itself, for this package; ESPHome reads the manifest alone."""
 ARENA_ROOM = 1024
 """Bytes that the manifest asks for beyond what was measured."""
 _README = Path(__file__).parent / "esphome" / "README.md"
@@ -61,8 +63,8 @@ def export_esphome(
         languages: of the phrase, for the manifest; Home Assistant shows them.
 
     Returns:
-        `output`, `manifest` (its path), `dtype`, `flash`, `ram`, `measured` how, `probability_cutoff`, `threshold`,
-        `parity` of LiteRT with the float model, and `skipped`.
+        What `model.json` in the directory holds: `dtype`, `flash`, `ram`, `measured` how, `manifest` (its name),
+        `probability_cutoff`, `parity` of LiteRT with the float model, `skipped` and the meta.
 
     Raises:
         ModelError: `source` is not a trained model.
@@ -92,7 +94,9 @@ def export_esphome(
     content = packed(made)
     parity = compared(running(model, meta)[:2], running_inside(lambda: begun(content)), meta, heard)
     phrase, window = meta["phrases"][0], meta["smoothing_frames"]
-    name = re.sub(r"[^a-z0-9]+", "_", phrase["phrase"].lower()).strip("_") or "wake_word"
+    name = re.sub(r"[^a-z0-9]+", "_", phrase["phrase"].lower()).strip("_")
+    if name in ("", Path(ABOUT).stem):
+        name = "wake_word"
     with new_folder(output) as temporary:
         (temporary / f"{name}.tflite").write_bytes(content)
         size = Size(len(content), arena_bound(graph), "bound")
@@ -100,19 +104,24 @@ def export_esphome(
             size = Size(size.flash, arena_bytes(temporary / f"{name}.tflite") + ARENA_ROOM, "arena")
         check_budgets(source, size, budget_flash, budget_ram, True)
         said = manifest(name, phrase, window, size.ram, languages)
-        (temporary / f"{name}.json").write_text(json.dumps(said, indent=2, ensure_ascii=False), encoding="utf-8")
         report = {
             "dtype": "int8",
             **asdict(size),
+            "manifest": f"{name}.json",
             "probability_cutoff": said["micro"]["probability_cutoff"],
-            "threshold": phrase["threshold"],
             "parity": asdict(parity),
+            "skipped": skipped.reasons,
         }
-        told_of = {"phrase": phrase["phrase"], "name": name, "version": __version__, "window": window}
-        told_of |= {"cutoff": report["probability_cutoff"], "summary": parity.summary(), "size": told(size)}
-        text = Template(_README.read_text(encoding="utf-8")).substitute({**report, **told_of})
-        (temporary / "README.md").write_text(text, encoding="utf-8")
-    report |= {"skipped": skipped.reasons, "manifest": str(output / f"{name}.json")}
+        words = {"phrase": phrase["phrase"], "name": name, "window": window, "cutoff": report["probability_cutoff"]}
+        words |= {"threshold": phrase["threshold"], "version": __version__, "flash": size.flash, "ram": size.ram}
+        words |= {"size": told(size), "summary": parity.summary()}
+        texts = {
+            f"{name}.json": json.dumps(said, indent=2, ensure_ascii=False),
+            ABOUT: json.dumps({**report, "meta": meta}, indent=1),
+            "README.md": Template(_README.read_text(encoding="utf-8")).substitute(words),
+        }
+        for file, text in texts.items():
+            (temporary / file).write_text(text, encoding="utf-8")
     return {"output": str(output), **report, "size": told(size), "summary": parity.summary()}
 
 
