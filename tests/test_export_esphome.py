@@ -19,7 +19,9 @@ pytest.importorskip("pymicro_features", reason="NO FRONT END: pip install 'wakew
 from wakeword import Detector  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
+from wakeword.checkpoint import shipped  # noqa: E402
 from wakeword.cli import main  # noqa: E402
+from wakeword.clips import find_clips  # noqa: E402
 from wakeword.errors import ModelError, Skipped  # noqa: E402
 from wakeword.export import esphome_writer  # noqa: E402
 from wakeword.export.calibration import calibration_audio, peaks_heard  # noqa: E402
@@ -31,6 +33,9 @@ from wakeword.export.quantise import integer_step, quantise  # noqa: E402
 from wakeword.features import FeatureSettings, log_mel  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.litert import schema  # noqa: E402
+from wakeword.metrics import alarms, hits  # noqa: E402
+from wakeword.streams import negative_stream, positive_stream, score_stream  # noqa: E402
+from wakeword.train import Phrase, TrainConfig, train  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
 SETTINGS = FeatureSettings(front_end="micro", window=480, mels=40)
@@ -57,6 +62,7 @@ COMPONENT = {
     "PACK",
     "SPLIT_V",
 }
+ACOUSTIC = "micro-esphome"
 DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 
 
@@ -344,3 +350,51 @@ def test_a_phrase_of_no_letters_and_one_named_model(tmp_path, hearing, sounds):
         assert report["manifest"] == "wake_word.json"
         said = json.loads((tmp_path / str(number) / "wake_word.json").read_text(encoding="utf-8"))
         assert said["wake_word"] == phrase
+
+
+@pytest.fixture(scope="module")
+def alexa_clips(shared) -> list[str]:
+    return [str(clip.path) for clip in find_clips(shared / "wake-words" / "alexa")]
+
+
+@pytest.fixture(scope="module")
+def alexa(shared, alexa_clips, tmp_path_factory) -> Path:
+    """A detector of "alexa", trained for about a minute on 100 clips, new layers alone."""
+    try:
+        shipped(ACOUSTIC)
+    except ModelError:
+        pytest.skip(f"NO ACOUSTIC MODEL {ACOUSTIC}: this test did not run")
+    readers = sorted((shared / "LibriSpeech" / "train-clean-5").iterdir())
+    output = tmp_path_factory.mktemp("trained") / "alexa.wakeword"
+    train(
+        TrainConfig(
+            phrases=(Phrase("alexa", tuple(alexa_clips[0:200:2])),),
+            negatives=tuple(str(reader) for reader in readers[:6]),
+            noise=(str(shared / "noise" / "speech-commands"),),
+            acoustic=ACOUSTIC,
+            unfreeze="none",
+            budget="2 per h",
+            output=str(output),
+            steps=400,
+            copies=4,
+            negative_hours=0.5,
+            negative_copies=1,
+            threads=1,
+        )
+    )
+    return output
+
+
+def test_pymicro_wakeword_detects_clips_that_nobody_trained_on(shared, alexa_clips, alexa, pymicro):
+    readers = sorted((shared / "LibriSpeech" / "train-clean-5").iterdir())
+    folder = alexa.with_name("alexa-esphome")
+    report = export_esphome(alexa, folder, [*alexa_clips[0:40:2], str(readers[0])])
+    host, detector = EsphomeHost(folder), Detector.load(alexa)
+    tracks = [score_stream(each, positive_stream(find_clips(alexa_clips[1:120:2])))[0][0] for each in (host, detector)]
+    cutoff = report["probability_cutoff"]
+    found = [np.isfinite(hits(track, at)) for track, at in zip(tracks, (cutoff, *detector.thresholds), strict=True)]
+    # A minute's training: far from the recipe's, and yet no detector would pass that fires by chance.
+    assert len(found[0]) > 50 and found[0].sum() >= 0.7 * len(found[0]), f"{found[0].sum()} of {len(found[0])}"
+    assert (found[0] != found[1]).sum() <= 2, "other clips than the float model"
+    (quiet,), _ = score_stream(host, negative_stream(find_clips(readers[-1])))
+    assert quiet.hours > 0.1 and len(alarms(quiet.time_s, quiet.score, cutoff)) <= 3
