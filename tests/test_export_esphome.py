@@ -359,7 +359,7 @@ def alexa_clips(shared) -> list[str]:
 
 @pytest.fixture(scope="module")
 def alexa(shared, alexa_clips, tmp_path_factory) -> Path:
-    """A detector of "alexa", trained for about a minute on 100 clips, new layers alone."""
+    """A detector of "alexa", trained for half a minute on 60 clips, new layers alone."""
     try:
         shipped(ACOUSTIC)
     except ModelError:
@@ -368,16 +368,16 @@ def alexa(shared, alexa_clips, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("trained") / "alexa.wakeword"
     train(
         TrainConfig(
-            phrases=(Phrase("alexa", tuple(alexa_clips[0:200:2])),),
-            negatives=tuple(str(reader) for reader in readers[:6]),
+            phrases=(Phrase("alexa", tuple(alexa_clips[0:120:2])),),
+            negatives=tuple(str(reader) for reader in readers[:4]),
             noise=(str(shared / "noise" / "speech-commands"),),
             acoustic=ACOUSTIC,
             unfreeze="none",
             budget="2 per h",
             output=str(output),
-            steps=400,
-            copies=4,
-            negative_hours=0.5,
+            steps=300,
+            copies=3,
+            negative_hours=0.3,
             negative_copies=1,
             threads=1,
         )
@@ -388,13 +388,13 @@ def alexa(shared, alexa_clips, tmp_path_factory) -> Path:
 def test_pymicro_wakeword_detects_clips_that_nobody_trained_on(shared, alexa_clips, alexa, pymicro):
     readers = sorted((shared / "LibriSpeech" / "train-clean-5").iterdir())
     folder = alexa.with_name("alexa-esphome")
-    report = export_esphome(alexa, folder, [*alexa_clips[0:40:2], str(readers[0])])
+    report = export_esphome(alexa, folder, [*alexa_clips[0:40:2], str(find_clips(readers[0])[0].path)])
     host, detector = EsphomeHost(folder), Detector.load(alexa)
-    tracks = [score_stream(each, positive_stream(find_clips(alexa_clips[1:120:2])))[0][0] for each in (host, detector)]
+    tracks = [score_stream(each, positive_stream(find_clips(alexa_clips[1:80:2])))[0][0] for each in (host, detector)]
     cutoff = report["probability_cutoff"]
     found = [np.isfinite(hits(track, at)) for track, at in zip(tracks, (cutoff, *detector.thresholds), strict=True)]
-    # A minute's training: far from the recipe's, and yet no detector would pass that fires by chance.
-    assert len(found[0]) > 50 and found[0].sum() >= 0.7 * len(found[0]), f"{found[0].sum()} of {len(found[0])}"
+    # Half a minute's training: far from the recipe's, and yet no detector would pass that fires by chance.
+    assert len(found[0]) == 40 and found[0].sum() >= 0.7 * len(found[0]), f"{found[0].sum()} of {len(found[0])}"
     assert (found[0] != found[1]).sum() <= 2, "other clips than the float model"
-    (quiet,), _ = score_stream(host, negative_stream(find_clips(readers[-1])))
-    assert quiet.hours > 0.1 and len(alarms(quiet.time_s, quiet.score, cutoff)) <= 3
+    (quiet,), _ = score_stream(host, negative_stream(find_clips(readers[-1])[:20]))
+    assert quiet.hours > 0.05 and len(alarms(quiet.time_s, quiet.score, cutoff)) <= 3
