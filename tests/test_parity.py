@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +216,22 @@ def test_bad_input_is_one_line_and_leaves_the_card_alone(trained, several_files,
 def test_times_in_common_are_those_near_enough():
     one, other = np.array([1.0, 2.0, 3.0]), np.array([1.1, 2.5])
     assert (in_common(one, other), in_common(one, one), in_common(one, np.zeros(0))) == (1, 3, 0)
+
+
+def test_the_benchmark_puts_all_formats_in_one_table(trained, audio, tmp_path):
+    keep, page = tmp_path / "kept", tmp_path / "parity.md"
+    command = [sys.executable, "benchmarks/parity.py", str(trained), *arguments(trained, trained, audio)[3:]]
+    command += ["--formats", "onnx", "c, float32", "web", "--runtime", str(tmp_path)]
+    command += ["--keep", str(keep), "--output", str(page)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text().splitlines()]
+    rows = [line[:7] for line in lines if len(line) > 2]
+    assert [row[:2] for row in rows[2:]] == [[n, h] for n in ("onnx", "c, float32") for h in ("clean", "negatives")]
+    assert "- web: not measured: --runtime" in page.read_text()
+    cards = {"onnx": exported_meta(keep / "onnx.onnx"), "c, float32": exported_meta(keep / "c-float32")}
+    for name, heard, apart, *counts in rows[2:]:
+        card = cards[name]["parity"][PHRASE]["heard"][heard]
+        assert counts[:3] == [str(card["hits"][key]) for key in ("float", "exported", "in_common")]
+        assert float(apart.split(", ")[1]) == pytest.approx(card["mean_difference"], rel=0.1)
+    assert sorted(path.name for path in keep.iterdir()) == ["c-float32", "onnx.onnx"]
