@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from wakeword.cli import bar, json_flag, number, show, verb
 from wakeword.errors import Skipped, require
@@ -71,7 +72,7 @@ def _parity(args) -> None:
     meta = exported_meta(args.exported)
     phrases = [entry["phrase"] for entry in meta["phrases"]]
     phrase = phrases[output_of(args.phrase, phrases)]  # before hours are heard
-    check_writable(f"{args.exported}/{ABOUT}" if is_folder(args.exported) else args.exported)
+    check_writable(Path(args.exported, ABOUT) if is_folder(args.exported) else args.exported)
     skipped = Skipped()
     (found,) = parity.measure(args.model, [args.exported], **material(args), skipped=skipped, progress=bar())
     parity.write(args.exported, phrase, found)

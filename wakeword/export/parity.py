@@ -114,7 +114,7 @@ def measure(
         skipped: gets what cannot be read.
 
     Raises:
-        ModelError: not a trained and exported models, or these were not made of it.
+        ModelError: not a trained model, not exported ones, or these were not made of it.
         WakewordError: a runtime, a C compiler or torch is missing, nothing could be read, or no `phrase` is named of
             several.
     """
@@ -130,7 +130,7 @@ def measure(
 
         def heard(pieces: Iterable[Stream], count: int, stage: str) -> list[Track]:
             tracks, events = score_stream(together, pieces, count, progress, stage)
-            if not events:
+            if not events or not tracks[0].hours:
                 raise WakewordError(f"no {stage} to compare on: {skipped.summary() or 'none given'}")
             return tracks
 
