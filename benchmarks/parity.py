@@ -23,6 +23,7 @@ from wakeword.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
 from wakeword.export import export_onnx
 from wakeword.export.c_writer import export_c
+from wakeword.export.esphome_writer import export_esphome
 from wakeword.export.executorch_writer import export_executorch
 from wakeword.export.litert_writer import export_litert
 from wakeword.export.parity import NEGATIVES, host_of, measure, write
@@ -38,6 +39,7 @@ FORMATS: dict[str, tuple[str, Export]] = {
     "onnx-int8": ("onnx-int8.onnx", lambda model, path, _: export_onnx(model, path, integer=True)),
     "litert": ("litert.tflite", lambda model, path, _: export_litert(model, path, "float32")),
     "litert-int8": ("litert-int8.tflite", lambda model, path, said: export_litert(model, path, *int8(said))),
+    "esphome": ("esphome", lambda model, path, said: export_esphome(model, path, said.calibrate_on)),
     "executorch": ("executorch.pte", lambda model, path, _: export_executorch(model, path)),
     "c, float32": ("c-float32", lambda model, path, _: export_c(model, path, "float32")),
     "c, int8": ("c-int8", lambda model, path, said: export_c(model, path, *int8(said))),

@@ -34,7 +34,7 @@ from wakeword.features import FeatureSettings, log_mel  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.litert import schema  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
-from wakeword.streams import negative_stream, positive_stream, score_stream  # noqa: E402
+from wakeword.streams import join, negative_stream, positive_stream, score_stream  # noqa: E402
 from wakeword.train import Phrase, TrainConfig, train  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
@@ -339,8 +339,26 @@ def test_what_is_no_such_folder_is_told(exported, pymicro, tmp_path, capsys):
         path.write_bytes(damaged)
         with pytest.raises(ModelError, match=said):
             EsphomeHost(tmp_path / "out")
-    with pytest.raises(ModelError, match="not a directory that"):
+    with pytest.raises(ModelError, match="not a folder that"):
         EsphomeHost(tmp_path)
+
+
+def test_parity_hears_the_folder_in_pymicro_wakeword(pymicro, exported, sounds, tmp_path, capsys):
+    shutil.copytree(exported[1], tmp_path / "out")
+    other = {path.name: path.read_bytes() for path in exported[1].iterdir() if path.name != "model.json"}
+    audio = ["--positives", str(sounds), "--negatives", str(sounds)]
+    assert main(["parity", str(tmp_path / "out"), str(exported[0]), *audio]) == 0
+    assert main(["info", str(tmp_path / "out")]) == 0
+    assert "pymicro-wakeword" in capsys.readouterr().out
+    parity = json.loads((tmp_path / "out" / "model.json").read_text())["meta"]["parity"]["Hey, there!"]
+    samples = join(positive_stream(find_clips(sounds))).samples
+    heard = [host.scores(samples)[1] for host in (EsphomeHost(exported[1]), Detector.load(exported[0]))]
+    found = parity["heard"]["clean"]
+    apart = np.abs(heard[0] - heard[1])
+    assert found["largest_difference"] == pytest.approx(apart.max(), abs=1e-6)
+    assert 0 < apart[2:].max() < 0.1  # before that it has not heard enough to average
+    assert found["hits"]["in_common"] > 0
+    assert other == {name: (tmp_path / "out" / name).read_bytes() for name in other}
 
 
 def test_a_phrase_of_no_letters_and_one_named_model(tmp_path, hearing, sounds):

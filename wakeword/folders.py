@@ -1,4 +1,4 @@
-"""What exported folders (C, web) say of themselves: their `model.json`, with the model's meta in it."""
+"""What exported folders (C, ESPHome, web) say of themselves: their `model.json`, with the model's meta in it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_folder(folder: str | Path) -> dict:
 def rewrite_folder_meta(folder: str | Path, changes: dict) -> None:
     """Change entries of the meta in a folder's `model.json`; no other file is touched.
 
-    What C code compares with is compiled from its own constants, so thresholds changed here would be changed nowhere.
+    C code and ESPHome's manifest have thresholds of their own, which stay.
 
     Raises:
         ModelError: not an exported folder. WakewordError: it cannot be written.

@@ -48,7 +48,7 @@ def material(args: argparse.Namespace) -> dict:
 
 def _parity_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description += f"\n{SPLIT_HELP}"
-    parser.add_argument("exported", metavar="EXPORTED", help="a .onnx, .tflite or .pte file, or a folder (c, web)")
+    parser.add_argument("exported", metavar="EXPORTED", help="a .onnx, .tflite or .pte file, or a folder")
     parser.add_argument("model", metavar="MODEL.wakeword", help="what it was exported from")
     heard_arguments(parser)
     json_flag(parser)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from wakeword.errors import ModelError, require
-from wakeword.export.esphome_writer import ABOUT
 from wakeword.features import FRAME_S, FRAMES_PER_STEP
+from wakeword.folders import read_folder
 from wakeword.litert import signed
 from wakeword.micro_features import FIXED
 
@@ -25,7 +24,7 @@ class EsphomeHost:
     def __init__(self, folder: Path):
         self._package = require("pymicro_wakeword", "test")
         try:
-            told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            told = read_folder(folder)
             self.info = told["meta"]
             self.phrases = tuple(each["phrase"] for each in self.info["phrases"])
             signed((folder / told["manifest"]).with_suffix(".tflite"))  # the package ends the process on a damaged one

@@ -34,12 +34,11 @@ from wakeword.export.litert_micro import arena_bytes, installed
 from wakeword.export.quantise import scales_of
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import check_new, new_folder
+from wakeword.folders import ABOUT
 from wakeword.litert import DIGEST, add_metadata, opened, packed, schema
 from wakeword.runtimes import running
 from wakeword.transfer import load_wakeword
 
-ABOUT = "model.json"
-"""What the folder says of itself, for this package; ESPHome reads the manifest alone."""
 ARENA_ROOM = 1024
 """Bytes that the manifest asks for beyond what was measured."""
 _README = Path(__file__).parent / "esphome" / "README.md"

@@ -22,6 +22,7 @@ from wakeword.detector import Detector, output_of
 from wakeword.errors import ModelError, Skipped, WakewordError
 from wakeword.export.c_host import CHost
 from wakeword.export.calibration import SAME_S, spread
+from wakeword.export.esphome_host import EsphomeHost
 from wakeword.export.web_host import web_host
 from wakeword.folders import read_folder
 from wakeword.metrics import Track, alarms, det_curve, hits, miss_at, too_wide
@@ -36,9 +37,10 @@ _RUNTIMES = (
     (is_pte, "ExecuTorch", "executorch"),
 )
 NEGATIVES = "negatives"
+Host = Detector | CHost | EsphomeHost
 
 
-def host_of(path: Path, library: Path) -> tuple[str, Detector | CHost]:
+def host_of(path: Path, library: Path) -> tuple[str, Host]:
     """What runs an exported model, in words, and it as what has `reset`, `scores` and `info` of a `Detector`.
 
     Args:
@@ -50,7 +52,10 @@ def host_of(path: Path, library: Path) -> tuple[str, Detector | CHost]:
     for known, name, package in _RUNTIMES:
         if known(path):
             return _with_version(name, package), Detector.load(path)
-    if "dtype" in read_folder(path):
+    told = read_folder(path)
+    if "manifest" in told:
+        return _with_version("pymicro-wakeword", "pymicro-wakeword"), EsphomeHost(path)
+    if "dtype" in told:
         host = CHost(path, library)
         return f"C ({host.dtype})", host
     return f"the page's graph in {_with_version(*_RUNTIMES[0][1:])}", web_host(path)
@@ -77,7 +82,7 @@ def made_of(exported: dict, trained: dict) -> bool:
 class _Abreast:
     """Several detectors on one stream, as one whose phrases are the same phrase as each of them hears it."""
 
-    def __init__(self, detectors: Sequence[Detector | CHost], output: int):
+    def __init__(self, detectors: Sequence[Host], output: int):
         self.detectors, self.output, self.phrases = detectors, output, range(len(detectors))
 
     def reset(self) -> None:
