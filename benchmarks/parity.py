@@ -1,132 +1,135 @@
-"""An exported C directory, or another exported file, beside the model that it was made of, on the same audio.
+"""A trained model exported in each format, all of them beside it on the same audio: a table for docs/export.md.
 
-    python benchmarks/parity.py computer-c/ computer.wakeword --positives clips/ --negatives speech/ --noise noise/
+    python benchmarks/parity.py computer.wakeword --calibrate-on clips/ speech/ noise/ \\
+        --positives test-clips/ --negatives hours-of-speech/ --noise noise/ --output parity.md
 
-The C code is compiled for this machine, a .tflite, .pte or .onnx file run by its runtime. It hears what the float model
-(torch, streaming) hears: the clips as one stream, clean and, with --noise, at --snr, and hours without the phrase.
-Printed are how far scores differ, the hits in common at the model's threshold, misses and false alarms there, and the
-miss rate at --fa false alarms an hour (in hindsight). Clips and recordings that their manifests keep for testing are
-left out.
+It is `wakeword parity` for all formats at once: one stream, which the float model (torch) hears once. A format whose
+packages are not installed is left out, and the page says why. With --keep the exported models stay, each with the
+result in its card.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np
+from machine import about, add_outputs, machine, markdown, publish
 
 from wakeword.cli import bar, exit_status
-from wakeword.clips import Clip, find_clips, for_development, in_pieces, told_seconds
 from wakeword.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
-from wakeword.export.c_host import CHost
-from wakeword.metrics import Track, alarms, det_curve, hits, miss_at
-from wakeword.runtimes import is_exported, is_litert, is_pte
-from wakeword.streams import join, negative_stream, noise_bed, positive_stream, score_stream
+from wakeword.export import export_onnx
+from wakeword.export.c_writer import export_c
+from wakeword.export.esphome_writer import export_esphome
+from wakeword.export.executorch_writer import export_executorch
+from wakeword.export.litert_writer import export_litert
+from wakeword.export.parity import NEGATIVES, host_of, measure, write
+from wakeword.export.web_writer import export_web
+from wakeword.files import check_new
+from wakeword.parity_card import SIDES, difference
+from wakeword.report import false_alarms_text, missed_text
+from wakeword.verbs_parity import SPLIT_HELP, heard_arguments, material
 
-SAME_S = 0.1 + 1e-6
-"""Hits no further apart are the same."""
-
-
-def at_most(clips: list[Clip], hours: float) -> list[Clip]:
-    """Clips of so many hours, from all over the list."""
-    chosen, seconds = [], 0.0
-    for index in np.argsort(np.arange(len(clips)) * 0.618034 % 1):
-        if seconds < 3600 * hours:
-            chosen.append(clips[index])
-            seconds += told_seconds(clips[index]) or 0.0
-    return chosen
-
-
-def in_common(one: np.ndarray, other: np.ndarray) -> int:
-    """How many times of `one` have one of `other` within `SAME_S`."""
-    return sum(bool(len(other)) and float(np.abs(other - time_s).min()) <= SAME_S for time_s in one)
-
-
-def tracks_of(detectors: list, pieces, output: int) -> list[Track]:
-    """A track of each detector on the same stream, which is held in memory (an hour of it takes 230 MB)."""
-    whole = [join(pieces)]
-    return [score_stream(detector, whole)[0][output] for detector in detectors]
+Export = Callable[[str, Path, argparse.Namespace], object]
+FORMATS: dict[str, tuple[str, Export]] = {
+    "onnx": ("onnx.onnx", lambda model, path, _: export_onnx(model, path)),
+    "onnx-int8": ("onnx-int8.onnx", lambda model, path, _: export_onnx(model, path, integer=True)),
+    "litert": ("litert.tflite", lambda model, path, _: export_litert(model, path, "float32")),
+    "litert-int8": ("litert-int8.tflite", lambda model, path, said: export_litert(model, path, *int8(said))),
+    "esphome": ("esphome", lambda model, path, said: export_esphome(model, path, said.calibrate_on)),
+    "executorch": ("executorch.pte", lambda model, path, _: export_executorch(model, path)),
+    "c, float32": ("c-float32", lambda model, path, _: export_c(model, path, "float32")),
+    "c, int8": ("c-int8", lambda model, path, said: export_c(model, path, *int8(said))),
+    "web": ("web", lambda model, path, said: export_web(model, path, said.runtime)),
+}
+"""What each exports to, and how; a further format needs a line here and a case in `export.parity.host_of`."""
 
 
-def exported(path: Path, library: Path) -> tuple[str, CHost | Detector]:
-    """What hears for an exported model, and its name in the table."""
-    if is_exported(path):
-        name = "LiteRT" if is_litert(path) else "ExecuTorch" if is_pte(path) else "ONNX"
-        return name, Detector.load(path)
-    return "C", CHost(path, library)
+def int8(said: argparse.Namespace) -> tuple:
+    return "int8", said.calibrate_on
 
 
-def rows(
-    name: str,
-    positives: dict[str, list[Track]],
-    negatives: list[Track],
-    threshold: float,
-    wait: float,
-    rate: float,
-) -> str:
-    """The table: each condition's score differences, hits in common, misses; the negatives' false alarms."""
-    lines = [
-        f"| | largest, mean difference of scores | hits, float | hits, {name} | in common | missed, float "
-        f"| missed, {name} | missed at {rate:g} FA/h, float | {name} |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for heard, tracks in [*positives.items(), ("negatives", negatives)]:
-        apart = np.abs(tracks[0].score - tracks[1].score)
-        fired = [alarms(track.time_s, track.score, threshold, wait) for track in tracks]
-        cells = [heard, f"{apart.max():.3f}, {apart.mean():.1e}", *(str(len(each)) for each in fired)]
-        cells.append(str(in_common(*fired)))
-        if heard == "negatives":
-            cells += [f"{len(each) / track.hours:.2f} FA/h" for each, track in zip(fired, tracks, strict=True)] + [
-                "",
-                "",
-            ]
+def exported(said: argparse.Namespace, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """The exported models that run here by format, and why the other formats are not among them."""
+    made, absent, progress = {}, {}, bar()
+    for number, (name, (place, export)) in enumerate(FORMATS.items()):
+        progress("exporting", number / len(FORMATS))
+        if name not in said.formats:
+            continue
+        try:
+            export(said.model, folder / place, said)
+            with TemporaryDirectory() as library:
+                host_of(folder / place, Path(library) / "model.so")
+        except WakewordError as error:
+            absent[name] = str(error)
         else:
-            clips = len(tracks[0].starts_s)
-            cells += [f"{int(np.isnan(hits(track, threshold, wait)).sum())} of {clips}" for track in tracks]
-            for track, other in zip(tracks, negatives, strict=True):
-                point = miss_at(det_curve([track], [other], refractory_s=wait), rate)
-                cells.append("none" if point is None else f"{100 * point.miss_rate:.1f} %")
-        lines.append("| " + " | ".join(cells) + " |")
+            made[name] = folder / place
+    progress("exporting", 1.0)
+    return made, absent
+
+
+def rows(name: str, told: dict) -> list[dict]:
+    """The table's rows of a format: each condition's, and the negatives'."""
+    found = []
+    for heard, each in told["heard"].items():
+        row = {"format": name, "heard": heard}
+        row["largest, mean difference"] = f"{difference(each['largest_difference'])}, {each['mean_difference']:.1e}"
+        row |= {f"hits, {side}": each["hits"][side] for side in SIDES}
+        row["in common"] = each["hits"]["in_common"]
+        text, key = (false_alarms_text, "false_alarms") if heard == NEGATIVES else (missed_text, "missed")
+        row |= {f"missed, {side}": text(each[key][side]) for side in SIDES}
+        at = each.get("missed_at", {})
+        row |= {f"at {told['fa_per_hour']:g} FA/h, {side}": at.get(side) and missed_text(at[side]) for side in SIDES}
+        found.append(row)
+    return found
+
+
+def page(found: dict) -> str:
+    """The report as Markdown."""
+    lines = [about(found["machine"]), ""]
+    told = next(iter(found["parity"].values()))
+    lines.append(
+        f"'{found['phrase']}' of {found['model']} at its threshold, {told['threshold']:.4f}; {told['clips']} clips, "
+        f"{told['hours']:.2f} h of negatives. Scores are means of {told['smoothing_frames']} posteriors. "
+        f"{told['note'] + '. ' if told['note'] else ''}{found['skipped']}".strip()
+    )
+    lines += ["", markdown([row for name, each in found["parity"].items() for row in rows(name, each)]), ""]
+    lines += [f"- {name}: {each['runtime']}" for name, each in found["parity"].items()]
+    lines += [f"- {name}: not measured: {why}" for name, why in found["absent"].items()]
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("exported", metavar="DIR|FILE", type=Path)
-    parser.add_argument("model", metavar="MODEL", help="the .wakeword file that it was made of")
-    parser.add_argument("--phrase", help="which phrase, where the model listens for several")
-    parser.add_argument("--positives", nargs="+", required=True, metavar="PATH")
-    parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH")
-    parser.add_argument("--noise", nargs="+", default=[], metavar="PATH")
-    parser.add_argument("--snr", type=float, default=10.0, metavar="DB")
-    parser.add_argument("--hours", type=float, default=1.0, help="of negatives (1)")
-    parser.add_argument("--fa", type=float, default=0.5, help="false alarms an hour of the last columns (0.5)")
-    args = parser.parse_args()
-    reference, skipped, progress = Detector.load(args.model), Skipped(), bar()
-    output = output_of(args.phrase, reference.phrases)
-    clips = for_development(find_clips(args.positives))
-    unsaid = at_most(in_pieces(for_development(find_clips(args.negatives))), args.hours)
-    noise = noise_bed(for_development(find_clips(args.noise)), skipped) if args.noise else None
-    with tempfile.TemporaryDirectory() as temporary:
-        kind, device = exported(args.exported, Path(temporary) / "model.so")
-        if device.info != reference.info:
-            raise WakewordError(f"{args.exported}: not made of {args.model}, or before its thresholds were set anew")
-        detectors, positives = [reference, device], {}
-        for name, snr in [("clips, clean", None), *([(f"clips, {args.snr:g} dB", args.snr)] if args.noise else [])]:
-            progress(f"hearing {name}", 0.0)
-            pieces = positive_stream(clips, noise=noise if snr is not None else None, snr_db=snr, skipped=skipped)
-            positives[name] = tracks_of(detectors, pieces, output)
-        progress("hearing negatives", 0.0)
-        negatives = tracks_of(detectors, negative_stream(unsaid, skipped=skipped), output)
-    threshold = reference.thresholds[output]
-    print(
-        f"'{reference.phrases[output]}', threshold {threshold:.4f}, {len(clips)} clips, {negatives[0].hours:.2f} h of "
-        f"negatives. {skipped.summary()}\n"
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__}{SPLIT_HELP}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    print(rows(kind, positives, negatives, threshold, reference.refractory_s, args.fa))
+    parser.add_argument("model", metavar="MODEL.wakeword")
+    heard_arguments(parser)
+    parser.add_argument("--calibrate-on", nargs="+", default=(), metavar="PATH", help="audio that sets int8's ranges")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=[*FORMATS], metavar="FORMAT", help="(all)")
+    parser.add_argument("--runtime", metavar="FOLDER", help="of onnxruntime-web, as for 'export --format web'")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the exported models here, a new folder")
+    add_outputs(parser)
+    said = parser.parse_args()
+    phrases, skipped = Detector.load(said.model).phrases, Skipped()
+    phrase = phrases[output_of(said.phrase, phrases)]
+    given = material(said)  # before anything is exported
+    with ExitStack() as stack:
+        if said.keep:
+            check_new(said.keep)
+        folder = said.keep or Path(stack.enter_context(TemporaryDirectory()))
+        made, absent = exported(said, folder)
+        if not made:
+            raise WakewordError(f"none of {len(absent)} format(s) runs here: {next(iter(absent.values()))}")
+        parity = measure(said.model, [*made.values()], **given, skipped=skipped, progress=bar())
+        for path, each in zip(made.values(), parity, strict=True):
+            write(path, phrase, each)
+    found = {"machine": machine(), "model": Path(said.model).name, "phrase": phrase}
+    found |= {"parity": dict(zip(made, parity, strict=True)), "absent": absent, "skipped": skipped.summary()}
+    publish(found, page, said)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ BASE = "audio clips decode detector errors evaluate features files levels listen
 BASE += " runtimes streams trigger calibrate curve budget misses checkpoint cli phones lexicon neighbours chance phrase"
 BASE += " groups conditions operating robustness ring input_faults protobuf halves together receivers view verbs_listen"
 BASE += " near_misses kept review loudspeaker guard gate demo_door demo_page signals verbs_demo litert pte"
+BASE += " folders parity_card verbs_parity"
 
 
 def without_extras(code: str, *arguments: object) -> subprocess.CompletedProcess:

@@ -241,13 +241,3 @@ def test_the_trailer_is_as_documented(file):
     (length,) = struct.unpack("<Q", content[-16:-8])
     assert json.loads(content[-80 - length : -80]) == read_pte(file)[1]
     assert content[4:6] == b"ET"  # the file identifier of a program
-
-
-def test_benchmarks_parity_knows_the_format(file, several_files, sounds, speech_like, tmp_path):
-    write_wav(tmp_path / "speech.wav", speech_like(20, 9))
-    command = [sys.executable, "benchmarks/parity.py", str(file), str(several_files[0]), "--phrase", "one"]
-    command += ["--positives", str(sounds), "--negatives", str(tmp_path / "speech.wav")]
-    done = subprocess.run(command, cwd=DOCS.parents[1], capture_output=True, text=True)
-    assert done.returncode == 0 and "hits, ExecuTorch" in done.stdout, done.stderr
-    for line in done.stdout.splitlines()[-2:]:
-        assert line.split(" | ")[1].startswith("0.000, "), line

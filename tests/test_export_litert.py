@@ -33,7 +33,7 @@ from wakeword.runtimes import rewrite_model_meta  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
 DTYPES = ("int8", "float32")
-MICRO = {"CONCATENATION", "SLICE", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "LOGISTIC"}
+MICRO = {"CONCATENATION", "STRIDED_SLICE", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "LOGISTIC"}
 DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 
 

@@ -26,6 +26,7 @@ MODULES = (
     "verbs_study",
     "verbs_use",
     "verbs_export",
+    "verbs_parity",
     "verbs_listen",
     "verbs_improve",
     "verbs_serve",

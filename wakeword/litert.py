@@ -70,8 +70,8 @@ def add_metadata(model, name: bytes, content: bytes) -> None:
     model.metadata.append(schema().MetadataT(name.decode(), len(model.buffers) - 1))
 
 
-def read_litert(path: str | Path) -> tuple[bytes, dict]:
-    """A file's content, which has the checksum that was written with it, and its meta.
+def signed(path: str | Path) -> tuple[bytes, dict[bytes, bytes]]:
+    """A file's content, which has the checksum that was written with it, and its metadata entries by name.
 
     Raises:
         ModelError: no such file, a damaged one, or not one that `wakeword export` wrote.
@@ -90,11 +90,24 @@ def read_litert(path: str | Path) -> tuple[bytes, dict]:
             found[entry.Name()] = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
     except Exception as error:  # a broken flatbuffer breaks its accessors in many ways
         raise ModelError(f"{path}: not a LiteRT model, or a damaged one: export it again") from error
-    if META not in found or DIGEST not in found:
+    if DIGEST not in found:
         raise ModelError(f"{path}: a LiteRT model that 'wakeword export' did not write")
     digest = found[DIGEST]
     if hashlib.sha256(content.replace(digest, _UNSIGNED, 1)).hexdigest().encode() != digest:
         raise ModelError(f"{path}: damaged: it has not the checksum that it was written with: copy it again")
+    return content, found
+
+
+def read_litert(path: str | Path) -> tuple[bytes, dict]:
+    """A file's content, which has the checksum that was written with it, and its meta.
+
+    Raises:
+        ModelError: as `signed`, or its states are inside: a file of an ESPHome folder.
+        WakewordError: ai-edge-litert is not installed.
+    """
+    content, found = signed(path)
+    if META not in found:
+        raise ModelError(f"{path}: made for ESPHome, whose component alone runs it: export it as litert")
     try:
         return content, checked(path, json.loads(found[META]), "wakeword")
     except (ValueError, RecursionError, KeyError, TypeError) as error:
@@ -115,16 +128,26 @@ def load_litert(path: str | Path):
     return step, state, meta
 
 
-def running_litert(content: bytes):
-    """The step function and zero state of a file's content, and the number of its outputs.
+def opened(content: bytes):
+    """LiteRT's interpreter of a file's content, ready, on one thread.
 
-    The interpreter holds a stream's values while it runs, so one call waits for another; the state is outside.
+    Raises:
+        WakewordError: ai-edge-litert is not installed.
     """
     module = require("ai_edge_litert.interpreter", "litert")
     # No delegate: it announces itself on stderr and takes memory, and the layers are small.
     kernels = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = module.Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=kernels)
     interpreter.allocate_tensors()
+    return interpreter
+
+
+def running_litert(content: bytes):
+    """The step function and zero state of a file's content, and the number of its outputs.
+
+    The interpreter holds a stream's values while it runs, so one call waits for another; the state is outside.
+    """
+    interpreter = opened(content)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
 
     def invoke(values: list[np.ndarray]) -> list[np.ndarray]:

@@ -39,7 +39,7 @@ def operating_point(
         others: further negatives, by kind, that are counted apart.
         again: int64 `[clips]`, which of the clean negatives the other conditions heard too.
         asked: false alarms per hour that the threshold was chosen for.
-        held_against: false alarms per hour that rates are `wide` against: see `_rate`.
+        held_against: false alarms per hour that rates are `wide` against: see `alarm_figures`.
     """
     counting = dict(threshold=threshold, refractory_s=refractory_s, asked=asked, held_against=held_against)
     false_alarms = {name: _false_alarms(*scored, **counting) for name, scored in negative.items()}
@@ -70,7 +70,7 @@ def _false_alarms(track: Track, events: list[Event], threshold, refractory_s, as
     after = np.searchsorted(track.time_s, times + refractory_s, side="right")
     peaks = np.asarray([track.score[i:j].max() for i, j in zip(first, after, strict=True)])
     return {
-        **_rate(len(times), track.hours, len(events), held_against),
+        **alarm_figures(len(times), track.hours, len(events), held_against),
         "note": "" if asked is None else too_wide(track.hours, asked),
         "by_corpus": _rates_by(events, clips, lambda clip: [corpus_of(clip)], held_against),
         "by_kind": _rates_by(events, clips, lambda clip: [kind_of(clip)], held_against),
@@ -87,7 +87,7 @@ def _false_alarms(track: Track, events: list[Event], threshold, refractory_s, as
     }
 
 
-def _rate(count: int, hours: float, clips: int, held_against: float | None) -> dict[str, Any]:
+def alarm_figures(count: int, hours: float, clips: int, held_against: float | None) -> dict[str, Any]:
     """False alarms and their rate, and whether its interval is too `wide` to mean anything.
 
     It is where the rate may keep within what it is held against, and may as well be several times as high.
@@ -115,7 +115,7 @@ def _rates_by(
     hours, clips = hours_by(events, names_of), _tally(names)
     counts = _tally(names[i] for i in alarmed)
     return {
-        name: _rate(counts.get(name, 0), hours[name], clips[name], held_against)
+        name: alarm_figures(counts.get(name, 0), hours[name], clips[name], held_against)
         for name in clips
         if clips[name] >= least_clips
     }
@@ -146,12 +146,15 @@ def _condition(track: Track, events: list[Event], threshold, refractory_s) -> di
     for index, event in enumerate(events):
         for group in groups_of(event.clip):
             members[group].append(index)
-    groups = {group: _miss(missed[members[group]]) for group in sorted(members) if len(members[group]) >= GROUP_LEAST}
+    groups = {
+        group: miss_figures(missed[members[group]]) for group in sorted(members) if len(members[group]) >= GROUP_LEAST
+    }
     delay = found - np.asarray([e.speech_end_s for e in events])
-    return {**_miss(missed), "delay": delay_stats(delay), "groups": groups}
+    return {**miss_figures(missed), "delay": delay_stats(delay), "groups": groups}
 
 
-def _miss(missed: np.ndarray) -> dict[str, Any]:
+def miss_figures(missed: np.ndarray) -> dict[str, Any]:
+    """Misses (bool [clips]) and their rate with its 95 % interval, and a note where so few clips leave it open."""
     k, n = int(missed.sum()), len(missed)
     low, high = wilson_interval(k, n)
     wide = high - low > MISS_WIDE

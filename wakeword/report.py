@@ -41,16 +41,16 @@ def format_report(report: dict[str, Any]) -> str:
     for point in report["operating_points"]:
         lines += ["", f"{point['name']} (threshold {point['threshold']:.4f}, chosen on {point['chosen_on']})"]
         for name, found in point["false_alarms"].items():
-            lines.append(f"  false alarms  {_where(name, point['false_alarms'])}{_false_alarms(found)}")
+            lines.append(f"  false alarms  {_where(name, point['false_alarms'])}{false_alarms_text(found)}")
             lines += [f"    {found['note']}"] if found["note"] else []
             if len(found["by_corpus"]) > 1:
                 lines += [f"    {c}: {f['count']} in {f['hours']:.2f} h" for c, f in found["by_corpus"].items()]
-        lines += [f"  false alarms  {kind}: {_false_alarms(found)}" for kind, found in point["others"].items()]
+        lines += [f"  false alarms  {kind}: {false_alarms_text(found)}" for kind, found in point["others"].items()]
         for name, found in point["conditions"].items():
-            lines.append(f"  missed        {name}: {_missed(found)}, delay {_delay(found)}")
+            lines.append(f"  missed        {name}: {missed_text(found)}, delay {_delay(found)}")
             lines += [f"    {found['note']}"] if found["note"] else []
             groups = found["groups"] if name in report["axes"]["noise"] else {}
-            lines += [f"    {group}: {_missed(each)}" for group, each in groups.items()]
+            lines += [f"    {group}: {missed_text(each)}" for group, each in groups.items()]
     return "\n".join(lines + [""] * bool(report["notes"]) + [f"note: {note}" for note in report["notes"]])
 
 
@@ -64,8 +64,8 @@ def markdown(report: dict[str, Any], plotted: bool = True) -> str:
             found = point["conditions"][name]
             alarms = point["false_alarms"].get(name, point["false_alarms"]["clean"])
             lines.append(
-                f"| {point['name']}: {point['threshold']:.4f} | {point['chosen_on']} | {name} | {_missed(found)} "
-                f"| {_false_alarms(alarms)} | {_delay(found)} |"
+                f"| {point['name']}: {point['threshold']:.4f} | {point['chosen_on']} | {name} | {missed_text(found)} "
+                f"| {false_alarms_text(alarms)} | {_delay(found)} |"
             )
     lines += [
         "",
@@ -81,8 +81,10 @@ def markdown(report: dict[str, Any], plotted: bool = True) -> str:
         lines += ["", "| speakers | condition | missed |", "|---|---|---|"]
         for name in report["axes"]["noise"]:
             condition = point["conditions"][name]
-            lines.append(f"| all | {name} | {_missed(condition)} |")
-            lines += [f"| {_cell(group)} | {name} | {_missed(found)} |" for group, found in condition["groups"].items()]
+            lines.append(f"| all | {name} | {missed_text(condition)} |")
+            lines += [
+                f"| {_cell(group)} | {name} | {missed_text(found)} |" for group, found in condition["groups"].items()
+            ]
         worst = point["false_alarms"]["clean"]["worst"]
         if worst:
             lines += ["", "| false alarm in | at | peak | text |", "|---|---|---|---|"]
@@ -160,12 +162,14 @@ def _where(name: str, conditions: dict[str, Any]) -> str:
     return f"{name}: " if len(conditions) > 1 else ""
 
 
-def _false_alarms(found: dict[str, Any]) -> str:
+def false_alarms_text(found: dict[str, Any]) -> str:
+    """What `operating.alarm_figures` gives, as it is read."""
     low, high = found["interval"]
     return f"{found['per_hour']:.2f}/h ({low:.2f} to {high:.2f}), {found['count']} in {found['hours']:.2f} h"
 
 
-def _missed(found: dict[str, Any]) -> str:
+def missed_text(found: dict[str, Any]) -> str:
+    """What `operating.miss_figures` gives, as it is read."""
     low, high = found["interval"]
     return f"{found['miss_rate']:.1%} ({low:.1%} to {high:.1%}), {found['missed']} of {found['clips']}"
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from wakeword.checkpoint import checked, read_meta, rewrite_meta, rewrite_onnx_meta, verify_onnx
 from wakeword.errors import ModelError, require
+from wakeword.folders import is_folder, read_folder, rewrite_folder_meta
 
 Step = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """features float32 [1, frames, mels], state [1, size] (of some a list of arrays) -> posteriors float32
@@ -56,12 +57,28 @@ def load_model(path: str | Path) -> tuple[Step, np.ndarray, dict]:
     return load_onnx(path) if is_onnx(path) else load_torch(path)
 
 
-def rewrite_model_meta(path: str | Path, changes: dict) -> None:
-    """Change entries of a model file's meta, in place, whatever its kind; the weights stay what they are.
+def exported_meta(path: str | Path) -> dict:
+    """The meta of an exported model, a file or a folder.
 
     Raises:
-        ModelError: not a model file. WakewordError: it cannot be written, or a package is not installed.
+        ModelError: it is none. WakewordError: a package is not installed.
     """
+    if is_folder(path):
+        return read_folder(path)["meta"]
+    if not is_exported(path):
+        raise ModelError(f"{path}: not an exported model: give a file or folder that 'wakeword export' wrote")
+    return load_model(path)[2]
+
+
+def rewrite_model_meta(path: str | Path, changes: dict) -> None:
+    """Change entries of the meta of a model file, or of an exported folder, in place, whatever its kind; the weights
+    stay what they are.
+
+    Raises:
+        ModelError: neither. WakewordError: it cannot be written, or a package is not installed.
+    """
+    if is_folder(path):
+        return rewrite_folder_meta(path, changes)
     if is_litert(path):
         from wakeword.litert import rewrite_litert_meta
 

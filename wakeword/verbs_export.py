@@ -13,14 +13,14 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.wakeword")
     parser.add_argument(
         "--format",
-        choices=["onnx", "onnx-int8", "c", "litert", "litert-int8", "executorch", "web"],
+        choices=["onnx", "onnx-int8", "c", "litert", "litert-int8", "esphome", "executorch", "web"],
         default="onnx",
         help="onnx, onnx-int8: a graph for ONNX Runtime (onnx); c: a directory of C99 for microcontrollers; litert and "
-        "litert-int8: a graph for LiteRT and TensorFlow Lite Micro; executorch: a .pte file; web: a folder for a web "
-        "server (docs/export.md)",
+        "litert-int8: a graph for LiteRT and TensorFlow Lite Micro; esphome: a folder for ESPHome's micro_wake_word; "
+        "executorch: a .pte file; web: a folder for a web server (docs/export.md)",
     )
     parser.add_argument("--output", required=True, metavar="FILE.onnx|DIR|FILE.tflite|FILE.pte")
-    only = parser.add_argument_group("for --format c, litert and litert-int8")
+    only = parser.add_argument_group("for --format c, litert, litert-int8 and esphome")
     only.add_argument("--dtype", choices=["int8", "float32"], help="of the weights; for c alone (int8)")
     only.add_argument(
         "--calibrate-on",
@@ -30,6 +30,8 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     only.add_argument("--budget-flash", metavar="SIZE", help="refuse a model that takes more, such as 350K or 1M")
     only.add_argument("--budget-ram", metavar="SIZE", help="the same for static RAM, such as 64K")
+    esphome = parser.add_argument_group("for --format esphome")
+    esphome.add_argument("--language", nargs="+", metavar="CODE", help="of the phrase, for the manifest (en)")
     web = parser.add_argument_group("for --format web")
     web.add_argument(
         "--runtime", metavar="FOLDER", help="of the npm package onnxruntime-web (the nearest node_modules)"
@@ -46,8 +48,9 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 def _export(args) -> None:
     require("torch")
     small = ("calibrate_on", "budget_flash", "budget_ram")
-    known = {"c": ("dtype", *small), "litert": small[1:], "litert-int8": small, "web": ("runtime",)}
-    for name in ("dtype", *small, "runtime"):
+    known = {"c": ("dtype", *small), "litert": small[1:], "litert-int8": small}
+    known |= {"esphome": (*small, "language"), "web": ("runtime",)}
+    for name in ("dtype", *small, "language", "runtime"):
         if getattr(args, name) is not None and name not in known.get(args.format, ()):
             formats = ", ".join(each for each in known if name in known[each])
             raise WakewordError(f"--{name.replace('_', '-')} belongs to --format {formats}: add that, or leave it out")
@@ -79,13 +82,19 @@ def _export_web(args) -> None:
 def _export_small(args) -> None:
     from wakeword.export.c_size import parse_size
     from wakeword.export.c_writer import export_c
+    from wakeword.export.esphome_writer import export_esphome
     from wakeword.export.litert_writer import export_litert
 
-    budgets = [None if each is None else parse_size(each) for each in (args.budget_flash, args.budget_ram)]
-    export, dtype = export_c, args.dtype or "int8"
-    if args.format != "c":
-        export, dtype = export_litert, "int8" if args.format == "litert-int8" else "float32"
-    report = export(args.model, args.output, dtype, args.calibrate_on or (), *budgets, bar())
+    budgets = {name: getattr(args, name) for name in ("budget_flash", "budget_ram")}
+    small = {name: None if each is None else parse_size(each) for name, each in budgets.items()}
+    small |= {"calibrate_on": args.calibrate_on or (), "progress": bar()}
+    if args.format == "esphome":
+        report = export_esphome(args.model, args.output, **small, languages=args.language or ("en",))
+    elif args.format == "c":
+        report = export_c(args.model, args.output, args.dtype or "int8", **small)
+    else:
+        dtype = "int8" if args.format == "litert-int8" else "float32"
+        report = export_litert(args.model, args.output, dtype, **small)
     lines = [
         f"{args.output}: {report['dtype']}, {report['flash']} bytes of flash, {report['ram']} of RAM",
         f"({report['size']})",

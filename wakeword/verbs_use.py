@@ -173,7 +173,9 @@ def _calibrate(args) -> None:
 
 def _info_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", help="a .wakeword, .onnx, .tflite, .pte or acoustic model file, or base or micro"
+        "model",
+        metavar="MODEL",
+        help="a .wakeword, .onnx, .tflite, .pte or acoustic model file, an exported folder, or base or micro",
     )
     json_flag(parser)
 
@@ -181,19 +183,22 @@ def _info_arguments(parser: argparse.ArgumentParser) -> None:
 @verb("info", "What a model file says of itself", "wakeword info computer.wakeword", _info_arguments)
 def _info(args) -> None:
     from wakeword.checkpoint import read_meta, shipped
-    from wakeword.runtimes import is_exported, load_model
+    from wakeword.folders import is_folder
+    from wakeword.runtimes import exported_meta, is_exported
 
-    meta = load_model(args.model)[2] if is_exported(args.model) else read_meta(shipped(args.model))
+    exported = is_exported(args.model) or is_folder(args.model)
+    meta = exported_meta(args.model) if exported else read_meta(shipped(args.model))
     show(meta, args.json, "" if args.json else _described(args.model, meta))
 
 
 def _described(path: str, meta: dict) -> str:
-    """A model's meta as text: as JSON, but for the curves, which follow as tables, and what is long and read by few."""
+    """A model's meta as text: as JSON, but for curves and parity, which follow, and what is long and read by few."""
     from wakeword.budget import in_words
     from wakeword.curve import curve_of, table
     from wakeword.lineage import LENGTHS, as_lines
+    from wakeword.parity_card import as_lines as parity_lines
 
-    shown = _without(meta, ("curve", "held_out_misses", "held_out_also", "begun_from"))
+    shown = _without(meta, ("curve", "held_out_misses", "held_out_also", "begun_from", "parity"))
     card, last = shown.get("card"), "--json shows all of it"
     runs = as_lines(meta["card"]) if isinstance(card, dict) else []
     for key in LENGTHS if runs else ():
@@ -211,7 +216,8 @@ def _described(path: str, meta: dict) -> str:
         if curve is not None:
             lines += ["", f"'{entry.get('phrase')}', calibrated for {in_words(curve.budget)}; its curve:"]
             lines += ["  " + line for line in table(curve.points)]
-    return "\n".join([*lines, "", last])
+    parity = parity_lines(meta)
+    return "\n".join([*lines, *([""] * bool(parity)), *parity, "", last])
 
 
 def _of_all(rows):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from wakeword.errors import ModelError, WakewordError
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.folders import read_folder
 
 FLAGS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC")
 
@@ -32,10 +32,10 @@ class CHost:
 
     def __init__(self, folder: Path, library: Path, compiler: str = "cc"):
         try:
-            told = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            told = read_folder(folder)
             self.dtype, self.info = told["dtype"], told["meta"]
             self.phrases = tuple(each["phrase"] for each in self.info["phrases"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ModelError, KeyError, TypeError) as error:
             raise ModelError(f"{folder}: not a directory that 'wakeword export --format c' wrote") from error
         self.refractory_s = self.info["refractory_s"]
         self.feature_settings = FeatureSettings(**self.info["features"])

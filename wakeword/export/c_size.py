@@ -28,6 +28,8 @@ _TOLD = {
     "arrays": f"the arrays alone, without code: {COMPILER} is not installed",
     "cortex-m4": f"compiled for Cortex-M4F by {COMPILER} -O2, without what it takes of the C library",
     "tflite-micro": "the file; the arena, as tflite-micro measures it here, and the states beside it; no code",
+    "arena": "the file; the arena, states in it, as tflite-micro measures it here; no code",
+    "bound": "the file; for the arena what no arrangement exceeds, since tflite-micro is not installed; no code",
     "file": "the file, and the states twice, without the arena's other parts: tflite-micro is not installed",
 }
 

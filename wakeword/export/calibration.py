@@ -62,8 +62,8 @@ def calibration_audio(paths: Sequence[str], skipped: Skipped, progress: Callable
     """
     for_development(find_clips(paths))  # refuses paths of test clips alone
     # A clip of each path in turns, and those of a path from all over it: neighbours are often of one speaker.
-    spread = [_spread(for_training(find_clips([path]))) for path in paths]
-    turns = [clip for turn in zip_longest(*spread) for clip in turn if clip is not None]
+    by_path = [spread(for_training(find_clips([path]))) for path in paths]
+    turns = [clip for turn in zip_longest(*by_path) for clip in turn if clip is not None]
     heard, seconds = [], 0.0
     for _, samples in read_clips(turns, skipped, check=False):
         heard.append(samples[: int(SAMPLE_RATE * MOST_SECONDS)])
@@ -76,7 +76,8 @@ def calibration_audio(paths: Sequence[str], skipped: Skipped, progress: Callable
     return heard
 
 
-def _spread(clips: list[Clip]) -> list[Clip]:
+def spread(clips: list[Clip]) -> list[Clip]:
+    """The same clips in such an order that the first of them are from all over the list, however many are taken."""
     # Multiples of the golden section, modulo 1, never cluster.
     return [clips[index] for index in np.argsort(np.arange(len(clips)) * 0.618034 % 1)]
 

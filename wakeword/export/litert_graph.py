@@ -2,11 +2,12 @@
 
 Written here, operator by operator, and not by a converter (litert-torch 0.10 with ai-edge-quantizer), which chooses
 operators and scales itself. These few operators need nothing but the schema, their scales are those of `quantise`, and
-all of them are among TensorFlow Lite Micro's: CONCATENATION, SLICE, CONV_2D, DEPTHWISE_CONV_2D, ADD, LOGISTIC.
+all of them are among TensorFlow Lite Micro's: CONCATENATION, STRIDED_SLICE, CONV_2D, DEPTHWISE_CONV_2D, ADD, LOGISTIC.
 
 Inputs are `features` [1, 1, 4, mels] and, of each layer that looks back, `state_i` [1, 1, frames, channels]; outputs
 `posterior` [1, 1, 1, outputs] and `next_state_i`, in the same order. Frames lie along the third axis, so that a layer's
-frames, `dilation` apart, are one dilated convolution, with one result.
+frames, `dilation` apart, are one dilated convolution, with one result. Or the states are variables inside the graph
+(`Graph.first`): `esphome_graph` makes such a one.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from wakeword.litert import schema
 
 SIGMOID_UNIT = 1 / 32768  # LiteRT's sigmoid of 16 bits has no other
 VALID, RELU = 1, 1  # of the schema's enumerations Padding and ActivationFunctionType
-_VERSIONS = {"CONCATENATION": 3, "SLICE": 4, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 5, "ADD": 3, "LOGISTIC": 3}
-"""Of the operators, those that brought their 16-bit kernels."""
+_VERSIONS = {"CONCATENATION": 3, "CONV_2D": 4, "DEPTHWISE_CONV_2D": 5, "ADD": 3, "LOGISTIC": 3, "FULLY_CONNECTED": 7}
+"""Of the operators, those that brought their 16-bit kernels; 1 of all others."""
+_ALL_FRAMES, _ALL_BUT_FRAMES = 0b1111, 0b1011  # the axes whose beginning or end a slice leaves as it is
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,33 @@ class Value:
 
 @dataclass
 class Graph:
-    """Tensors, operators and buffers as they are written down."""
+    """Tensors, operators and buffers as they are written down.
+
+    With `first`, states are variables inside the graph and not among its inputs and outputs: that is the subgraph that
+    sets them to zeros, which the graph must call once; the two share `buffers` and `codes`.
+    """
 
     tensors: list = field(default_factory=list)
     operators: list = field(default_factory=list)
     buffers: list = field(default_factory=list)
     codes: list[str] = field(default_factory=list)
-    zeros: dict[int, int] = field(default_factory=dict)
+    shared: dict[tuple, int] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    states: int = 0
+    first: Graph | None = None
 
-    def tensor(self, name: str, shape, dtype, unit=None, axis: int = 0, data: np.ndarray | None = None) -> int:
-        """One tensor more, with the worth of its units (of each along `axis`); `data` makes it a constant."""
+    def tensor(
+        self, name: str, shape, dtype, unit=None, axis: int = 0, data: np.ndarray | None = None, zero: int = 0
+    ) -> int:
+        """One tensor more, with the worth of its units (of each along `axis`); `data` makes it a constant.
+
+        `zero` is the number that stands for 0, where that is another.
+        """
         classes = schema()
         kinds, buffer = classes.TensorType, 0
         kind = {"f4": kinds.FLOAT32, "i1": kinds.INT8, "i2": kinds.INT16, "i4": kinds.INT32, "i8": kinds.INT64}
+        kind["u1"] = kinds.UINT8
         if data is not None:
             content = np.ascontiguousarray(data, np.dtype(dtype)).view(np.uint8).ravel()
             self.buffers.append(classes.BufferT(content))
@@ -63,7 +77,7 @@ class Graph:
         )
         if unit is not None:
             units = np.atleast_1d(np.asarray(unit, np.float32))
-            zeros = np.zeros(len(units), np.int64)
+            zeros = np.full(len(units), zero, np.int64)
             made.quantization = classes.QuantizationParametersT(scale=units, zeroPoint=zeros, quantizedDimension=axis)
         self.tensors.append(made)
         return len(self.tensors) - 1
@@ -72,13 +86,20 @@ class Graph:
         dtype = np.float32 if unit is None else np.int16
         return Value(self.tensor(name, (1, 1, frames, channels), dtype, unit), frames, channels, unit, dilation)
 
-    def add(self, operator: str, inputs: list[int], output: Value, options=None) -> Value:
+    def constant(self, data: np.ndarray, unit: float | None = None) -> int:
+        """A constant tensor, the same for all that ask for it."""
+        key = (data.dtype.str, data.shape, data.tobytes(), unit)
+        if key not in self.shared:
+            self.shared[key] = self.tensor("", data.shape, data.dtype, unit, data=data)
+        return self.shared[key]
+
+    def add(self, operator: str, inputs: list[int], output: Value | None = None, options=None) -> Value | None:
         """One operator more; its output."""
         classes = schema()
         if operator not in self.codes:
             self.codes.append(operator)
         kind = 0 if options is None else getattr(classes.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        inputs, outputs = np.array(inputs, np.int32), np.array([output.index], np.int32)
+        inputs, outputs = np.array(inputs, np.int32), np.array([output.index] if output else [], np.int32)
         self.operators.append(
             classes.OperatorT(
                 self.codes.index(operator), inputs, outputs, builtinOptionsType=kind, builtinOptions=options
@@ -94,18 +115,37 @@ class Graph:
         return self.add("CONCATENATION", [each.index for each in values], output, schema().ConcatenationOptionsT(axis))
 
     def heard(self, x: Value, past: int, dilation: int) -> Value:
-        """`past` frames and the present one; the state that they come from and the next one become input and output."""
-        number = len(self.inputs) - 1
-        before = self.value(past, x.channels, x.unit, f"state_{number}")
+        """`past` frames and the present one; the state that they come from and the next one are made beside."""
+        name, self.states = f"state_{self.states}", self.states + 1
+        before, after = (self.value(past, x.channels, x.unit, each) for each in (name, f"next_{name}"))
+        variable = None if self.first is None else self._variable(name, before, dilation)
         both = self.beside([before, x], 2)
-        after = self.value(past, x.channels, x.unit, f"next_state_{number}")
-        begin, size = (
-            self.tensor("", (4,), np.int32, data=np.array(each)) for each in ((0, 0, 1, 0), (1, 1, past, x.channels))
-        )
-        self.add("SLICE", [both.index, begin, size], after, schema().SliceOptionsT())
-        self.inputs.append(before.index)
-        self.outputs.append(after.index)
+        begin, end = (self.constant(np.array(each, np.int32)) for each in ((0, 0, 1, 0), (1, 1, 1, 1)))
+        options = schema().StridedSliceOptionsT(_ALL_BUT_FRAMES, _ALL_FRAMES)
+        self.add("STRIDED_SLICE", [both.index, begin, end, end], after, options)  # the end counts for nothing
+        if variable is None:
+            self.inputs.append(before.index)
+            self.outputs.append(after.index)
+        else:
+            self.add("ASSIGN_VARIABLE", [variable, after.index])
         return Value(both.index, both.frames, both.channels, both.unit, dilation)
+
+    def _variable(self, name: str, value: Value, parts: int) -> int:
+        """The handle of a variable that is read into `value` here, and that `first` makes of `parts` times zeros."""
+        handle, first = self._handle(name), self.first
+        self.add("READ_VARIABLE", [handle], value)
+        shape = (1, 1, value.frames // parts, value.channels)
+        zeros = first.constant(np.zeros(shape, np.float32 if value.unit is None else np.int16), value.unit)
+        zeros = first.beside([Value(zeros, shape[2], value.channels, value.unit)] * parts, 2)
+        first.add("ASSIGN_VARIABLE", [first._handle(name), zeros.index])
+        return handle
+
+    def _handle(self, name: str) -> int:
+        classes = schema()
+        self.tensors.append(classes.TensorT(np.zeros(0, np.int32), classes.TensorType.RESOURCE, 0, f"{name}_handle"))
+        handle = Value(len(self.tensors) - 1, 0, 0, None)
+        self.add("VAR_HANDLE", [], handle, classes.VarHandleOptionsT("", name))
+        return handle.index
 
     def weights(self, weight: np.ndarray, bias: np.ndarray | None, before: float | None, axis: int) -> list[int]:
         """Constants of a convolution: float32, or int8 with a scale for each channel (`axis`) and int64 sums."""
@@ -121,20 +161,24 @@ class Graph:
 
     def no_bias(self, size: int, before: float | None) -> int:
         """Zeros in the place of a bias, the same for all: the kernels do not do without (LiteRT 2.3 crashes)."""
-        if size not in self.zeros:
-            dtype = np.float32 if before is None else np.int64
-            self.zeros[size] = self.tensor("", (size,), dtype, data=np.zeros(size))
-        return self.zeros[size]
+        return self.constant(np.zeros(size, np.float32 if before is None else np.int64))
 
 
 def litert_graph(layers: list[Layer], units: list[float] | None, mels: int) -> Graph:
     """The graph of a flat list of layers; `units` are those of `quantise.scales_of`, None for float32."""
-    classes, graph = schema(), Graph()
+    graph = Graph()
     units = units or [None] * len(sizes_of(layers))
-    values = [graph.value(FRAMES_PER_STEP, mels, units[0], "features")]
-    graph.inputs.append(values[0].index)
+    features = graph.value(FRAMES_PER_STEP, mels, units[0], "features")
+    graph.inputs.append(features.index)
     posterior = graph.value(1, layers[-1].size, None if units[0] is None else SIGMOID_UNIT, "posterior")
     graph.outputs.append(posterior.index)
+    add_network(graph, layers, units, features, posterior)
+    return graph
+
+
+def add_network(graph: Graph, layers: list[Layer], units: list, features: Value, posterior: Value) -> None:
+    """The operators from the features [1, 1, 4, mels] to the posteriors [1, 1, 1, outputs]."""
+    classes, values = schema(), [features]
     for layer, unit in zip(layers, units[1:], strict=True):
         x = values[layer.sources[0]]
         if len(layer.sources) > 1:
@@ -152,7 +196,6 @@ def litert_graph(layers: list[Layer], units: list[float] | None, mels: int) -> G
             raise TypeError(f"no LiteRT operator for a layer of type {type(layer).__name__}")
         values.append(x)
     graph.add("LOGISTIC", [values[-1].index], posterior)
-    return graph
 
 
 def _linear(graph: Graph, layer: Linear, x: Value, unit: float | None, add: Value | None) -> Value:
@@ -174,12 +217,15 @@ def _linear(graph: Graph, layer: Linear, x: Value, unit: float | None, add: Valu
 
 
 def litert_model(graph: Graph):
-    """The `schema().ModelT` of a graph."""
+    """The `schema().ModelT` of a graph, and of the one that sets its variables."""
     classes = schema()
     codes = []
     for name in graph.codes:
         code = getattr(classes.BuiltinOperator, name)
-        codes.append(classes.OperatorCodeT(code, None, _VERSIONS[name], code))
-    inputs, outputs = np.array(graph.inputs, np.int32), np.array(graph.outputs, np.int32)
-    body = classes.SubGraphT(graph.tensors, inputs, outputs, graph.operators, "wakeword")
-    return classes.ModelT(3, codes, [body], "wakeword", [classes.BufferT(), *graph.buffers])
+        old = min(code, classes.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+        codes.append(classes.OperatorCodeT(old, None, _VERSIONS.get(name, 1), code))
+    bodies = []
+    for each in (graph, graph.first) if graph.first else (graph,):
+        inputs, outputs = np.array(each.inputs, np.int32), np.array(each.outputs, np.int32)
+        bodies.append(classes.SubGraphT(each.tensors, inputs, outputs, each.operators, "wakeword"))
+    return classes.ModelT(3, codes, bodies, "wakeword", [classes.BufferT(), *graph.buffers])

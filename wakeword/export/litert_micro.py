@@ -22,6 +22,18 @@ from tflite_micro import runtime
 interpreter = runtime.Interpreter.from_file(sys.argv[1], arena_size={ARENA})
 interpreter.print_allocations()
 """
+# While it plans where tensors go, it may need more than it then keeps.
+_LEAST = f"""
+import sys
+from tflite_micro import runtime
+for size in range(int(sys.argv[2]), {ARENA}, 256):
+    try:
+        runtime.Interpreter.from_file(sys.argv[1], arena_size=size)
+    except RuntimeError:
+        continue
+    print(size)
+    break
+"""
 
 
 def installed() -> bool:
@@ -29,7 +41,7 @@ def installed() -> bool:
 
 
 def arena_bytes(path: Path) -> int:
-    """Bytes of the tensor arena of a `.tflite` file, as the interpreter records them.
+    """Bytes of the smallest tensor arena in which the interpreter loads a `.tflite` file, to within 256.
 
     Its structures hold pointers, which are 8 bytes here and 4 on a microcontroller: there it is less.
 
@@ -37,12 +49,17 @@ def arena_bytes(path: Path) -> int:
         WakewordError: the interpreter refuses the file (an operator that it does not know, for one).
     """
     # It tells on the stderr of its process, past Python's.
-    done = subprocess.run([sys.executable, "-c", _MEASURE, str(path)], capture_output=True, text=True)
-    found = re.search(r"Arena allocation total (\d+) bytes", done.stderr)
-    if found is None or done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+    told = _run(_MEASURE, path)
+    kept = re.search(r"Arena allocation total (\d+) bytes", told.stderr)
+    done = _run(_LEAST, path, kept[1]) if kept and not told.returncode else told
+    if done.returncode or not done.stdout:
+        reason = (told.stderr.strip().splitlines() or ["no reason given"])[0]
         raise WakewordError(f"{path}: TensorFlow Lite Micro refuses it: {reason[:120]}")
-    return int(found[1])
+    return int(done.stdout)
+
+
+def _run(code: str, *arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
 
 
 def running_micro(content: bytes):
