@@ -1,7 +1,7 @@
 """RESULTS.md and training.png from the logs of the runs: `python recipes/pretrain/results.py`, from the root.
 
-What the runs in exp/base, exp/micro and exp/micro-esphome found on held-out speakers is added to progress.jsonl beside this, which is kept
-in the repository: a model is trained on in several runs, and their logs do not last.
+What the runs in exp/base, exp/micro and exp/micro-esphome found on held-out speakers is added to progress.jsonl beside
+this, which is kept in the repository: a model is trained on in several runs, and their logs do not last.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ def write_results() -> None:
         "# The acoustic models that ship",
         "",
         "Written by `python recipes/pretrain/results.py` from the logs of `wakeword pretrain",
-        "recipes/pretrain/base.toml`, `micro.toml` and `micro-esphome.toml`, and from the cards. The course is on at most 400",
-        "held-out utterances, clean: the first that the shards hold; in runs 4 and 5, which read manifests, others. At a",
+        "recipes/pretrain/base.toml`, `micro.toml` and `micro-esphome.toml`, and from the cards. The course is on at",
+        "most 400 held-out utterances, clean: the first that the shards hold; in runs 4 and 5 (manifests) others. At a",
         "run's end all give the figures. In a run of random weights the normalisation's statistics follow the last",
         "batches, so these losses jump, and are measured anew at the run's end; in one with `frozen_norms` they stay.",
         "Losses of runs with other data or teachers do not compare. What the encoders are worth under a wake head:",
