@@ -13,7 +13,7 @@ from wakeword.errors import Skipped, WakewordError, require
 
 def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("audio", nargs="+", metavar="FILE", help="audio files, folders or manifests")
-    parser.add_argument("--acoustic", default="base", help="base, micro, or the file of an acoustic model (base)")
+    parser.add_argument("--acoustic", default="base", help="base, micro, micro-esphome or the file of one (base)")
     json_flag(parser)
 
 
