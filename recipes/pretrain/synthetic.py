@@ -24,7 +24,7 @@ from wakeword.lexicon import frequent_words
 
 ENGINES = ("hibari", "espeak", "flite", "festival")
 """Those that speak fast enough for it. (`--engines kokoro` is not: 1.2 to 1.9 s of speech a CPU second on an AMD EPYC;
-hibari-tts is a hundred times as fast.)"""
+hibari-tts makes 36.)"""
 
 CLIP_S = 4.0
 """What a clip lasts, about."""
