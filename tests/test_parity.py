@@ -236,3 +236,12 @@ def test_the_benchmark_puts_all_formats_in_one_table(trained, audio, tmp_path):
         assert counts[:3] == [str(card["hits"][key]) for key in ("float", "exported", "in_common")]
         assert float(apart.split(", ")[1]) == pytest.approx(card["mean_difference"], rel=0.1)
     assert sorted(path.name for path in keep.iterdir()) == ["c-float32", "onnx.onnx"]
+    again = shutil.copytree(keep, tmp_path / "again")
+    command = [sys.executable, "benchmarks/parity_sum.py", str(keep), str(again)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    summed = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()][2:]
+    assert len(summed) == len(rows) - 2
+    for row, (name, heard, apart, *counts) in zip(summed, rows[2:], strict=True):
+        assert row[:4] == [name, "2", heard, apart]
+        assert row[4:7] == [str(2 * int(count)) for count in counts[:3]]

@@ -66,7 +66,8 @@ def read_meta(path: str | Path, kind: str | None = None) -> dict:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if not 2 <= length <= 100_000_000:
-                wanted = "base, micro, micro-esphome or a .safetensors" if kind == "acoustic" else "a .wakeword or .onnx"
+                shipped_or = "base, micro, micro-esphome or a .safetensors"
+                wanted = shipped_or if kind == "acoustic" else "a .wakeword or .onnx"
                 raise ModelError(f"{path}: not a wakeword model (no safetensors header): give {wanted} file")
             text = file.read(length)
             held = path.stat().st_size - 8 - length
