@@ -77,6 +77,46 @@ RESAMPLED = """
   return out;
 })()
 """
+# A detector that is slow while blocks of the microphone come in, then quick; with thresholds that all scores reach.
+CLOSED = """
+(async () => {
+  const { Detector } = await import(new URL("detector.js", location.href));
+  const { listen } = await import(new URL("listen.js", location.href));
+  const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+  const detector = await Detector.load();
+  detector.thresholds.fill(0);
+  let asked = 0, told = 0, open;
+  const quick = new Promise((done) => (open = done)), scores = detector.scores.bind(detector);
+  detector.scores = async (samples) => {
+    asked += 1;
+    await quick;
+    return scores(samples);
+  };
+  const tell = { hit: () => (told += 1), heard: () => (told += 1), error: () => (told += 1) };
+  const first = await listen(detector, tell);
+  while (!asked) await wait(20);
+  await wait(500);
+  first.close();
+  const before = asked;
+  open();
+  await wait(1000);
+  const found = { before, after: asked, told, hits: 0 };
+  const second = await listen(detector, { hit: () => (found.hits += 1) });
+  while (!found.hits) await wait(20);
+  second.close();
+  return found;
+})()
+"""
+FAILING = """
+AudioWorklet.prototype.addModule = () => Promise.reject(new Error("not today"));
+window.opened = [];
+const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (asked) => {
+  const stream = await get(asked);
+  window.opened.push(...stream.getTracks());
+  return stream;
+};
+"""
 
 SHOWN = """
 [...document.querySelectorAll("#hits li")].reverse().map(({ dataset }) => [Number(dataset.time), dataset.phrase])
@@ -222,6 +262,28 @@ def two_periods(heard: list, expected: list) -> bool:
         ):
             return True
     return False
+
+
+@needs_runtime
+@needs_browser
+def test_nothing_is_heard_after_close(page, browser):
+    browser.open(f"{page}/index.html")
+    found = browser.run(CLOSED)
+    assert found["after"] == found["before"] > 0 and found["told"] == 0, found
+    assert found["hits"] > 0, "the thresholds were not reached: nothing was shown"
+
+
+@needs_runtime
+@needs_browser
+def test_a_microphone_that_cannot_be_used_is_not_left_open(page, browser):
+    browser.open(f"{page}/index.html")
+    browser.until("!document.getElementById('start').disabled")
+    browser.run(FAILING)
+    browser.click("start")
+    browser.until("!document.getElementById('problem').hidden")
+    assert "not today" in browser.text("problem")
+    assert browser.run("window.opened.map((track) => track.readyState)") == ["ended"]
+    browser.open("about:blank")  # the others shall have the browser's own functions
 
 
 @needs_runtime
