@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shlex
 import subprocess
 import sys
 import time
@@ -18,7 +17,9 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("websockets")
 
-from browser import Browser, program  # noqa: E402
+from browser import Browser  # noqa: E402
+from browser import program as chromium  # noqa: E402
+from documented import DOCS, command, program  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
@@ -29,7 +30,6 @@ from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.transfer import load_wakeword  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-DOCS = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "node_modules" / web_writer.RUNTIME
 PERIOD_S, BURSTS_S = 4.0, (0.5, 1.9)
 LATE_S = 90
@@ -39,7 +39,7 @@ needs_runtime = pytest.mark.skipif(
     reason=f"NO ONNX RUNTIME WEB: not run (npm install --no-save {web_writer.RUNTIME}@{web_writer.RUNTIME_VERSION})",
 )
 needs_browser = pytest.mark.skipif(
-    program() is None, reason="NO CHROMIUM: the web export did not run (apt-get install chromium-headless-shell)"
+    chromium() is None, reason="NO CHROMIUM: the web export did not run (apt-get install chromium-headless-shell)"
 )
 
 # Any number of samples, in blocks, each after the other's answer; then again, all blocks at once.
@@ -152,22 +152,16 @@ def model(tmp_path_factory, several_files, played) -> Path:
     return path
 
 
-def documented(start: str) -> list[str]:
-    """A command line of docs/export.md."""
-    return shlex.split(re.search(rf"^{start}[^#\n]*", DOCS, re.MULTILINE)[0])
-
-
 @pytest.fixture(scope="module")
 def page(model, tmp_path_factory) -> str:
     """The address at which the exported folder is served, both by the commands of docs/export.md."""
     folder = model.parents[1] / "computer-web"
-    arguments = documented("wakeword export .* --format web")[1:]
+    arguments = command("wakeword export .* --format web")[1:]
     places = {"demo/computer.wakeword": str(model), "computer-web/": str(folder)}
     assert set(places) < set(arguments)
     assert main([*(places.get(each, each) for each in arguments), "--runtime", str(PACKAGE)]) == 0
-    example = re.search(r"```html\n(<!doctype html>\n<!-- computer-web/hey\.html.*?)```", DOCS, re.DOTALL)[1]
-    (folder / "hey.html").write_text(example)
-    serve = documented("python3 -m http.server")[1:]
+    (folder / "hey.html").write_text(program("computer-web/hey.html", "html"))
+    serve = command("python3 -m http.server")[1:]
     serve = [{"8000": "0", "computer-web/": str(folder)}.get(each, each) for each in serve]
     with subprocess.Popen(
         [sys.executable, "-u", *serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
