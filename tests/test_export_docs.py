@@ -61,6 +61,20 @@ def test_make_passes_arguments_to_the_demo():
     assert "recipes/demo/run.py --acoustic micro" in done.stdout, done.stderr
 
 
+def test_make_emulate_runs_the_demos_model_on_what_the_documentation_installs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    targets = importlib.import_module("embedded_targets").TARGETS
+    done = subprocess.run(
+        [*command("make emulate"), "-n", "ARGS=--targets m4"], cwd=ROOT, capture_output=True, text=True
+    )
+    installed, *run = [line.split() for line in done.stdout.splitlines() if "-arm" in line or "embedded" in line]
+    assert installed[1:] == command("apt-get install gcc-arm")[2:], done.stderr
+    assert set(installed[1:]) == {each for target in targets.values() for each in target.packages.split()}
+    words = command("python benchmarks/embedded.py")
+    words[words.index("computer-c/")] = "demo/computer-c"
+    assert run == [[run[0][0], *words[1 : words.index("--seconds")], "--targets", "m4"]]
+
+
 def test_the_demo_of_synthetic_voices_leaves_the_files_that_are_named(tmp_path, monkeypatch):
     voices = [each for each in installed_voices() if each.engine in ("espeak", "flite")][:4]
     if not voices:
@@ -75,7 +89,7 @@ def test_the_demo_of_synthetic_voices_leaves_the_files_that_are_named(tmp_path, 
         clips = find_clips(part.manifest)
         assert len(clips) == part.clips and all(clip.path.is_file() for clip in clips)
         assert part.hours > 0
-    others = set(re.findall(r"demo/[\w.-]+", DOCS)) - {"demo/data"}
+    others = set(re.findall(r"demo/[\w.-]+", DOCS)) - {"demo/data", "demo/computer-c"}
     assert others == {"demo/computer.wakeword", "demo/computer.onnx", "demo/stream.wav"}
 
 
