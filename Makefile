@@ -21,7 +21,7 @@ SOUND_CARD := pulseaudio pulseaudio-utils libasound2-plugins
 BROWSER := chromium-headless-shell
 # For one test of the same kind: what `export --format web` copies from; 148 MB on disk, a quarter of a minute.
 WEB := onnxruntime-web@1.30.0
-# Compilers and emulators: benchmarks/embedded.py says of each target that it skips what is missing.
+# Compilers and emulators: of each target whose tools are missing, benchmarks/embedded.py says so.
 EMULATE := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf \
   picolibc-riscv64-unknown-elf qemu-system-misc gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 

@@ -75,6 +75,25 @@ def test_make_emulate_runs_the_demos_model_on_what_the_documentation_installs(mo
     assert run == [[run[0][0], *words[1 : words.index("--seconds")], "--targets", "m4"]]
 
 
+def test_the_mhz_of_the_documentation_are_those_of_its_own_counts(monkeypatch):
+    """The column of the mean, and that of the block in which the network runs; as `embedded.py` writes them."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    embedded = importlib.import_module("embedded")
+    at = DOCS.index("| target | hits |")
+    head, _, *rows = [line.strip("| ").split(" | ") for line in DOCS[at : DOCS.index("\n\n", at)].splitlines()]
+    names = {target.name: name for name, target in embedded.TARGETS.items()}
+    written = 0
+    for cells in rows:
+        if len(cells) == len(head):
+            flash, ram, stack, most = (int(cells[column].replace(",", "")) for column in (2, 3, 4, 6))
+            run = embedded.Run((), flash, ram, stack, 1e6 * float(cells[5].removesuffix(" M")), most)
+            made = embedded.table([("host", run), (names[cells[0]], run)], 30).splitlines()
+            assert made[2].strip("| ").split(" | ") == head
+            assert made[-1].strip("| ").split(" | ")[2:] == cells[2:]
+            written += 1
+    assert written == 5
+
+
 def test_the_demo_of_synthetic_voices_leaves_the_files_that_are_named(tmp_path, monkeypatch):
     voices = [each for each in installed_voices() if each.engine in ("espeak", "flite")][:4]
     if not voices:
