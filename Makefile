@@ -1,6 +1,7 @@
 # make demo    install, then the whole way: train, calibrate, export, evaluate, listen (ARGS="--fast", "--phrase ...")
 # make test    install, then all tests in two processes (ARGS="tests/test_metrics.py", JOBS=0 for one)
 # make system  the Debian packages that the two use, by apt-get (asks for a password with sudo)
+# make emulate install, then the demo's model as C in emulated processors (ARGS="--targets m4 rv32 --seconds 10")
 # make lint    ruff     make bench  speed and memory     make clean  remove the environment and what the demo made
 #
 # PYTHON=python3.12 picks the interpreter, PIP_ARGS="..." is passed to pip install.
@@ -20,8 +21,11 @@ SOUND_CARD := pulseaudio pulseaudio-utils libasound2-plugins
 BROWSER := chromium-headless-shell
 # For one test of the same kind: what `export --format web` copies from; 148 MB on disk, a quarter of a minute.
 WEB := onnxruntime-web@1.30.0
+# Compilers and emulators: of each target whose tools are missing, benchmarks/embedded.py says so.
+EMULATE := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf \
+  picolibc-riscv64-unknown-elf qemu-system-misc gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
-.PHONY: demo test lint bench system clean python
+.PHONY: demo test emulate lint bench system clean python
 
 demo: $(STAMP)
 	@.ci/system $(LISTEN)
@@ -31,6 +35,14 @@ test: $(STAMP)
 	@.ci/system $(LISTEN) $(SOUND_CARD) $(BROWSER)
 	@.ci/npm $(WEB)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+emulate: $(STAMP)
+	@.ci/system $(EMULATE)
+	@test -e demo/computer.wakeword || $(MAKE) demo ARGS="--acoustic micro"
+	rm -rf demo/computer-c
+	$(BIN)/wakeword export demo/computer.wakeword --format c --output demo/computer-c \
+	  --calibrate-on $(addprefix demo/data/,positives.jsonl.gz negatives.jsonl.gz noise.jsonl.gz)
+	$(BIN)/python benchmarks/embedded.py demo/computer-c --audio demo/stream.wav $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/python -c "import ruff" 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) ruff

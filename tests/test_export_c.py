@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from itertools import cycle, islice, repeat
@@ -284,6 +285,33 @@ def test_the_example_prints_the_hits_of_a_file_and_refuses_others(
     for name in ("b.wav", "c.wav", "none.wav"):
         done = subprocess.run([folder / "example", tmp_path / name], capture_output=True, text=True)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and name in done.stderr
+
+
+def machine(path: Path) -> int:
+    """For which processors an object file is (ELF's `e_machine`)."""
+    content = path.read_bytes()
+    assert content[:4] == b"\x7fELF"
+    return int.from_bytes(content[18:20], "little")
+
+
+def test_other_flags_and_another_compiler_make_the_objects_anew(compiler, directories, tmp_path):
+    folder = tmp_path / "c"
+    shutil.copytree(directories["int8"], folder)
+    made, make = folder / "ww_model.o", ["make", "-s", "-C", str(folder)]
+    subprocess.run(make, check=True)
+    host, first = machine(made), made.stat().st_mtime_ns
+    subprocess.run(make, check=True)
+    assert made.stat().st_mtime_ns == first and b".debug_info" not in made.read_bytes()
+    subprocess.run([*make, "CFLAGS=-O1 -g -DNAME='\"a\"'"], check=True)
+    assert b".debug_info" in made.read_bytes()
+    if shutil.which(c_size.COMPILER) is None:
+        pytest.skip(f"NO ARM COMPILER: {c_size.COMPILER} is absent, other flags alone were tried")
+    documented = next(line for line in (folder / "Makefile").read_text().splitlines() if c_size.COMPILER in line)
+    subprocess.run([*make, *shlex.split(documented.lstrip("# "))[1:]], check=True)
+    assert machine(made) == 40 != host  # EM_ARM
+    # The archive holds the new objects alone.
+    listed = subprocess.run(["ar", "t", folder / "libwakeword.a"], capture_output=True, text=True, check=True).stdout
+    assert sorted(listed.split()) == sorted(f"{path.stem}.o" for path in folder.glob("w*.c"))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float32"])

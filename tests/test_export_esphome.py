@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("ai_edge_litert", reason="NO LITERT: pip install 'wakeword[litert]', these tests did not run")
 pytest.importorskip("pymicro_features", reason="NO FRONT END: pip install 'wakeword[esphome]', these tests did not run")
+
+from documented import program  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
@@ -63,7 +64,6 @@ COMPONENT = {
     "SPLIT_V",
 }
 ACOUSTIC = "micro-esphome"
-DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 
 
 @pytest.fixture(scope="module")
@@ -310,13 +310,12 @@ def test_a_missing_package_is_named_with_its_extra(exported, sounds, tmp_path, m
 
 
 def test_the_example_of_the_documentation_runs(exported, pymicro, tmp_path, speech_like):
-    """It reads computer-esphome/computer.json and recording.wav, and prints the seconds of the hits."""
-    code = re.search(r"```python\n(# with_pymicro\.py.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[1]
-    (tmp_path / "with_pymicro.py").write_text(code)
+    """It reads computer-esphome/computer.json and demo/stream.wav, and prints the seconds of the hits."""
+    (tmp_path / "with_pymicro.py").write_text(program("with_pymicro.py"))
     shutil.copytree(exported[1], tmp_path / "computer-esphome")
     (tmp_path / "computer-esphome" / "hey_there.json").rename(tmp_path / "computer-esphome" / "computer.json")
     samples = speech_like(12, 5)
-    write_wav(tmp_path / "recording.wav", samples)
+    write_wav(tmp_path / "demo" / "stream.wav", samples)
     done = subprocess.run([sys.executable, "with_pymicro.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = [float(line) for line in done.stdout.splitlines()]

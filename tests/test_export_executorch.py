@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import struct
 import subprocess
@@ -17,6 +16,8 @@ torch = pytest.importorskip("torch")
 absent = "NO EXECUTORCH: pip install 'wakeword[executorch]', these tests did not run"
 pytest.importorskip("executorch.runtime", reason=absent)
 
+from documented import program  # noqa: E402
+
 from wakeword import Detector  # noqa: E402
 from wakeword.audio import read_audio, write_wav  # noqa: E402
 from wakeword.checkpoint import shipped  # noqa: E402
@@ -29,8 +30,6 @@ from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.pte import load_pte, packed, read_pte  # noqa: E402
 from wakeword.runtimes import rewrite_model_meta  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword, stacked  # noqa: E402
-
-DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 
 
 @pytest.fixture(scope="module")
@@ -220,15 +219,14 @@ raise SystemExit(main(["info", sys.argv[1]]))
 
 
 def test_the_example_of_the_documentation_runs(file, tmp_path, speech_like):
-    """It reads computer.pte and recording.wav, and prints the posteriors that the model gives."""
-    code = re.search(r"```python\n(# with_executorch\.py.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[1]
-    (tmp_path / "with_executorch.py").write_text(code)
+    """It reads computer.pte and demo/stream.wav, and prints the posteriors that the model gives."""
+    (tmp_path / "with_executorch.py").write_text(program("with_executorch.py"))
     shutil.copy(file, tmp_path / "computer.pte")
-    write_wav(tmp_path / "recording.wav", speech_like(2, 5))
+    write_wav(tmp_path / "demo" / "stream.wav", speech_like(2, 5))
     done = subprocess.run([sys.executable, "with_executorch.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     step, state, _ = load_pte(file)
-    frames = log_mel(read_audio(tmp_path / "recording.wav"), FeatureSettings(mels=16))
+    frames = log_mel(read_audio(tmp_path / "demo" / "stream.wav"), FeatureSettings(mels=16))
     expected = step(frames[None, : len(frames) // 4 * 4], state)[0][:, 0]
     found = [float(line.split()[1]) for line in done.stdout.splitlines()]
     np.testing.assert_allclose(found, expected, atol=6e-5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import pytest
 torch = pytest.importorskip("torch")
 absent = "NO LITERT: pip install 'wakeword[litert]', these tests did not run"
 pytest.importorskip("ai_edge_litert", reason=absent)
+
+from documented import program  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
 from wakeword.audio import read_audio, write_wav  # noqa: E402
@@ -34,7 +35,6 @@ from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
 DTYPES = ("int8", "float32")
 MICRO = {"CONCATENATION", "STRIDED_SLICE", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "LOGISTIC"}
-DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 
 
 @pytest.fixture(scope="module")
@@ -263,15 +263,14 @@ runtime.Interpreter.from_file({str(files["int8"])!r}, arena_size={arena - 4096})
 
 
 def test_the_example_of_the_documentation_runs(micro, files, tmp_path, speech_like):
-    """It reads computer.tflite and recording.wav, and prints the scores that a detector gives."""
-    code = re.search(r"```python\n(# on_device\.py.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[1]
-    (tmp_path / "on_device.py").write_text(code)
+    """It reads computer.tflite and demo/stream.wav, and prints the scores that a detector gives."""
+    (tmp_path / "on_device.py").write_text(program("on_device.py"))
     shutil.copy(files["int8"], tmp_path / "computer.tflite")
-    write_wav(tmp_path / "recording.wav", speech_like(2, 5))
+    write_wav(tmp_path / "demo" / "stream.wav", speech_like(2, 5))
     done = subprocess.run([sys.executable, "on_device.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     detector = Detector.load(files["int8"])
-    samples = read_audio(tmp_path / "recording.wav")
+    samples = read_audio(tmp_path / "demo" / "stream.wav")
     step, state, _ = load_litert(files["int8"])
     frames = log_mel(samples, detector.feature_settings)
     expected = step(frames[None, : len(frames) // 4 * 4], state)[0][:, 0]

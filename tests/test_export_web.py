@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shlex
 import subprocess
 import sys
 import time
@@ -18,7 +17,9 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("websockets")
 
-from browser import Browser, program  # noqa: E402
+from browser import Browser  # noqa: E402
+from browser import program as chromium  # noqa: E402
+from documented import DOCS, command, program  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
@@ -29,7 +30,6 @@ from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.transfer import load_wakeword  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-DOCS = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "node_modules" / web_writer.RUNTIME
 PERIOD_S, BURSTS_S = 4.0, (0.5, 1.9)
 LATE_S = 90
@@ -39,7 +39,7 @@ needs_runtime = pytest.mark.skipif(
     reason=f"NO ONNX RUNTIME WEB: not run (npm install --no-save {web_writer.RUNTIME}@{web_writer.RUNTIME_VERSION})",
 )
 needs_browser = pytest.mark.skipif(
-    program() is None, reason="NO CHROMIUM: the web export did not run (apt-get install chromium-headless-shell)"
+    chromium() is None, reason="NO CHROMIUM: the web export did not run (apt-get install chromium-headless-shell)"
 )
 
 # Any number of samples, in blocks, each after the other's answer; then again, all blocks at once.
@@ -77,6 +77,46 @@ RESAMPLED = """
   return out;
 })()
 """
+# A detector that is slow while blocks of the microphone come in, then quick; with thresholds that all scores reach.
+CLOSED = """
+(async () => {
+  const { Detector } = await import(new URL("detector.js", location.href));
+  const { listen } = await import(new URL("listen.js", location.href));
+  const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+  const detector = await Detector.load();
+  detector.thresholds.fill(0);
+  let asked = 0, told = 0, open;
+  const quick = new Promise((done) => (open = done)), scores = detector.scores.bind(detector);
+  detector.scores = async (samples) => {
+    asked += 1;
+    await quick;
+    return scores(samples);
+  };
+  const tell = { hit: () => (told += 1), heard: () => (told += 1), error: () => (told += 1) };
+  const first = await listen(detector, tell);
+  while (!asked) await wait(20);
+  await wait(500);
+  first.close();
+  const before = asked;
+  open();
+  await wait(1000);
+  const found = { before, after: asked, told, hits: 0 };
+  const second = await listen(detector, { hit: () => (found.hits += 1) });
+  while (!found.hits) await wait(20);
+  second.close();
+  return found;
+})()
+"""
+FAILING = """
+AudioWorklet.prototype.addModule = () => Promise.reject(new Error("not today"));
+window.opened = [];
+const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (asked) => {
+  const stream = await get(asked);
+  window.opened.push(...stream.getTracks());
+  return stream;
+};
+"""
 
 SHOWN = """
 [...document.querySelectorAll("#hits li")].reverse().map(({ dataset }) => [Number(dataset.time), dataset.phrase])
@@ -112,22 +152,16 @@ def model(tmp_path_factory, several_files, played) -> Path:
     return path
 
 
-def documented(start: str) -> list[str]:
-    """A command line of docs/export.md."""
-    return shlex.split(re.search(rf"^{start}[^#\n]*", DOCS, re.MULTILINE)[0])
-
-
 @pytest.fixture(scope="module")
 def page(model, tmp_path_factory) -> str:
     """The address at which the exported folder is served, both by the commands of docs/export.md."""
     folder = model.parents[1] / "computer-web"
-    arguments = documented("wakeword export .* --format web")[1:]
+    arguments = command("wakeword export .* --format web")[1:]
     places = {"demo/computer.wakeword": str(model), "computer-web/": str(folder)}
     assert set(places) < set(arguments)
     assert main([*(places.get(each, each) for each in arguments), "--runtime", str(PACKAGE)]) == 0
-    example = re.search(r"```html\n(<!doctype html>\n<!-- computer-web/hey\.html.*?)```", DOCS, re.DOTALL)[1]
-    (folder / "hey.html").write_text(example)
-    serve = documented("python3 -m http.server")[1:]
+    (folder / "hey.html").write_text(program("computer-web/hey.html", "html"))
+    serve = command("python3 -m http.server")[1:]
     serve = [{"8000": "0", "computer-web/": str(folder)}.get(each, each) for each in serve]
     with subprocess.Popen(
         [sys.executable, "-u", *serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -222,6 +256,28 @@ def two_periods(heard: list, expected: list) -> bool:
         ):
             return True
     return False
+
+
+@needs_runtime
+@needs_browser
+def test_nothing_is_heard_after_close(page, browser):
+    browser.open(f"{page}/index.html")
+    found = browser.run(CLOSED)
+    assert found["after"] == found["before"] > 0 and found["told"] == 0, found
+    assert found["hits"] > 0, "the thresholds were not reached: nothing was shown"
+
+
+@needs_runtime
+@needs_browser
+def test_a_microphone_that_cannot_be_used_is_not_left_open(page, browser):
+    browser.open(f"{page}/index.html")
+    browser.until("!document.getElementById('start').disabled")
+    browser.run(FAILING)
+    browser.click("start")
+    browser.until("!document.getElementById('problem').hidden")
+    assert "not today" in browser.text("problem")
+    assert browser.run("window.opened.map((track) => track.readyState)") == ["ended"]
+    browser.open("about:blank")  # the others shall have the browser's own functions
 
 
 @needs_runtime

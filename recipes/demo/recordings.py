@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.cuts import read_cuts, write_cuts
+from data_prep.cuts import mono_cut, read_cuts, write_cuts
 from data_prep.librispeech import prepare_librispeech, prepare_librispeech_audio
 from data_prep.noise import prepare_noise
 from data_prep.rir import prepare_rir
 from data_prep.sentences import SENTENCES
-from data_prep.synthesise import synthesise, synthesise_speech
+from data_prep.synthesise import Synthesised, synthesise, synthesise_speech
 from data_prep.takes import split_voices
 from data_prep.voices import NO_VOICES, Voice, installed_voices
 from data_prep.voxforge import prepare_voxforge
@@ -140,15 +140,19 @@ def synthetic(phrase: str, out: Path, share: float, progress: Progress) -> Recor
     def bar(stage: str):
         return lambda done, count: progress(stage, done / count)
 
+    def spoken(name: str, use: str, what: str, made: Synthesised) -> Part:
+        source = f"{what} in {len(made.by_voice)} synthetic voices"
+        return write_part(out / f"{name}.jsonl.gz", use, source, "the voices'", read_cuts(made.manifest))
+
     def clips(use: str, count: int, seed: int, voices: list[Voice], name: str) -> Part:
         made = synthesise(phrase, folder / name, max(12, int(count * share)), seed, voices, bar(f"speaking {name}"))
-        return spoken(made.manifest, use, f"'{phrase}' in {len(made.by_voice)} synthetic voices")
+        return spoken(name, use, f"'{phrase}'", made)
 
     def speech(use: str, count: int, seed: int, voices: list[Voice], name: str, sentences: tuple[str, ...]) -> Part:
         count = max(30, int(count * share))
         done = bar(f"speaking {name}")
         made = synthesise_speech(sentences, folder / name, count, seed, phrase, voices, done)
-        return spoken(made.manifest, use, f"{len(sentences)} sentences in {len(made.by_voice)} synthetic voices")
+        return spoken(name, use, f"{len(sentences)} sentences", made)
 
     apart = f"{len(testing)} of {len(voices)} voices speak only the test clips"
     if set(training) & set(testing):
@@ -156,28 +160,30 @@ def synthetic(phrase: str, out: Path, share: float, progress: Progress) -> Recor
     return Recordings(
         positives=clips("training", 240, 0, training, "positives"),
         negatives=speech("training", 900, 1, training, "negatives", tuple(SENTENCES[0::2])),
-        noise=made_noise(out / "noise", "training", 0),
+        noise=made_noise(out, "noise", "training", 0),
         rir=None,
         dev=speech("threshold", 500, 2, training, "dev", tuple(SENTENCES[1::4])),
         test_positives=clips("test", 80, 3, testing, "test-positives"),
         test_negatives=speech("test", 500, 4, testing, "test-negatives", tuple(SENTENCES[3::4])),
-        test_noise=made_noise(out / "test-noise", "test", 1),
+        test_noise=made_noise(out, "test-noise", "test", 1),
         note=f"{SYNTHETIC} Here, {apart}.",
     )
 
 
-def made_noise(folder: Path, use: str, seed: int, seconds: float = 40.0) -> Part:
-    """White, pink and brown noise that swells and ebbs, as WAV files in `folder`."""
+def made_noise(out: Path, part: str, use: str, seed: int, seconds: float = 40.0) -> Part:
+    """White, pink and brown noise that swells and ebbs, as WAV files in the folder `out/part`."""
     rng = np.random.default_rng([seed, 7])
-    count = int(seconds * SAMPLE_RATE)
+    count, cuts = int(seconds * SAMPLE_RATE), []
     for name, slope in (("white", 0.0), ("pink", 0.5), ("brown", 1.0)):
         spectrum = np.fft.rfft(rng.standard_normal(count))
         # Amplitude over frequency; below 20 Hz flat, or brown noise would be all rumble.
         spectrum /= np.maximum(np.fft.rfftfreq(count, 1 / SAMPLE_RATE), 20.0) ** slope
         samples = np.fft.irfft(spectrum, count)
         swell = np.interp(np.arange(count), np.linspace(0, count, 40), 10 ** rng.uniform(-0.5, 0, 40))
-        write_wav(folder / f"{name}.wav", (0.1 * samples / samples.std() * swell).astype(np.float32))
-    return Part(folder, use, "generated white, pink and brown noise", "none", 3, 3 * seconds / 3600)
+        path = out.resolve() / part / f"{name}.wav"
+        write_wav(path, (0.1 * samples / samples.std() * swell).astype(np.float32))
+        cuts.append({**mono_cut(path, count, "", None, {"kind": name}), "supervisions": []})
+    return write_part(out / f"{part}.jsonl.gz", use, "generated white, pink and brown noise", "none", cuts)
 
 
 def speaker(cut: dict) -> str:
@@ -214,8 +220,3 @@ def write_part(manifest: Path, use: str, source: str, licence: str, cuts: Iterab
         raise WakewordError(f"{manifest}: nothing is left for it of {source}: give more recordings")
     write_cuts(manifest, cuts)
     return Part(manifest, use, source, licence, len(cuts), sum(cut["duration"] for cut in cuts) / 3600)
-
-
-def spoken(manifest: Path, use: str, source: str) -> Part:
-    cuts = read_cuts(manifest)
-    return Part(manifest, use, source, "the voices'", len(cuts), sum(cut["duration"] for cut in cuts) / 3600)
