@@ -46,6 +46,7 @@ function hello({ phrases, recording: about }) {
 }
 
 function heard({ time_s: time, rms_dbfs: rms, peak_dbfs: peak, scores }) {
+  if (!microphone) return; // of what came before Stop
   panel.heard([rms, peak], scores, time, dropped ? `, ${dropped} blocks dropped: the server is too slow` : "");
 }
 
