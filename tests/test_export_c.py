@@ -363,6 +363,38 @@ def test_bad_input_is_one_line_and_leaves_nothing(several_files, model_files, so
     assert os.listdir(place / "c") == []
 
 
+def test_calibration_audio_that_is_too_short_or_says_nothing_is_told(
+    several_files, sounds, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(c_size, "COMPILER", "none")  # not measured here: it takes seconds
+    model, heard = tmp_path / "m.wakeword", tmp_path / "heard"
+    shutil.copy(several_files[0], model)
+    shutil.copytree(sounds, heard)
+    write_wav(heard / "tick.wav", np.full(600, 0.1, np.float32))
+
+    def warnings_of(name: str, *audio: Path) -> list[str]:
+        command = ["export", str(model), "--format", "c", "--output", str(tmp_path / name), "--calibrate-on"]
+        assert main([*command, *map(str, audio)]) == 0
+        found = capsys.readouterr()
+        assert ("skipped 1 file(s)" in found.out) == (heard in audio)
+        told = [line.removeprefix("wakeword: warning: ") for line in found.err.splitlines() if "warning" in line]
+        assert told == json.loads((tmp_path / name / "model.json").read_text())["warnings"]
+        return told
+
+    (told,) = warnings_of("little", heard)
+    assert "calibrated on 12 s of audio alone" in told
+    skipped = json.loads((tmp_path / "little" / "model.json").read_text())["skipped"]
+    assert [f"{heard / 'tick.wav'}: shorter than 40 ms" in reason for reason in skipped.values()] == [True]
+    write_wav(tmp_path / "long.wav", 1e-3 * np.random.default_rng(0).standard_normal(16000 * 61).astype(np.float32))
+    assert warnings_of("enough", heard, tmp_path / "long.wav") == []
+    phrases = [{**each, "threshold": 1.0} for each in load_wakeword(model)[1]["phrases"]]
+    rewrite_meta(model, {"phrases": phrases})
+    (told,) = warnings_of("unheard", heard, tmp_path / "long.wav")
+    assert "heard no phrase in the calibration audio" in told
+    common = [model, "--format", "c", "--output", tmp_path / "none", "--calibrate-on"]
+    assert "no audio to calibrate on: skipped 1 file(s)" in told_of([*common, heard / "tick.wav"], capsys)
+
+
 def test_features_that_c_cannot_compute_are_refused(tmp_path, small_model, wake_meta):
     meta = wake_meta()
     meta["features"]["fft"] = 600

@@ -43,7 +43,8 @@ def export_c(
         budget_flash, budget_ram: bytes that it may take.
 
     Returns:
-        What `model.json` in the directory holds: `dtype`, `flash`, `ram`, `measured` how, `parity` and the meta.
+        What `model.json` in the directory holds: `dtype`, `flash`, `ram`, `measured` how, `parity`, `warnings`
+        of the calibration audio, and the meta.
 
     Raises:
         ModelError: `source` is not a trained model.
@@ -87,6 +88,7 @@ def export_c(
         size = measured(temporary) or arrays
         check_budgets(source, size, budget_flash, budget_ram, dtype == "int8")
         report = {"dtype": dtype, **asdict(size), "parity": parity and asdict(parity), "skipped": skipped.reasons}
+        report["warnings"] = parity.warnings() if parity else []
         (temporary / "model.json").write_text(json.dumps({**report, "meta": meta}, indent=1), encoding="utf-8")
     summary = "" if parity is None else parity.summary()
     return {"output": str(output), **report, "size": told(size), "summary": summary}

@@ -63,7 +63,8 @@ def export_esphome(
 
     Returns:
         What `model.json` in the directory holds: `dtype`, `flash`, `ram`, `measured` how, `manifest` (its name),
-        `probability_cutoff`, `parity` of LiteRT with the float model, `skipped` and the meta.
+        `probability_cutoff`, `parity` of LiteRT with the float model, `skipped`, `warnings` of the calibration
+        audio, and the meta.
 
     Raises:
         ModelError: `source` is not a trained model.
@@ -110,6 +111,7 @@ def export_esphome(
             "probability_cutoff": said["micro"]["probability_cutoff"],
             "parity": asdict(parity),
             "skipped": skipped.reasons,
+            "warnings": parity.warnings(),
         }
         words = {"phrase": phrase["phrase"], "name": name, "window": window, "cutoff": report["probability_cutoff"]}
         words |= {"threshold": phrase["threshold"], "version": __version__, "flash": size.flash, "ram": size.ram}
