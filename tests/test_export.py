@@ -11,6 +11,7 @@ onnx = pytest.importorskip("onnx")
 
 from wakeword import Detector  # noqa: E402
 from wakeword.checkpoint import read_meta, rewrite_onnx_meta  # noqa: E402
+from wakeword.cli import main  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
 from wakeword.export import compare, export_onnx, onnx_graph  # noqa: E402
 from wakeword.halves import halves_of  # noqa: E402
@@ -104,9 +105,22 @@ def test_a_graph_that_differs_is_not_written(model_files, tmp_path, monkeypatch)
         return model
 
     monkeypatch.setattr(onnx_graph, "folded", wrong)
-    (tmp_path / "m.onnx").write_bytes(b"the old one")
     with pytest.raises(WakewordError, match="differs by"):
         export_onnx(model_files[0], tmp_path / "m.onnx")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["onnx", "onnx-int8"])
+def test_an_output_of_another_name_or_that_is_there_is_refused(model_files, tmp_path, capsys, kind):
+    export = ["export", str(model_files[0]), "--format", kind, "--output"]
+    assert main([*export, str(tmp_path / "m.tflite")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'm.tflite'}: name it .onnx" in line and "--format" in line
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "m.onnx").write_bytes(b"the old one")
+    assert main([*export, str(tmp_path / "m.onnx")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'm.onnx'}: is there already" in line
     assert (tmp_path / "m.onnx").read_bytes() == b"the old one"
     assert os.listdir(tmp_path) == ["m.onnx"]
 
