@@ -83,7 +83,9 @@ def calibration_audio(paths: Sequence[str], skipped: Skipped, progress: Callable
     heard, seconds = [], 0.0
     for clip, samples in read_clips(turns, skipped, check=False):
         if len(samples) < FRAME_S * SAMPLE_RATE:
-            skipped.add(f"{clip.path} at {clip.start_s:g} s", f"{clip.path}: shorter than {1000 * FRAME_S:.0f} ms: leave it out")
+            skipped.add(
+                f"{clip.path} at {clip.start_s:g} s", f"{clip.path}: shorter than {1000 * FRAME_S:.0f} ms: leave it out"
+            )
             continue
         heard.append(samples[: int(SAMPLE_RATE * MOST_SECONDS)])
         seconds += len(heard[-1]) / SAMPLE_RATE
