@@ -214,6 +214,29 @@ def test_bad_input_is_one_line_and_leaves_the_card_alone(trained, several_files,
     assert "its parity cannot be read" in capsys.readouterr().out
 
 
+def test_damaged_folders_are_one_line(trained, audio, sounds, tmp_path, capsys):
+    folder = exported_as("c", trained, tmp_path, sounds)
+    about = read_folder(folder)
+    phrase, *others = about["meta"]["phrases"]
+    for changes in (
+        {"refractory_s": ...},
+        {"smoothing_frames": 0},
+        {"features": 3},
+        {"features": {**about["meta"]["features"], "mels": "many"}},
+        {"phrases": [{**phrase, "threshold": "high"}, *others]},
+        {"phrases": [phrase["phrase"]]},
+    ):
+        meta = {key: value for key, value in {**about["meta"], **changes}.items() if value is not ...}
+        (folder / "model.json").write_text(json.dumps({**about, "meta": meta}))
+        for command in (arguments(folder, trained, audio), ["info", str(folder)]):
+            line = told_of(command, capsys)
+            assert f"{folder / 'model.json'}: its description" in line and line.endswith("export it again")
+    (folder / "model.json").write_text(json.dumps(about))
+    for path in folder.glob("*.c"):  # as in a folder for ESPHome whose model.json names no manifest
+        path.unlink()
+    assert "no C code there" in told_of(arguments(folder, trained, audio), capsys)
+
+
 def test_times_in_common_are_those_near_enough():
     one, other = np.array([1.0, 2.0, 3.0]), np.array([1.1, 2.5])
     assert (in_common(one, other), in_common(one, one), in_common(one, np.zeros(0))) == (1, 3, 0)
