@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from wakeword.errors import ModelError, WakewordError  # noqa: E402
 from wakeword.export import compare, export_onnx, onnx_graph  # noqa: E402
 from wakeword.halves import halves_of  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.pte import packed  # noqa: E402
 from wakeword.runtimes import load_onnx  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
@@ -174,6 +176,17 @@ def test_only_an_exported_model_is_rewritten(tmp_path, wake_meta):
     with pytest.raises(ModelError, match="other.onnx"):
         rewrite_onnx_meta(path, {"note": "x"})
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["other.onnx"]
+
+
+def test_info_of_a_pte_file_needs_no_runtime(tmp_path, wake_meta, capsys, monkeypatch):
+    for package in ("executorch", "ai_edge_litert.schema_py_generated"):
+        monkeypatch.setitem(sys.modules, package, None)
+    meta = {"format": 2, "kind": "wakeword", **wake_meta()}
+    (tmp_path / "m.pte").write_bytes(packed(b"a program", {"wakeword": meta, "inputs": []}))
+    assert main(["info", str(tmp_path / "m.pte"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == meta
+    assert main(["listen", str(tmp_path / "m.pte"), "--file", "any.wav"]) == 2
+    assert "wakeword[executorch]" in capsys.readouterr().err
 
 
 def foreign(path, **entries):
