@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 from wakeword import Detector  # noqa: E402
 from wakeword.audio import read_audio, write_wav  # noqa: E402
 from wakeword.checkpoint import rewrite_meta  # noqa: E402
-from wakeword.cli import main  # noqa: E402
+from wakeword.cli import exit_status, main  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError  # noqa: E402
 from wakeword.export import c_size  # noqa: E402
 from wakeword.export.c_host import CHost  # noqa: E402
@@ -460,6 +460,56 @@ def test_an_emulated_cortex_m4_gives_the_hits_of_the_host(compiler, embedded, di
 
 
 def test_hits_that_differ_are_not_said_to_agree(embedded):
-    one, other = embedded.Run(((0, 640, 0.9),)), embedded.Run(((0, 1280, 0.9),))
+    one, other, none = embedded.Run(((0, 640, 0.9),)), embedded.Run(((0, 1280, 0.9),)), embedded.Run(())
     assert embedded.agreement(one, other).startswith("NOT as on the host")
-    assert embedded.agreement(one, embedded.Run(())).startswith("NOT")
+    assert embedded.agreement(one, none).startswith("NOT")
+    assert embedded.agreement(none, none) == "none to compare"
+    embedded.check([("host", one), ("m4", one)])
+    for results, told in (
+        ([("host", one), ("m4", other)], "hits differ"),
+        ([("host", none), ("m4", none)], "no hit on the host"),
+        ([("host", one), ("m4", one), ("m7", "no gcc")], "m7: did not run"),
+    ):
+        with pytest.raises(WakewordError, match=told):
+            embedded.check(results)
+
+
+def test_the_emulation_runs_on_clips_and_refuses_what_it_cannot_use(
+    compiler, embedded, directories, sounds, tmp_path, capsys, monkeypatch
+):
+    def status(folder: Path, *options: str, audio: Path = sounds) -> int:
+        return exit_status(lambda: embedded.main([str(folder), "--audio", str(audio), "--targets", "m4", *options]))
+
+    monkeypatch.setattr(embedded.shutil, "which", lambda tool: None)
+    assert status(directories["int8"], "--seconds", "11") == 2
+    found = capsys.readouterr()
+    assert "11.0 s of audio" in found.out and "| no arm-none-eabi-gcc" in found.out
+    assert found.err.strip() == "wakeword: m4: did not run: see the table, or name others with --targets"
+    for seconds in ("0", "nan", "-1"):
+        with pytest.raises(SystemExit):
+            status(directories["int8"], "--seconds", seconds)
+        assert f"must be a number, above 0, not '{seconds}'" in capsys.readouterr().err
+    other = tmp_path / "web"
+    other.mkdir()
+    shutil.copy(directories["int8"] / "model.json", other)
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no sound")
+    for folder, audio, told in (
+        (other, sounds, "not a directory that 'wakeword export --format c' wrote"),
+        (tmp_path, sounds, "not a folder that 'wakeword export' wrote"),
+        (directories["int8"], bad, "no audio to run on: skipped 1 file(s)"),
+    ):
+        assert status(folder, audio=audio) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert told in line
+
+
+def test_the_emulated_code_may_give_no_warning(compiler, embedded, directories, tmp_path, speech_like):
+    folder = tmp_path / "c"
+    shutil.copytree(directories["int8"], folder)
+    write_wav(tmp_path / "clip.wav", speech_like(1, 3))
+    embedded.hosted(folder, tmp_path, "host", compiler)
+    with open(folder / "ww_model.c", "a") as file:
+        file.write("static void unused(void) {}\n")
+    with pytest.raises(WakewordError, match=f"host: {compiler} failed"):
+        embedded.hosted(folder, tmp_path, "host", compiler)
