@@ -66,7 +66,7 @@ def directories(tmp_path_factory, several_files, sounds) -> dict[str, Path]:
     """A model of three phrases as C, by dtype."""
     folder = tmp_path_factory.mktemp("exported")
     for dtype in ("int8", "float32"):
-        export_c(several_files[0], folder / dtype, dtype, [str(sounds)])
+        export_c(several_files[0], folder / dtype, dtype, [str(sounds)] if dtype == "int8" else ())
     return {dtype: folder / dtype for dtype in ("int8", "float32")}
 
 
@@ -351,7 +351,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(several_files, model_files, so
     assert "--budget-flash" in told_of([*common, *calibrate, "--budget-flash", "1K"], capsys)
     assert "--budget-ram" in told_of([*common, *calibrate, "--budget-ram", "1000"], capsys)
     assert "size '3X'" in told_of([*common, *calibrate, "--budget-ram", "3X"], capsys)
-    assert "small.onnx" in told_of([model_files[1], *common[1:], *calibrate], capsys)
+    told = told_of([model_files[1], *common[1:], *calibrate], capsys)
+    assert "small.onnx: an exported model: give the .wakeword file" in told
+    assert "float32 needs no audio" in told_of([*common, "--dtype", "float32", *calibrate], capsys)
     assert "--dtype belongs to --format c" in told_of(
         [several_files[0], "--output", place / "x", "--dtype", "int8"], capsys
     )

@@ -201,6 +201,7 @@ def test_bad_input_is_one_line_and_leaves_the_card_alone(trained, several_files,
     assert "not an exported model" in told_of(arguments(tmp_path, trained, audio), capsys)
     (tmp_path / "model.json").write_text('{"meta": {"kind": "wake')
     assert "not a folder that 'wakeword export' wrote" in told_of(arguments(tmp_path, trained, audio), capsys)
+    assert "--snr belongs to --noise" in told_of(arguments(exported, trained, audio, "--snr", "5"), capsys)
     assert "choose one with --phrase" in told_of(arguments(exported, trained, audio)[:-2], capsys)
     (tmp_path / "empty").mkdir()
     nothing = {**audio, "other": tmp_path / "empty"}
