@@ -8,7 +8,7 @@ instructions (`-icount shift=0`), not cycles: the MHz are an estimate, for which
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import re
 import shutil
 import subprocess
@@ -21,13 +21,15 @@ import numpy as np
 from embedded_targets import TARGETS, Target
 
 from wakeword.audio import pcm16, write_wav
-from wakeword.cli import exit_status
-from wakeword.clips import clip_blocks, find_clips, for_development
-from wakeword.errors import WakewordError
+from wakeword.cli import exit_status, number, say
+from wakeword.clips import find_clips, for_development, read_clips
+from wakeword.errors import ModelError, Skipped, WakewordError
+from wakeword.folders import read_folder
 
 HERE = Path(__file__).parent / "embedded"
 RAM_BYTES = 256 * 1024
 HARNESS = ("main.c", "start.c")
+STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ def hosted(exported: Path, folder: Path, what: str, compiler: str, emulator: tup
     """The example program on a machine with files, emulated or this one."""
     sources = [str(path) for path in sorted(exported.glob("*.c"))]
     static = ["-static"] if emulator else []
-    command([compiler, "-std=c99", "-O2", *static, "-o", "example", *sources, "-lm"], folder, what)
-    names = json.loads((exported / "model.json").read_text())["meta"]["phrases"]
+    command([compiler, *STRICT, "-O2", *static, "-o", "example", *sources, "-lm"], folder, what)
+    names = read_folder(exported)["meta"]["phrases"]
     numbers = {each["phrase"]: number for number, each in enumerate(names)}
     lines = command([*emulator, "./example", "clip.wav"], folder, what).splitlines()
     found = [re.fullmatch(r"(\S+) s  (.*)  score (\S+)", line) for line in lines]
@@ -76,8 +78,7 @@ def bare(exported: Path, folder: Path, target: Target) -> Run:
     compiler, emulator = target.tools
     flags = ["-O2", *target.flags, "-ffunction-sections", "-fdata-sections"]
     ours = ["-std=gnu99", f"-DCLOCK_HZ={target.clock_hz}u", f"-I{exported}", f"-I{HERE}"]
-    theirs = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
-    for path, special in [*((HERE / name, ours) for name in HARNESS), *((path, theirs) for path in sources)]:
+    for path, special in [*((HERE / name, ours) for name in HARNESS), *((path, STRICT) for path in sources)]:
         command([compiler, *flags, *special, "-c", str(path)], folder, target.name)
     command(
         [
@@ -187,30 +188,65 @@ def agreement(host: Run, run: Run) -> str:
     """Whether phrases and times are the host's, and how far the scores lie apart."""
     if [hit[:2] for hit in host.hits] != [hit[:2] for hit in run.hits]:
         return f"NOT as on the host: {len(run.hits)}"
+    if not host.hits:
+        return "none to compare"
     apart = max([abs(one[2] - other[2]) for one, other in zip(host.hits, run.hits, strict=True)], default=0.0)
     # The example on the host prints four decimals, rounded.
     return f"as on the host ({len(run.hits)}; scores {'to four decimals' if apart < 6e-5 else f'within {apart:.0e}'})"
+
+
+def check(results: list[tuple[str, Run | str]]) -> None:
+    """Refuse to call agreement what is none.
+
+    Raises:
+        WakewordError: hits differ, there was none to compare, or a target did not run.
+    """
+    (_, host), *others = results
+    if any(isinstance(run, Run) and agreement(host, run).startswith("NOT") for _, run in others):
+        raise WakewordError("hits differ from the host's: see the table")
+    if not host.hits:
+        raise WakewordError("no hit on the host, so nothing was compared: give --audio clips of the phrase")
+    absent = [name for name, run in others if isinstance(run, str)]
+    if absent:
+        raise WakewordError(f"{', '.join(absent)}: did not run: see the table, or name others with --targets")
+
+
+def chosen_audio(paths: list[str], seconds: float) -> np.ndarray:
+    """The first so many seconds of the clips that PATHs name, those kept for testing left out, one after the other.
+
+    Raises:
+        WakewordError: a path that is not there, or no clip that can be read.
+    """
+    heard, left, skipped = [], math.ceil(seconds * 16000), Skipped()
+    for _, samples in read_clips(for_development(find_clips(paths)), skipped, check=False):
+        heard.append(samples[:left])
+        left -= len(heard[-1])
+        if not left:
+            break
+    if not sum(map(len, heard)):
+        raise WakewordError(f"no audio to run on: {skipped.summary() or 'the recordings are empty'}")
+    if skipped:
+        say(skipped.summary(), "embedded")
+    return np.concatenate(heard)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("exported", metavar="DIR", type=Path, help="what 'wakeword export --format c' wrote")
     parser.add_argument("--audio", nargs="+", required=True, metavar="PATH", help="clips, heard one after the other")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of audio, from the first clips (60)")
+    parser.add_argument(
+        "--seconds", type=number(float, above=0), default=60.0, help="of audio, from the first clips (60)"
+    )
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     args = parser.parse_args(argv)
     exported = args.exported.absolute()
-    if not (exported / "model.json").is_file():
-        raise WakewordError(f"{args.exported}: not a directory that 'wakeword export --format c' wrote")
-    heard, left = [], int(args.seconds * 16000)
-    for clip in for_development(find_clips(args.audio)):
-        if left > 0:
-            heard.append(np.concatenate(list(clip_blocks(clip)))[:left])
-            left -= len(heard[-1])
-    results = tried(exported, np.concatenate(heard), args.targets)
-    print(table(results, sum(map(len, heard)) / 16000))
-    if any(isinstance(run, Run) and agreement(results[0][1], run).startswith("NOT") for _, run in results):
-        raise WakewordError("hits differ from the host's: see the table")
+    read_folder(args.exported)
+    if not (exported / "ww_model.c").is_file():
+        raise ModelError(f"{args.exported}: not a directory that 'wakeword export --format c' wrote")
+    audio = chosen_audio(args.audio, args.seconds)
+    results = tried(exported, audio, args.targets)
+    print(table(results, len(audio) / 16000), flush=True)
+    check(results)
 
 
 if __name__ == "__main__":

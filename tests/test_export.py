@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ onnx = pytest.importorskip("onnx")
 
 from wakeword import Detector  # noqa: E402
 from wakeword.checkpoint import read_meta, rewrite_onnx_meta  # noqa: E402
+from wakeword.cli import main  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
 from wakeword.export import compare, export_onnx, onnx_graph  # noqa: E402
 from wakeword.halves import halves_of  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
+from wakeword.pte import packed  # noqa: E402
 from wakeword.runtimes import load_onnx  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
@@ -104,9 +107,22 @@ def test_a_graph_that_differs_is_not_written(model_files, tmp_path, monkeypatch)
         return model
 
     monkeypatch.setattr(onnx_graph, "folded", wrong)
-    (tmp_path / "m.onnx").write_bytes(b"the old one")
     with pytest.raises(WakewordError, match="differs by"):
         export_onnx(model_files[0], tmp_path / "m.onnx")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["onnx", "onnx-int8"])
+def test_an_output_of_another_name_or_that_is_there_is_refused(model_files, tmp_path, capsys, kind):
+    export = ["export", str(model_files[0]), "--format", kind, "--output"]
+    assert main([*export, str(tmp_path / "m.tflite")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'm.tflite'}: name it .onnx" in line and "--format" in line
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "m.onnx").write_bytes(b"the old one")
+    assert main([*export, str(tmp_path / "m.onnx")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'm.onnx'}: is there already" in line
     assert (tmp_path / "m.onnx").read_bytes() == b"the old one"
     assert os.listdir(tmp_path) == ["m.onnx"]
 
@@ -160,6 +176,17 @@ def test_only_an_exported_model_is_rewritten(tmp_path, wake_meta):
     with pytest.raises(ModelError, match="other.onnx"):
         rewrite_onnx_meta(path, {"note": "x"})
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["other.onnx"]
+
+
+def test_info_of_a_pte_file_needs_no_runtime(tmp_path, wake_meta, capsys, monkeypatch):
+    for package in ("executorch", "ai_edge_litert.schema_py_generated"):
+        monkeypatch.setitem(sys.modules, package, None)
+    meta = {"format": 2, "kind": "wakeword", **wake_meta()}
+    (tmp_path / "m.pte").write_bytes(packed(b"a program", {"wakeword": meta, "inputs": []}))
+    assert main(["info", str(tmp_path / "m.pte"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == meta
+    assert main(["listen", str(tmp_path / "m.pte"), "--file", "any.wav"]) == 2
+    assert "wakeword[executorch]" in capsys.readouterr().err
 
 
 def foreign(path, **entries):

@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 from wakeword import Detector  # noqa: E402
 from wakeword.audio import read_audio, write_wav  # noqa: E402
 from wakeword.checkpoint import rewrite_meta  # noqa: E402
-from wakeword.cli import main  # noqa: E402
+from wakeword.cli import exit_status, main  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError  # noqa: E402
 from wakeword.export import c_size  # noqa: E402
 from wakeword.export.c_host import CHost  # noqa: E402
@@ -67,7 +67,7 @@ def directories(tmp_path_factory, several_files, sounds) -> dict[str, Path]:
     """A model of three phrases as C, by dtype."""
     folder = tmp_path_factory.mktemp("exported")
     for dtype in ("int8", "float32"):
-        export_c(several_files[0], folder / dtype, dtype, [str(sounds)])
+        export_c(several_files[0], folder / dtype, dtype, [str(sounds)] if dtype == "int8" else ())
     return {dtype: folder / dtype for dtype in ("int8", "float32")}
 
 
@@ -379,7 +379,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(several_files, model_files, so
     assert "--budget-flash" in told_of([*common, *calibrate, "--budget-flash", "1K"], capsys)
     assert "--budget-ram" in told_of([*common, *calibrate, "--budget-ram", "1000"], capsys)
     assert "size '3X'" in told_of([*common, *calibrate, "--budget-ram", "3X"], capsys)
-    assert "small.onnx" in told_of([model_files[1], *common[1:], *calibrate], capsys)
+    told = told_of([model_files[1], *common[1:], *calibrate], capsys)
+    assert "small.onnx: an exported model: give the .wakeword file" in told
+    assert "float32 needs no audio" in told_of([*common, "--dtype", "float32", *calibrate], capsys)
     assert "--dtype belongs to --format c" in told_of(
         [several_files[0], "--output", place / "x", "--dtype", "int8"], capsys
     )
@@ -389,6 +391,38 @@ def test_bad_input_is_one_line_and_leaves_nothing(several_files, model_files, so
     (place / "c").mkdir()
     assert "is there already" in told_of([*common, *calibrate], capsys)
     assert os.listdir(place / "c") == []
+
+
+def test_calibration_audio_that_is_too_short_or_says_nothing_is_told(
+    several_files, sounds, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(c_size, "COMPILER", "none")  # not measured here: it takes seconds
+    model, heard = tmp_path / "m.wakeword", tmp_path / "heard"
+    shutil.copy(several_files[0], model)
+    shutil.copytree(sounds, heard)
+    write_wav(heard / "tick.wav", np.full(600, 0.1, np.float32))
+
+    def warnings_of(name: str, *audio: Path) -> list[str]:
+        command = ["export", str(model), "--format", "c", "--output", str(tmp_path / name), "--calibrate-on"]
+        assert main([*command, *map(str, audio)]) == 0
+        found = capsys.readouterr()
+        assert ("skipped 1 file(s)" in found.out) == (heard in audio)
+        told = [line.removeprefix("wakeword: warning: ") for line in found.err.splitlines() if "warning" in line]
+        assert told == json.loads((tmp_path / name / "model.json").read_text())["warnings"]
+        return told
+
+    (told,) = warnings_of("little", heard)
+    assert "calibrated on 12 s of audio alone" in told
+    skipped = json.loads((tmp_path / "little" / "model.json").read_text())["skipped"]
+    assert [f"{heard / 'tick.wav'}: shorter than 40 ms" in reason for reason in skipped.values()] == [True]
+    write_wav(tmp_path / "long.wav", 1e-3 * np.random.default_rng(0).standard_normal(16000 * 61).astype(np.float32))
+    assert warnings_of("enough", heard, tmp_path / "long.wav") == []
+    phrases = [{**each, "threshold": 1.0} for each in load_wakeword(model)[1]["phrases"]]
+    rewrite_meta(model, {"phrases": phrases})
+    (told,) = warnings_of("unheard", heard, tmp_path / "long.wav")
+    assert "heard no phrase in the calibration audio" in told
+    common = [model, "--format", "c", "--output", tmp_path / "none", "--calibrate-on"]
+    assert "no audio to calibrate on: skipped 1 file(s)" in told_of([*common, heard / "tick.wav"], capsys)
 
 
 def test_features_that_c_cannot_compute_are_refused(tmp_path, small_model, wake_meta):
@@ -456,6 +490,56 @@ def test_an_emulated_cortex_m4_gives_the_hits_of_the_host(compiler, embedded, di
 
 
 def test_hits_that_differ_are_not_said_to_agree(embedded):
-    one, other = embedded.Run(((0, 640, 0.9),)), embedded.Run(((0, 1280, 0.9),))
+    one, other, none = embedded.Run(((0, 640, 0.9),)), embedded.Run(((0, 1280, 0.9),)), embedded.Run(())
     assert embedded.agreement(one, other).startswith("NOT as on the host")
-    assert embedded.agreement(one, embedded.Run(())).startswith("NOT")
+    assert embedded.agreement(one, none).startswith("NOT")
+    assert embedded.agreement(none, none) == "none to compare"
+    embedded.check([("host", one), ("m4", one)])
+    for results, told in (
+        ([("host", one), ("m4", other)], "hits differ"),
+        ([("host", none), ("m4", none)], "no hit on the host"),
+        ([("host", one), ("m4", one), ("m7", "no gcc")], "m7: did not run"),
+    ):
+        with pytest.raises(WakewordError, match=told):
+            embedded.check(results)
+
+
+def test_the_emulation_runs_on_clips_and_refuses_what_it_cannot_use(
+    compiler, embedded, directories, sounds, tmp_path, capsys, monkeypatch
+):
+    def status(folder: Path, *options: str, audio: Path = sounds) -> int:
+        return exit_status(lambda: embedded.main([str(folder), "--audio", str(audio), "--targets", "m4", *options]))
+
+    monkeypatch.setattr(embedded.shutil, "which", lambda tool: None)
+    assert status(directories["int8"], "--seconds", "11") == 2
+    found = capsys.readouterr()
+    assert "11.0 s of audio" in found.out and "| no arm-none-eabi-gcc" in found.out
+    assert found.err.strip() == "wakeword: m4: did not run: see the table, or name others with --targets"
+    for seconds in ("0", "nan", "-1"):
+        with pytest.raises(SystemExit):
+            status(directories["int8"], "--seconds", seconds)
+        assert f"must be a number, above 0, not '{seconds}'" in capsys.readouterr().err
+    other = tmp_path / "web"
+    other.mkdir()
+    shutil.copy(directories["int8"] / "model.json", other)
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no sound")
+    for folder, audio, told in (
+        (other, sounds, "not a directory that 'wakeword export --format c' wrote"),
+        (tmp_path, sounds, "not a folder that 'wakeword export' wrote"),
+        (directories["int8"], bad, "no audio to run on: skipped 1 file(s)"),
+    ):
+        assert status(folder, audio=audio) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert told in line
+
+
+def test_the_emulated_code_may_give_no_warning(compiler, embedded, directories, tmp_path, speech_like):
+    folder = tmp_path / "c"
+    shutil.copytree(directories["int8"], folder)
+    write_wav(tmp_path / "clip.wav", speech_like(1, 3))
+    embedded.hosted(folder, tmp_path, "host", compiler)
+    with open(folder / "ww_model.c", "a") as file:
+        file.write("static void unused(void) {}\n")
+    with pytest.raises(WakewordError, match=f"host: {compiler} failed"):
+        embedded.hosted(folder, tmp_path, "host", compiler)

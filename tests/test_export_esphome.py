@@ -20,10 +20,10 @@ from documented import program  # noqa: E402
 from wakeword import Detector  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
-from wakeword.checkpoint import shipped  # noqa: E402
+from wakeword.checkpoint import rewrite_meta, shipped  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.clips import find_clips  # noqa: E402
-from wakeword.errors import ModelError, Skipped  # noqa: E402
+from wakeword.errors import ModelError, Skipped, WakewordError  # noqa: E402
 from wakeword.export import esphome_writer  # noqa: E402
 from wakeword.export.calibration import calibration_audio, peaks_heard  # noqa: E402
 from wakeword.export.esphome_graph import FEATURE_UNIT, component_features  # noqa: E402
@@ -285,6 +285,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(exported, model_files, hearing
 
     assert "--calibrate-on" in refused(exported[0])
     assert "belongs to --format c" in refused(exported[0], *audio, "--dtype", "int8")
+    for language in ("", " ", "English"):
+        assert f"--language {language}" in refused(exported[0], *audio, "--language", language)
     assert "micro-esphome" in refused(model_files[0], *audio)
     several = hearing(tmp_path / "two.wakeword", HeadSizes(depth=3, channels=8, outputs=2), ("one", "two"))
     assert "train each by itself" in refused(several, *audio)
@@ -326,6 +328,25 @@ def test_the_example_of_the_documentation_runs(exported, pymicro, tmp_path, spee
     times = 0.03 + 0.01 * np.flatnonzero(hits)
     assert len(found) > 2 and np.diff(found).min() >= 1 and abs(found[0] - times[0]) < 1e-6
     assert np.abs(times - np.array(found)[:, None]).min(axis=1).max() < 1e-6
+
+
+def test_its_readme_says_whether_the_model_was_calibrated(exported, sounds, tmp_path, calibrated_entry):
+    def told_by(folder: Path) -> str:
+        return " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+
+    threshold = load_wakeword(exported[0])[1]["phrases"][0]["threshold"]
+    assert f"the model was not calibrated, its threshold is {threshold})" in told_by(exported[1])
+    model, entry = tmp_path / "m.wakeword", calibrated_entry("Hey, there!", 1.0, (0.7, 0.6, 0.5))
+    shutil.copy(exported[0], model)
+    rewrite_meta(model, {"phrases": [entry]})
+    export_esphome(model, tmp_path / "out", [str(sounds)])
+    assert f"the model was calibrated to {entry['threshold']})" in told_by(tmp_path / "out")
+
+
+def test_a_missing_pymicro_wakeword_is_named_by_itself(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymicro_wakeword", None)
+    with pytest.raises(WakewordError, match="pip install pymicro-wakeword$"):
+        EsphomeHost(exported[1])
 
 
 def test_what_is_no_such_folder_is_told(exported, pymicro, tmp_path, capsys):

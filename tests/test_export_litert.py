@@ -240,6 +240,12 @@ def test_a_missing_package_is_named_with_its_extra(several_files, tmp_path, monk
     assert "wakeword[litert]" in told_of(["info", str(files["int8"])], capsys)
 
 
+def test_info_needs_the_schema_alone(files, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    assert main(["info", str(files["int8"]), "--json"]) == 0
+    assert [each["phrase"] for each in json.loads(capsys.readouterr().out)["phrases"]] == ["one", "two", "three"]
+
+
 def test_sizes_without_lite_micro(several_files, tmp_path, monkeypatch):
     from wakeword.export import litert_writer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +26,9 @@ from wakeword import Detector  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.checkpoint import rewrite_meta  # noqa: E402
 from wakeword.cli import main  # noqa: E402
+from wakeword.errors import ModelError  # noqa: E402
 from wakeword.export import web_writer  # noqa: E402
+from wakeword.export.web_host import web_host  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.transfer import load_wakeword  # noqa: E402
 
@@ -66,6 +69,12 @@ HITS = """
 (async () => {
   const { Detector } = await import(new URL("detector.js", location.href));
   return (await Detector.load()).hitsIn(%s);
+})()
+"""
+LOADED = """
+(async () => {
+  const { Detector } = await import(new URL("detector.js", location.href));
+  return Detector.load(new URL("%s", location.href)).then(() => "loaded", (error) => error.message);
 })()
 """
 RESAMPLED = """
@@ -300,6 +309,47 @@ def test_the_example_of_the_documentation_hears(page, browser):
     browser.open(f"{page}/hey.html")
     browser.click("start")
     browser.until("/(one|two|three) 0\\.\\d\\d/.test(document.getElementById('hits').innerText)")
+
+
+def with_a_wrong_weight(folder: Path) -> None:
+    """Damage an exported folder's graph such that it can still be run."""
+    path = folder / "model.onnx"
+    content = path.read_bytes()
+    path.write_bytes(
+        content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
+    )
+
+
+@needs_runtime
+@needs_browser
+def test_a_damaged_graph_is_refused_by_the_page(page, browser, model):
+    folder = model.parents[1] / "computer-web"
+    for name in ("whole", "damaged"):
+        (folder / name).mkdir()
+        for file in ("model.json", "model.onnx"):
+            shutil.copy(folder / file, folder / name / file)
+    with_a_wrong_weight(folder / "damaged")
+    browser.open(f"{page}/index.html")
+    assert [browser.run(LOADED % name) for name in ("whole/", "damaged/")] == [
+        "loaded",
+        "model.onnx: damaged: it has not the checksum that it was written with: copy it again",
+    ]
+
+
+def test_a_damaged_folder_is_refused_here(several_files, tmp_path):
+    web_writer.export_web(several_files[0], tmp_path / "web", pretended(tmp_path / "runtime"))
+    folder, about = tmp_path / "web", json.loads((tmp_path / "web" / "model.json").read_text())
+    assert web_host(folder).phrases == ("one", "two", "three")
+    for name in about["states"]:
+        lacking = {key: shape for key, shape in about["states"].items() if key != name}
+        for states in (lacking, {**about["states"], name: [1, 3]}, None, [name]):
+            (folder / "model.json").write_text(json.dumps({**about, "states": states}))
+            with pytest.raises(ModelError, match="a damaged one"):
+                web_host(folder)
+    (folder / "model.json").write_text(json.dumps(about))
+    with_a_wrong_weight(folder)
+    with pytest.raises(ModelError, match=r"model\.onnx: damaged: .* checksum"):
+        web_host(folder)
 
 
 def test_a_graph_from_samples_is_the_model(several_files, small_model, wake_meta):

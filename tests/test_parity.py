@@ -201,6 +201,7 @@ def test_bad_input_is_one_line_and_leaves_the_card_alone(trained, several_files,
     assert "not an exported model" in told_of(arguments(tmp_path, trained, audio), capsys)
     (tmp_path / "model.json").write_text('{"meta": {"kind": "wake')
     assert "not a folder that 'wakeword export' wrote" in told_of(arguments(tmp_path, trained, audio), capsys)
+    assert "--snr belongs to --noise" in told_of(arguments(exported, trained, audio, "--snr", "5"), capsys)
     assert "choose one with --phrase" in told_of(arguments(exported, trained, audio)[:-2], capsys)
     (tmp_path / "empty").mkdir()
     nothing = {**audio, "other": tmp_path / "empty"}
@@ -212,6 +213,29 @@ def test_bad_input_is_one_line_and_leaves_the_card_alone(trained, several_files,
     rewrite_model_meta(exported, {"parity": {PHRASE: {"threshold": "high"}}})
     assert main(["info", str(exported)]) == 0
     assert "its parity cannot be read" in capsys.readouterr().out
+
+
+def test_damaged_folders_are_one_line(trained, audio, sounds, tmp_path, capsys):
+    folder = exported_as("c", trained, tmp_path, sounds)
+    about = read_folder(folder)
+    phrase, *others = about["meta"]["phrases"]
+    for changes in (
+        {"refractory_s": ...},
+        {"smoothing_frames": 0},
+        {"features": 3},
+        {"features": {**about["meta"]["features"], "mels": "many"}},
+        {"phrases": [{**phrase, "threshold": "high"}, *others]},
+        {"phrases": [phrase["phrase"]]},
+    ):
+        meta = {key: value for key, value in {**about["meta"], **changes}.items() if value is not ...}
+        (folder / "model.json").write_text(json.dumps({**about, "meta": meta}))
+        for command in (arguments(folder, trained, audio), ["info", str(folder)]):
+            line = told_of(command, capsys)
+            assert f"{folder / 'model.json'}: its description" in line and line.endswith("export it again")
+    (folder / "model.json").write_text(json.dumps(about))
+    for path in folder.glob("*.c"):  # as in a folder for ESPHome whose model.json names no manifest
+        path.unlink()
+    assert "no C code there" in told_of(arguments(folder, trained, audio), capsys)
 
 
 def test_times_in_common_are_those_near_enough():

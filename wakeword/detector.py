@@ -13,11 +13,11 @@ import numpy as np
 from wakeword import features
 from wakeword.budget import parse_budget
 from wakeword.curve import checked_threshold, curve_of
+from wakeword.description import described
 from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.features import FRAMES_PER_STEP
 from wakeword.gate import Behind, gate_of, gated, memory_frames
 from wakeword.runtimes import Step, load_model
-from wakeword.settings import known
 from wakeword.trigger import Trigger
 
 _MOST_SAMPLES = 16000 * 10
@@ -30,34 +30,6 @@ class Hit:
     phrase: str
     time_s: float
     score: float
-
-
-@dataclass(frozen=True)
-class _Phrase:
-    """What of a phrase's entry in a model file's meta the detector goes by."""
-
-    phrase: str
-    threshold: float
-    calibration: dict | None = None
-
-    def __post_init__(self):
-        checked_threshold(self.threshold)
-
-
-@dataclass(frozen=True)
-class _Description:
-    """What of a model file's meta the detector goes by."""
-
-    phrases: tuple[dict, ...]
-    refractory_s: float
-    smoothing_frames: int
-    features: FeatureSettings
-
-    def __post_init__(self):
-        if self.smoothing_frames < 1:
-            raise ConfigError(f"smoothing_frames = {self.smoothing_frames}: must be 1 or more")
-        if not self.phrases:
-            raise ConfigError("phrases is empty: there must be one at least")
 
 
 def output_of(phrase: str | None, phrases: Sequence[str]) -> int:
@@ -88,8 +60,7 @@ class Detector:
     """
 
     def __init__(self, step: Step, state: np.ndarray, info: dict, threshold: float | None = None):
-        said = known(_Description, info, "its description")
-        phrases = [known(_Phrase, each, "its description: phrases") for each in said.phrases]
+        said, phrases = described(info)
         self.info = info
         self.phrases = tuple(each.phrase for each in phrases)
         self.curves = tuple(curve_of(each.calibration, each.threshold) for each in phrases)

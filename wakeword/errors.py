@@ -27,8 +27,8 @@ class ManifestError(WakewordError):
     """A manifest that is malformed or empty."""
 
 
-def require(module: str, extra: str = "train") -> ModuleType:
-    """Import an optional module, or name the extra that brings it.
+def require(module: str, extra: str = "train", package: str = "") -> ModuleType:
+    """Import an optional module, or name the extra that brings it, or the package where no extra is for users.
 
     Raises:
         WakewordError: the module is not installed.
@@ -38,7 +38,7 @@ def require(module: str, extra: str = "train") -> ModuleType:
     except ImportError as error:
         raise WakewordError(
             f"this needs the package '{module.partition('.')[0]}', which is missing or broken "
-            f"({error}): pip install 'wakeword[{extra}]'"
+            f"({error}): pip install {package or repr(f'wakeword[{extra}]')}"
         ) from error
 
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from wakeword.checkpoint import checked
-from wakeword.errors import ModelError
+from wakeword.description import described
+from wakeword.errors import ConfigError, ModelError
 from wakeword.files import replacing
 
 ABOUT = "model.json"
@@ -25,11 +26,13 @@ def read_folder(folder: str | Path) -> dict:
     """
     try:
         told = json.loads((Path(folder) / ABOUT).read_text(encoding="utf-8"))
-        checked(folder, told["meta"], "wakeword")
+        described(checked(folder, told["meta"], "wakeword"))
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise ModelError(
             f"{folder}: not a folder that 'wakeword export' wrote, or a damaged one: export it again"
         ) from error
+    except ConfigError as error:
+        raise ModelError(f"{Path(folder) / ABOUT}: {error}: damaged: export it again") from error
     return told
 
 

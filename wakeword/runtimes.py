@@ -58,16 +58,25 @@ def load_model(path: str | Path) -> tuple[Step, np.ndarray, dict]:
 
 
 def exported_meta(path: str | Path) -> dict:
-    """The meta of an exported model, a file or a folder.
+    """The meta of an exported model, a file or a folder, its checksum verified. Only ONNX graphs are opened for it.
 
     Raises:
-        ModelError: it is none. WakewordError: a package is not installed.
+        ModelError: it is none, or a damaged one. WakewordError: a `.tflite` file, and ai-edge-litert, which brings the
+            schema of its metadata, is not installed.
     """
     if is_folder(path):
         return read_folder(path)["meta"]
     if not is_exported(path):
         raise ModelError(f"{path}: not an exported model: give a file or folder that 'wakeword export' wrote")
-    return load_model(path)[2]
+    if is_litert(path):
+        from wakeword.litert import read_litert
+
+        return read_litert(path)[1]
+    if is_pte(path):
+        from wakeword.pte import read_pte
+
+        return read_pte(path)[1]["wakeword"]
+    return load_onnx(path)[2]
 
 
 def rewrite_model_meta(path: str | Path, changes: dict) -> None:

@@ -14,6 +14,7 @@ from wakeword.acoustic import Encoder, EncoderSizes
 from wakeword.acoustic_file import load_acoustic
 from wakeword.errors import ConfigError, ModelError
 from wakeword.head import HeadSizes, WakeModel
+from wakeword.runtimes import is_exported
 from wakeword.settings import from_dict
 
 TOP_BLOCKS_FROM = 100
@@ -151,8 +152,10 @@ def load_wakeword(path: str | Path) -> tuple[WakeModel, dict]:
     """A trained model in eval mode, and its meta.
 
     Raises:
-        ModelError: no such file, or a foreign, truncated or older one.
+        ModelError: no such file, or a foreign, truncated or older one, or an exported one.
     """
+    if is_exported(path):
+        raise ModelError(f"{path}: an exported model: give the .wakeword file that it was made of")
     tensors, meta = checkpoint.load(path, "wakeword")
     try:
         sizes = meta["sizes"]

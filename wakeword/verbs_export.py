@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wakeword.cli import bar, json_flag, show, verb
+from wakeword.cli import bar, json_flag, say, show, verb
 from wakeword.errors import WakewordError, require
 
 
@@ -95,6 +95,8 @@ def _export_small(args) -> None:
     else:
         dtype = "int8" if args.format == "litert-int8" else "float32"
         report = export_litert(args.model, args.output, dtype, **small)
+    for warning in report["warnings"]:
+        say(f"warning: {warning}")
     lines = [
         f"{args.output}: {report['dtype']}, {report['flash']} bytes of flash, {report['ram']} of RAM",
         f"({report['size']})",

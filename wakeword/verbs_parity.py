@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from wakeword.cli import bar, json_flag, number, show, verb
-from wakeword.errors import Skipped, require
+from wakeword.errors import Skipped, WakewordError, require
 
 SPLIT_HELP = """
 Nothing is chosen on what is heard. So, as in 'evaluate', of a corpus of which a manifest keeps
@@ -21,7 +21,7 @@ def heard_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
     parser.add_argument("--noise", nargs="+", default=[], metavar="PATH", help="noise for the noisy condition")
     decibels = number(float)
-    parser.add_argument("--snr", nargs="+", type=decibels, default=[10.0], metavar="DB", help="SNRs with --noise (10)")
+    parser.add_argument("--snr", nargs="+", type=decibels, metavar="DB", help="SNRs with --noise (10)")
     hours, rate = number(float, above=0), number(float, above=0)
     parser.add_argument("--hours", type=hours, default=1.0, help="of the negatives, from all over them (1)")
     parser.add_argument("--fa", type=rate, default=0.5, help="false alarms an hour at which misses are told too (0.5)")
@@ -31,8 +31,10 @@ def material(args: argparse.Namespace) -> dict:
     """Arguments of `parity.measure` for what the user named.
 
     Raises:
-        WakewordError: a path that is not there, or a manifest that cannot be read.
+        WakewordError: a path that is not there, a manifest that cannot be read, or SNRs without noise.
     """
+    if args.snr and not args.noise:
+        raise WakewordError("--snr belongs to --noise: add that, or leave it out")
     from wakeword.clips import find_clips, for_testing
     from wakeword.export.parity import at_most
 
@@ -40,7 +42,7 @@ def material(args: argparse.Namespace) -> dict:
         "positives": for_testing(find_clips(args.positives)),
         "negatives": at_most(for_testing(find_clips(args.negatives)), args.hours),
         "noise": for_testing(find_clips(args.noise)) if args.noise else (),
-        "snrs": args.snr,
+        "snrs": args.snr or [10.0],
         "fa_per_hour": args.fa,
         "phrase": args.phrase,
     }

@@ -96,6 +96,7 @@ def by_hand(phrase: str, acoustic: str, recordings: Recordings, model: Path, bud
         f"{recordings.negatives.manifest} --noise {recordings.noise.manifest}{rir} --acoustic {acoustic} "
         f'--budget "{budget}" --output {model}',
         f'wakeword calibrate {model} --negatives {recordings.dev.manifest} --budget "{budget}"',
+        f"rm -f {exported}",
         f"wakeword export {model} --output {exported}",
         f"wakeword evaluate {exported} --positives {recordings.test_positives.manifest} --negatives "
         f"{recordings.test_negatives.manifest} --noise {recordings.test_noise.manifest} --report {out / 'evaluation'}",

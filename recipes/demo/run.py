@@ -79,6 +79,7 @@ def demo(args: argparse.Namespace) -> None:
         print(calibration.summary())
 
     with step("export", times):
+        exported.unlink(missing_ok=True)  # of an earlier run
         difference = export_onnx(model, exported)
         print(f"{exported.name}: {exported.stat().st_size / 1e6:.2f} MB, within {difference:.0e} of {model.name}")
 

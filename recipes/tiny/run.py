@@ -99,6 +99,7 @@ def tiny(corpora: Path, out: Path) -> dict:
     )
 
     exported = model.with_suffix(".onnx")
+    exported.unlink(missing_ok=True)  # of an earlier run
     difference = export_onnx(model, exported)
     report = evaluate(
         Detector.load(exported), heard.test_positives, heard.test_negatives, snrs=(None,), progress=progress

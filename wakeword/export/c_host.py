@@ -40,6 +40,8 @@ class CHost:
         self.refractory_s = self.info["refractory_s"]
         self.feature_settings = FeatureSettings(**self.info["features"])
         sources = sorted(str(path) for path in folder.glob("*.c") if path.name != "example.c")
+        if not sources:
+            raise ModelError(f"{folder}: no C code there, or its model.json is damaged: export it again")
         try:
             done = subprocess.run(
                 [compiler, *FLAGS, "-o", str(library), *sources, "-lm"], capture_output=True, text=True

@@ -43,11 +43,13 @@ def export_c(
         budget_flash, budget_ram: bytes that it may take.
 
     Returns:
-        What `model.json` in the directory holds: `dtype`, `flash`, `ram`, `measured` how, `parity` and the meta.
+        What `model.json` in the directory holds: `dtype`, `flash`, `ram`, `measured` how, `parity`, `warnings`
+        of the calibration audio, and the meta.
 
     Raises:
         ModelError: `source` is not a trained model.
-        ConfigError: an unknown dtype, int8 without audio to calibrate on, or features that the C code cannot compute.
+        ConfigError: an unknown dtype, int8 without audio to calibrate on or float32 with it, or features that the C
+            code cannot compute.
         WakewordError: `output` is there already or cannot be written, no audio can be read, or a budget is exceeded;
             nothing is written then.
     """
@@ -57,6 +59,8 @@ def export_c(
     check_new(output)
     if dtype == "int8" and not calibrate_on:
         raise ConfigError("int8 needs audio that sets its ranges: --calibrate-on PATHS (speech and noise), or float32")
+    if dtype == "float32" and calibrate_on:
+        raise ConfigError("float32 needs no audio: leave out --calibrate-on, or choose int8")
     model, meta = load_wakeword(source)
     settings, layers = FeatureSettings(**meta["features"]), flat(model)
     micro_features.refuse(settings, source, "which the C code does not compute: export it as onnx or esphome")
@@ -87,6 +91,7 @@ def export_c(
         size = measured(temporary) or arrays
         check_budgets(source, size, budget_flash, budget_ram, dtype == "int8")
         report = {"dtype": dtype, **asdict(size), "parity": parity and asdict(parity), "skipped": skipped.reasons}
+        report["warnings"] = parity.warnings() if parity else []
         (temporary / "model.json").write_text(json.dumps({**report, "meta": meta}, indent=1), encoding="utf-8")
     summary = "" if parity is None else parity.summary()
     return {"output": str(output), **report, "size": told(size), "summary": summary}

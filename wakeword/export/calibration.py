@@ -14,10 +14,12 @@ from wakeword.detector import Detector
 from wakeword.errors import Skipped, WakewordError
 from wakeword.export.layers import Layer
 from wakeword.export.quantise import peaks_of
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings, log_mel
+from wakeword.features import FRAME_S, FRAMES_PER_STEP, FeatureSettings, log_mel
 
 MOST_SECONDS = 600.0
 """Of the calibration audio so much is heard, clips from all of it."""
+LEAST_SECONDS = 60.0
+"""Of less audio a user is warned: what is louder than all of it exceeds the ranges."""
 SAME_S = 0.1 + 1e-6
 
 
@@ -42,11 +44,23 @@ class Parity:
             f"{self.hits_quantised} after, {self.same_hits} the same"
         )
 
+    def warnings(self) -> list[str]:
+        """What makes the audio doubtful as one that sets ranges, a line each."""
+        found = []
+        if self.seconds < LEAST_SECONDS:
+            found.append(
+                f"calibrated on {self.seconds:.0f} s of audio alone: give --calibrate-on a minute or more, of the "
+                "phrase, speech and noise"
+            )
+        if not self.hits:
+            found.append("the model heard no phrase in the calibration audio: give --calibrate-on clips of it too")
+        return found
+
 
 def in_steps(features: np.ndarray) -> np.ndarray:
     """`[frames, mels]` -> `[frames / 4, 4 * mels]`."""
     steps = len(features) // FRAMES_PER_STEP
-    return features[: FRAMES_PER_STEP * steps].reshape(steps, -1)
+    return features[: FRAMES_PER_STEP * steps].reshape(steps, FRAMES_PER_STEP * features.shape[1])
 
 
 def peaks_heard(layers: list[Layer], heard: list[np.ndarray], settings: FeatureSettings) -> list[float]:
@@ -57,6 +71,8 @@ def peaks_heard(layers: list[Layer], heard: list[np.ndarray], settings: FeatureS
 def calibration_audio(paths: Sequence[str], skipped: Skipped, progress: Callable) -> list[np.ndarray]:
     """Some minutes of the clips that PATHs name, of each path alike, those kept for testing left out.
 
+    Those shorter than an encoder frame, in which a model hears nothing, go to `skipped`.
+
     Raises:
         WakewordError: a path that is not there, or no clip that can be read.
     """
@@ -65,13 +81,18 @@ def calibration_audio(paths: Sequence[str], skipped: Skipped, progress: Callable
     by_path = [spread(for_training(find_clips([path]))) for path in paths]
     turns = [clip for turn in zip_longest(*by_path) for clip in turn if clip is not None]
     heard, seconds = [], 0.0
-    for _, samples in read_clips(turns, skipped, check=False):
+    for clip, samples in read_clips(turns, skipped, check=False):
+        if len(samples) < FRAME_S * SAMPLE_RATE:
+            skipped.add(
+                f"{clip.path} at {clip.start_s:g} s", f"{clip.path}: shorter than {1000 * FRAME_S:.0f} ms: leave it out"
+            )
+            continue
         heard.append(samples[: int(SAMPLE_RATE * MOST_SECONDS)])
         seconds += len(heard[-1]) / SAMPLE_RATE
         progress("calibrating", min(1.0, seconds / MOST_SECONDS))
         if seconds >= MOST_SECONDS:
             break
-    if not sum(map(len, heard)):
+    if not heard:
         raise WakewordError(f"no audio to calibrate on: {skipped.summary() or 'the recordings are empty'}")
     return heard
 

@@ -22,7 +22,7 @@ class EsphomeHost:
     """
 
     def __init__(self, folder: Path):
-        self._package = require("pymicro_wakeword", "test")
+        self._package = require("pymicro_wakeword", package="pymicro-wakeword")
         try:
             told = read_folder(folder)
             self.info = told["meta"]

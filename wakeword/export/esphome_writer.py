@@ -41,6 +41,7 @@ from wakeword.transfer import load_wakeword
 
 ARENA_ROOM = 1024
 """Bytes that the manifest asks for beyond what was measured."""
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _README = Path(__file__).parent / "esphome" / "README.md"
 
 
@@ -63,12 +64,13 @@ def export_esphome(
 
     Returns:
         What `model.json` in the directory holds: `dtype`, `flash`, `ram`, `measured` how, `manifest` (its name),
-        `probability_cutoff`, `parity` of LiteRT with the float model, `skipped` and the meta.
+        `probability_cutoff`, `parity` of LiteRT with the float model, `skipped`, `warnings` of the calibration
+        audio, and the meta.
 
     Raises:
         ModelError: `source` is not a trained model.
-        ConfigError: it hears other features or several phrases, or has more states than the component holds; or there
-            is no audio to calibrate on.
+        ConfigError: it hears other features or several phrases, or has more states than the component holds; there is
+            no audio to calibrate on; or a language is no code of one.
         WakewordError: ai-edge-litert or pymicro-features is not installed, `output` is there already or cannot be
             written, no audio can be read, or a budget is exceeded; nothing is written then.
     """
@@ -77,6 +79,8 @@ def export_esphome(
     check_new(output)
     if not calibrate_on:
         raise ConfigError("esphome needs audio that sets its ranges: --calibrate-on PATHS (speech and noise)")
+    if not languages or not all(map(_LANGUAGE.fullmatch, languages)):
+        raise ConfigError(f"--language {' '.join(languages) or 'of no code'}: give codes such as en or pt-BR")
     model, meta = load_wakeword(source)
     settings, layers, skipped = FeatureSettings(**meta["features"]), flat(model), Skipped()
     _check(source, meta, settings)
@@ -110,9 +114,17 @@ def export_esphome(
             "probability_cutoff": said["micro"]["probability_cutoff"],
             "parity": asdict(parity),
             "skipped": skipped.reasons,
+            "warnings": parity.warnings(),
         }
         words = {"phrase": phrase["phrase"], "name": name, "window": window, "cutoff": report["probability_cutoff"]}
-        words |= {"threshold": phrase["threshold"], "version": __version__, "flash": size.flash, "ram": size.ram}
+        origin = "was calibrated to" if phrase.get("calibration") else "was not calibrated, its threshold is"
+        words |= {
+            "threshold": phrase["threshold"],
+            "origin": origin,
+            "version": __version__,
+            "flash": size.flash,
+            "ram": size.ram,
+        }
         words |= {"size": told(size), "summary": parity.summary()}
         texts = {
             f"{name}.json": json.dumps(said, indent=2, ensure_ascii=False),

@@ -39,7 +39,8 @@ def export_litert(
         budget_flash, budget_ram: bytes that the file, and the arena with a copy of the states, may take.
 
     Returns:
-        `dtype`, `flash`, `ram`, `measured` how, `parity` (int8) or `largest_difference` (float32), `skipped`.
+        `dtype`, `flash`, `ram`, `measured` how, `parity` (int8) or `largest_difference` (float32), `skipped`,
+        `warnings` of the calibration audio.
 
     Raises:
         ModelError: `source` is not a trained model.
@@ -72,10 +73,11 @@ def export_litert(
         if installed():
             size = Size(size.flash, arena_bytes(temporary) + held, "tflite-micro")
         check_budgets(source, size, budget_flash, budget_ram, integer)
-        report = {"dtype": dtype, **asdict(size), "skipped": skipped.reasons}
+        report = {"dtype": dtype, **asdict(size), "skipped": skipped.reasons, "warnings": []}
         if integer:
             parity = compared(running(model, meta)[:2], (step, state), meta, heard)
-            report, summary = {**report, "parity": asdict(parity)}, parity.summary()
+            report |= {"parity": asdict(parity), "warnings": parity.warnings()}
+            summary = parity.summary()
         else:
             difference = compare(model, temporary)
             if not difference <= 1e-4:

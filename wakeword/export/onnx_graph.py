@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from wakeword.acoustic import SeparableBlock, Stack, WholeBlock
-from wakeword.errors import WakewordError, require
+from wakeword.errors import ConfigError, WakewordError, require
 from wakeword.export.layers import flat, folded, standardised
 from wakeword.export.quantise import float_step, int8_weights, rounded_weights
-from wakeword.files import replacing
+from wakeword.files import check_new, replacing
 from wakeword.head import WakeModel
-from wakeword.runtimes import load_model, running
+from wakeword.runtimes import is_onnx, load_model, running
 from wakeword.transfer import load_wakeword
 
 OPSET, IR_VERSION = 18, 8  # read by ONNX Runtime 1.14 and later
@@ -171,9 +171,14 @@ def export_onnx(source: str | Path, output: str | Path, integer: bool = False) -
 
     Raises:
         ModelError: `source` is not a trained model.
-        WakewordError: the export differs from the model (with `integer`, of rounded matrices) by more than 1e-4, or
-            cannot be written.
+        ConfigError: `output` is not named `.onnx`.
+        WakewordError: `output` is there already or cannot be written, or the export differs from the model (with
+            `integer`, of rounded matrices) by more than 1e-4; nothing is written then.
     """
+    output = Path(output)
+    if not is_onnx(output):
+        raise ConfigError(f"{output}: name it .onnx: by that a model file is known; or choose another --format")
+    check_new(output)
     model, meta = load_wakeword(source)
     with torch.no_grad():
         proto = model_proto(model, integer)

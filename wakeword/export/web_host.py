@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wakeword.checkpoint import verify
 from wakeword.detector import Detector
 from wakeword.errors import ModelError
 from wakeword.folders import read_folder
@@ -17,12 +18,13 @@ def web_host(folder: Path) -> Detector:
     """A detector that feeds samples to the folder's graph, which has the features inside; ONNX Runtime runs it here.
 
     Raises:
-        ModelError: not what `web_writer.export_web` wrote.
+        ModelError: not what `web_writer.export_web` wrote, or damaged.
     """
-    told, session = read_folder(folder), open_onnx(folder / "model.onnx")
-    states = told.get("states")
-    if not isinstance(states, dict):
-        raise ModelError(f"{folder}: not a folder that 'wakeword export --format web' wrote")
+    told, graph = read_folder(folder), folder / "model.onnx"
+    session, states = open_onnx(graph), told.get("states")
+    verify(graph, graph.read_bytes(), told.get("sha256"))
+    if states != {each.name: each.shape for each in session.get_inputs() if each.name != "samples"}:
+        raise ModelError(f"{folder}: not a folder that 'wakeword export --format web' wrote, or a damaged one")
 
     def step(frames: np.ndarray, state: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         given = {"samples": frames.reshape(1, -1), **dict(zip(states, state, strict=True))}

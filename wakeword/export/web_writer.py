@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -59,13 +60,15 @@ def export_web(source: str | Path, output: str | Path, runtime: str | Path | Non
             shutil.copyfile(package / "dist" / name, temporary / "runtime" / name)
         for path in (*_SOURCES.iterdir(), *(_SHARED / name for name in _SHARED_FILES)):
             shutil.copyfile(path, temporary / path.name)
-        (temporary / "model.onnx").write_bytes(graph.SerializeToString())
+        content = graph.SerializeToString()
+        (temporary / "model.onnx").write_bytes(content)
         difference = apart(model, meta, open_onnx(temporary / "model.onnx"), states)
         if not difference <= 1e-4:
             raise WakewordError(f"{output}: the exported model differs by {difference:.1e}: not written")
         about = {
             "step_samples": FRAMES_PER_STEP * settings.hop,
             "states": states,
+            "sha256": hashlib.sha256(content).hexdigest(),
             "runtime_version": version,
             "wakeword_version": __version__,
             "largest_difference": difference,
@@ -75,8 +78,8 @@ def export_web(source: str | Path, output: str | Path, runtime: str | Path | Non
         readme = temporary / "README.md"
         said = {"phrases": ", ".join(f'"{each["phrase"]}"' for each in meta["phrases"]), "version": version}
         readme.write_text(Template(readme.read_text(encoding="utf-8")).substitute(said), encoding="utf-8")
-    size = (output / "model.onnx").stat().st_size
-    return {"output": str(output), "bytes": size, "runtime_version": version, "largest_difference": difference}
+    told = {"output": str(output), "bytes": len(content)}
+    return {**told, "runtime_version": version, "largest_difference": difference}
 
 
 def found_runtime(folder: str | Path | None) -> tuple[Path, str]:

@@ -19,6 +19,15 @@ async function fetched(name, folder) {
   return response;
 }
 
+// Refuses what a copy has damaged. Browsers have SHA-256 for pages of https and of the machine itself alone, and those
+// alone have a microphone; elsewhere nothing is checked.
+async function verify(name, content, sha256) {
+  if (!sha256 || !globalThis.crypto?.subtle) return;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  const found = Array.from(digest, (each) => each.toString(16).padStart(2, "0")).join("");
+  if (found !== sha256) throw new Error(`${name}: damaged: it has not the checksum that it was written with: copy it again`);
+}
+
 // Fires when the score reaches the threshold, once an excursion and once in the refractory time.
 class Trigger {
   constructor(refractory_s) {
@@ -45,6 +54,7 @@ export class Detector {
   static async load(folder = new URL("./", import.meta.url)) {
     const about = await (await fetched("model.json", folder)).json();
     const graph = await (await fetched("model.onnx", folder)).arrayBuffer();
+    await verify("model.onnx", graph, about.sha256);
     return new Detector(about, await ort.InferenceSession.create(new Uint8Array(graph)));
   }
 

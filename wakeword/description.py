@@ -1,0 +1,48 @@
+"""What of a model's meta a detector goes by, checked: what a file or folder says of itself may be damaged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wakeword.curve import checked_threshold
+from wakeword.errors import ConfigError
+from wakeword.features import FeatureSettings
+from wakeword.settings import known
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A phrase's entry."""
+
+    phrase: str
+    threshold: float
+    calibration: dict | None = None
+
+    def __post_init__(self):
+        checked_threshold(self.threshold)
+
+
+@dataclass(frozen=True)
+class Description:
+    """All of it; `phrases` as they stand there."""
+
+    phrases: tuple[dict, ...]
+    refractory_s: float
+    smoothing_frames: int
+    features: FeatureSettings
+
+    def __post_init__(self):
+        if self.smoothing_frames < 1:
+            raise ConfigError(f"smoothing_frames = {self.smoothing_frames}: must be 1 or more")
+        if not self.phrases:
+            raise ConfigError("phrases is empty: there must be one at least")
+
+
+def described(meta: dict) -> tuple[Description, list[Phrase]]:
+    """The description in a model's meta, and its phrases.
+
+    Raises:
+        ConfigError: an entry is missing, or has a value that cannot be.
+    """
+    said = known(Description, meta, "its description")
+    return said, [known(Phrase, each, "its description: phrases") for each in said.phrases]
