@@ -277,6 +277,49 @@ def test_what_a_frozen_stage_makes_smaller_is_the_loss_of_evaluation(config, mon
         assert trained == pytest.approx(evaluated, rel=1e-5)
 
 
+@pytest.fixture
+def without_a_loss(monkeypatch):
+    """A list of the steps, counted from 0 over all runs, whose loss becomes NaN."""
+    steps, at = [], iter(range(10**6))
+
+    class Spoilt(pretrain.Objective):
+        def forward(self, batch, names, delay):
+            spoil = float("nan") if next(at) in steps else 1.0
+            return {
+                name: (total * spoil, count) for name, (total, count) in super().forward(batch, names, delay).items()
+            }
+
+    monkeypatch.setattr(pretrain, "Objective", Spoilt)
+    return steps
+
+
+def test_steps_without_a_finite_loss_are_counted_and_told(config, without_a_loss, capsys):
+    without_a_loss += [1, 5]
+    pretrain.pretrain(config, max_steps=7)
+    told = [line for line in capsys.readouterr().err.splitlines() if "NaN" in line]
+    assert told == ["2 of 7 steps trained nothing: their loss was NaN or infinite"]
+    pretrain.pretrain(config, max_steps=9)
+    assert "trained nothing" not in capsys.readouterr().err
+
+
+def test_a_run_that_trains_nothing_is_an_error_however_often_it_is_taken_up(config, without_a_loss):
+    without_a_loss += range(1000)
+    for _ in range(2):  # the second time from the checkpoint of step 5
+        with pytest.raises(WakewordError, match="of . steps trained nothing.*begin in another folder") as caught:
+            pretrain.pretrain(config, max_steps=7)
+        assert len(str(caught.value).splitlines()) == 1
+    assert checkpoint.read_meta(Path(config.folder) / "training.safetensors")["progress"]["step"] == 5
+    assert not Path(config.output).exists()
+
+
+def test_a_run_that_trains_nothing_any_more_ends(config, without_a_loss, monkeypatch):
+    monkeypatch.setattr("wakeword.objectives.MOST_NOT_FINITE", 4)
+    without_a_loss += [1, 2, 3, *range(7, 1000)]
+    with pytest.raises(WakewordError, match="7 of 11 steps trained nothing.*the last 4 in a row"):
+        pretrain.pretrain(config)
+    assert not Path(config.output).exists()
+
+
 def test_the_written_weights_are_those_trained_to_half_precision(config):
     path = pretrain.pretrain(dataclasses.replace(config, settle_batches=0), max_steps=3)
     trained = {

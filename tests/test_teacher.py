@@ -217,6 +217,63 @@ def test_damaged_files_are_counted_and_left_out(fake, tmp_path, write_corpus, sp
         cache_teacher(read_manifest(manifest), "fake", tmp_path / "other")
 
 
+def test_a_sample_that_is_no_number_costs_its_own_utterance_alone(fake, tmp_path, write_corpus, speech_like):
+    """The others share its window, and all the standardisation."""
+    recordings = {f"u{i}": speech_like(2, i) for i in range(6)}
+    manifest = write_corpus(tmp_path / "c", recordings)
+    soundfile = pytest.importorskip("soundfile")
+    for name, value in (("u1", np.nan), ("u4", np.inf)):
+        spoilt = recordings[name].copy()
+        spoilt[700] = value
+        soundfile.write(tmp_path / "c" / f"{name}.wav", spoilt, 16000, subtype="FLOAT")
+    cuts, skipped = cache_teacher(read_manifest(manifest), "fake", tmp_path / "cache")
+    assert [cut.id for cut in cuts] == ["u0", "u2", "u3", "u5"]
+    assert skipped.reasons.keys() == {"u1", "u4"} and all("NaN" in reason for reason in skipped.reasons.values())
+    statistics = json.loads((tmp_path / "cache" / "statistics.json").read_text())
+    for cut in cuts:
+        frames = cut.load_teacher()
+        np.testing.assert_allclose(frames, expected(cut, statistics)[: len(frames)], atol=0.02)
+
+
+def test_what_is_no_number_in_a_cache_is_made_anew_or_refused(fake, corpus, tmp_path):
+    cuts, _ = cache_teacher(read_manifest(corpus), "fake", tmp_path)
+    before = files_of(tmp_path)
+    spoilt = next(tmp_path.rglob("u03.npy"))
+    array = np.load(spoilt)
+    array[5, 1] = np.nan
+    np.save(spoilt, array)
+    fake.calls = 0
+    again, skipped = cache_teacher(read_manifest(corpus), "fake", tmp_path)
+    after = files_of(tmp_path)
+    assert fake.calls == 1 and len(again) == 8 and not skipped
+    assert after.keys() == before.keys() and all(after[name][1] == before[name][1] for name in before)
+    file = tmp_path / "statistics.json"
+    statistics = json.loads(file.read_text())
+    for key in ("mean", "deviation"):
+        file.write_text(json.dumps({**statistics, key: [1.0, float("nan")]}))
+        with pytest.raises(WakewordError, match="statistics.json: holds NaN.*delete its folder"):
+            cache_teacher(read_manifest(corpus), "fake", tmp_path)
+
+
+def test_a_teacher_whose_frames_are_no_numbers_is_refused_or_its_utterance_left_out(
+    fake, corpus, tmp_path, monkeypatch
+):
+    def spoilt(samples):
+        return np.full_like(features_of(samples), np.nan)
+
+    monkeypatch.setattr(fake, "encode", spoilt)
+    with pytest.raises(WakewordError, match="teacher 'fake': its frames are NaN"):
+        cache_teacher(read_manifest(corpus), "fake", tmp_path)
+    assert not files_of(tmp_path) and not (tmp_path / "statistics.json").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(teacher, "load_teacher", fake.load)
+    cache_teacher(read_manifest(corpus), "fake", tmp_path)
+    monkeypatch.setattr(fake, "encode", spoilt)
+    next(tmp_path.rglob("u03.npy")).unlink()
+    kept, skipped = cache_teacher(read_manifest(corpus), "fake", tmp_path)
+    assert len(kept) == 7 and skipped.reasons.keys() == {"u03"} and "NaN" in skipped.summary()
+
+
 def test_a_part_of_a_recording_gets_the_frames_of_its_part(fake, corpus, tmp_path):
     part = read_manifest(corpus)["u06"].truncate(offset=2.0, duration=4.0)
     part.id = "part"

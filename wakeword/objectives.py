@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,41 @@ from torch.nn import functional
 
 from wakeword import tokens
 from wakeword.acoustic import AcousticModel
+from wakeword.errors import WakewordError
 from wakeword.pretrain_config import Config, Stage
+
+MOST_NOT_FINITE = 100
+"""Steps in a row without a finite loss, after which a run ends."""
+
+
+@dataclass
+class NotFinite:
+    """Of the steps `of` a run so far those whose losses were NaN or infinite, so that they trained nothing."""
+
+    steps: int = 0
+    of: int = 0
+    in_a_row: int = 0
+
+    def add(self, finite: bool) -> None:
+        self.of += 1
+        self.steps += not finite
+        self.in_a_row = 0 if finite else self.in_a_row + 1
+
+    def check(self, ended: bool) -> None:
+        """Refuse to go on where nothing trains any more.
+
+        Raises:
+            WakewordError: the last `MOST_NOT_FINITE` steps in a row are such ones, or all of a run that has ended.
+        """
+        if self.in_a_row >= MOST_NOT_FINITE or (ended and self.steps and self.steps == self.of):
+            raise WakewordError(
+                f"{self.summary()}; the last {self.in_a_row} in a row: delete the teacher's cache and make the shards "
+                "again, or set a smaller learning_rate, and begin in another folder"
+            )
+
+    def summary(self) -> str:
+        """One line: how many there are; empty if none."""
+        return f"{self.steps} of {self.of} steps trained nothing: their loss was NaN or infinite" if self.steps else ""
 
 
 class Objective(nn.Module):

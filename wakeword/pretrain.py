@@ -36,7 +36,7 @@ from wakeword.data import (
 )
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.files import check_writable
-from wakeword.objectives import Objective, begins, learning_rate, optimizer_of, stage_at, weights_of
+from wakeword.objectives import NotFinite, Objective, begins, learning_rate, optimizer_of, stage_at, weights_of
 from wakeword.pretrain_card import card_of, origin, resumed
 from wakeword.pretrain_config import Config, Stage
 from wakeword.pretrain_mixed import Mixed, augmentation_of, check_mixed
@@ -196,7 +196,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         open(folder / "log.jsonl" if first else os.devnull, "a", buffering=1) as log,
         tqdm(total=last, initial=progress.step, unit="step", desc=config.size, disable=not first) as bar,
     ):
-        unreadable = run(
+        unreadable, not_finite = run(
             objective,
             optimizer,
             training,
@@ -220,6 +220,8 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
         result = validate(model, validation, config, fabric.device, 10**6, unreadable) if len(validation) else {}
         card = card_of(config, training, held, len(validation), progress, result, also, mixed.licences)
         save_acoustic(Path(config.output), model, config.features, card, config.units)
+    if first and not_finite.steps:
+        print(not_finite.summary(), file=sys.stderr)
     if unreadable:
         print(f"{unreadable.summary()}: check the files, or prepare their corpus again", file=sys.stderr)
     processes.finish(fabric)
@@ -228,16 +230,20 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
 
 def run(
     objective, optimizer, training, validation, config, augmentation, progress, last, fabric, log, bar, latest, settings
-) -> Skipped:
+) -> tuple[Skipped, NotFinite]:
     """Train until step `last`, epoch after epoch; `progress` is always where the next batch begins.
 
     Args:
         objective: `Objective` of the model, as `fabric.setup_module` gives it back.
 
     Returns:
-        The utterances that this process could not read; the batches went on without them.
+        The utterances that this process could not read, without which the batches went on; and the steps that trained
+        nothing because their losses were not finite.
+
+    Raises:
+        WakewordError: none of the audio can be read, or the losses stay NaN or infinite (`NotFinite.check`).
     """
-    unreadable = Skipped()
+    unreadable, not_finite = Skipped(), NotFinite()
     model = objective.module.model
     total = sum(stage.steps for stage in config.stages)
     rank, world = fabric.global_rank, fabric.world_size
@@ -270,13 +276,18 @@ def run(
             counts = processes.together(fabric, {name: float(count) for name, (_, count) in found.items()})
             shares = {name: value / max(1.0, counts[name]) for name, (value, _) in found.items()}
             means = processes.together(fabric, {name: float(value.detach()) for name, value in shares.items()})
-            if any(counts.values()) and all(map(math.isfinite, means.values())):
+            finite = all(map(math.isfinite, means.values()))
+            if any(counts.values()):
+                not_finite.add(finite)
+            if any(counts.values()) and finite:
                 optimizer.zero_grad(set_to_none=True)
                 # DDP takes the mean of the processes' gradients; their sum is wanted.
                 fabric.backward(world * sum(weights[name] * value for name, value in shares.items()))
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_gradient)
                 optimizer.step()
             progress.step += 1
+            # Before the checkpoint: from one at the end the same command would write a model that trained nothing.
+            not_finite.check(ended=progress.step == last)
             progress.seconds += processes.together(fabric, {"seconds": batch["seconds"]})["seconds"]
             bar.update()
             if progress.step % LOG_EVERY == 0 or progress.step == last:
@@ -299,4 +310,4 @@ def run(
                 raise WakewordError("none of the training audio can be read: check the paths in the manifests")
             progress.epoch += 1
             progress.batch = 0
-    return unreadable
+    return unreadable, not_finite

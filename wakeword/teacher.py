@@ -107,10 +107,14 @@ def _windows(cuts, skipped: Skipped) -> Iterator[list[tuple[object, np.ndarray]]
     pack, used = [], 0
     for cut in cuts:
         try:
-            samples = _level(cut.resample(SAMPLE_RATE).load_audio()[0])
+            samples = cut.resample(SAMPLE_RATE).load_audio()[0]
         except Exception as error:  # Decoders raise many kinds; a damaged file must not end the corpus.
             skipped.add(cut.id, f"{cut.id}: {error}".splitlines()[0])
             continue
+        if not np.isfinite(samples).all():  # it would spoil all that shares its window
+            skipped.add(cut.id, f"{cut.id}: holds samples that are NaN or infinite: export it again")
+            continue
+        samples = _level(samples)
         for start in range(0, len(samples), limit):
             piece = samples[start : start + limit]
             if used + len(piece) > limit and pack:
@@ -144,6 +148,8 @@ def _statistics(cuts, teacher: Teacher, windows: int) -> dict:
     if not frames:
         raise WakewordError("no utterance could be read for the teacher: check the manifests' audio paths")
     frames = np.concatenate(frames)
+    if not np.isfinite(frames).all():
+        raise WakewordError(f"teacher '{teacher.name}': its frames are NaN or infinite: damaged, fetch it again")
     return {"teacher": teacher.name, "mean": frames.mean(0).tolist(), "deviation": (frames.std(0) + 1e-5).tolist()}
 
 
@@ -155,14 +161,18 @@ def _read_statistics(file: Path, source: str) -> tuple[np.ndarray, np.ndarray]:
         raise WakewordError(f"{file}: cannot be read: delete its folder, it will be made again") from error
     if made_with != source:
         raise WakewordError(f"{file.parent}: holds frames of '{made_with}': give '{source}' another folder")
-    return np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
+    mean, deviation = np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+        raise WakewordError(f"{file}: holds NaN or infinity: delete its folder, it will be made again")
+    return mean, deviation
 
 
 def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progress=None) -> tuple[object, Skipped]:
     """Give each cut a custom array `teacher`: float16 `[frames of 40 ms, dims]`, standardised, kept under `folder`.
 
     An utterance whose array is there already is not computed again, so an interrupted run goes on where it was; one
-    whose array is not as long as it, or of another recording by `teacher_keys`, and so another's of the same name, is.
+    whose array is not as long as it, or of another recording by `teacher_keys`, and so another's of the same name, or
+    holds NaN or infinity, is.
     A file that was recorded anew under its name, as long as before to the sample, is not told apart; nor is another
     recording within a frame as long where an earlier version made the array. Then delete the folder.
 
@@ -175,7 +185,7 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
         The cuts with their arrays, and the utterances that could not be read.
 
     Raises:
-        WakewordError: no teacher there, or `folder` was made with another one.
+        WakewordError: no teacher there, one whose frames are not finite, or `folder` was made with another one.
     """
     lhotse = require("lhotse")
     from lhotse.array import Array, TemporalArray
@@ -205,16 +215,20 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
             pieces = pending.setdefault(cut.id, [])
             pieces.append(standard)
             if sum(map(len, pieces)) >= int(cut.duration / FRAME_S) - 1:
+                frames = np.concatenate(pending.pop(cut.id))
+                if not np.isfinite(frames).all():
+                    skipped.add(cut.id, f"{cut.id}: the teacher's frames of it are NaN: leave it out")
+                    continue
                 add_key(folder, cut)
                 with replacing(path_of(cut)) as temporary, open(temporary, "wb") as file:
-                    np.save(file, np.concatenate(pending.pop(cut.id)))
+                    np.save(file, frames)
         if progress:
             progress(sum(len(samples) for _, samples in pack) / SAMPLE_RATE)
 
-    kept = []
+    kept, computed = [], {cut.id for cut in missing}
     for cut in cuts:
         path = path_of(cut)
-        if _is_of(path, cut):
+        if cut.id not in computed or _is_of(path, cut):  # the others were read through above
             shape = list(np.load(path, mmap_mode="r").shape)
             array = Array("numpy_files", str(path.parent), path.name, shape)
             cut.teacher = TemporalArray(array, temporal_dim=0, frame_shift=FRAME_S, start=cut.start)
@@ -223,10 +237,11 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
 
 
 def _is_of(path: Path, cut) -> bool:
-    """Whether the array there is whole and as long as the utterance."""
+    """Whether the array there is whole, finite and as long as the utterance."""
     try:
-        frames = len(np.load(path, mmap_mode="r"))
-    except (OSError, ValueError):
+        array = np.load(path, mmap_mode="r")
+        frames, finite = len(array), np.isfinite(array).all()
+    except (OSError, ValueError, TypeError):
         return False
     # A frame that is begun counts, once in each window of a long one; a resampled recording may be a little shorter.
-    return int(cut.duration / FRAME_S) - 1 <= frames <= cut.duration / FRAME_S + 1 + cut.duration / WINDOW_S
+    return finite and int(cut.duration / FRAME_S) - 1 <= frames <= cut.duration / FRAME_S + 1 + cut.duration / WINDOW_S
