@@ -122,6 +122,12 @@ def test_a_card_is_written_into_the_model_and_beside_it(tmp_path, recipe):
         card.check({**about, "held_out": 0.005}, config, ship=False)
     with pytest.raises(WakewordError, match="0123-dirty"):
         card.check({**about, "commit": "0123-dirty"}, config, ship=True)
+    gone_on = {"step": 5, "command": "c", "commit": "4567-dirty"}
+    with pytest.raises(WakewordError, match="4567-dirty"):
+        card.check({**about, "commit": "0123", "resumed": [{**gone_on, "commit": "89ab"}, gone_on]}, config, ship=True)
+    card.check({**about, "commit": "0123", "resumed": [gone_on]}, config, ship=False)
+    before = {"steps": 5, "commit": "0123", "resumed": [gone_on]}
+    card.check({**about, "commit": "0123", "resumed": [], "begun_from": [before]}, config, ship=True)
     with pytest.raises(WakewordError, match="shards.*--config"):
         card.sets(dataclasses.replace(config, data=(Source(shar="exp/shards"),)), "exp/manifests")
     assert rates_page.table({"micro": rates, "base": rates})[2:] == [

@@ -37,7 +37,7 @@ from wakeword.error_rates import error_rates
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
 from wakeword.head import HeadSizes
-from wakeword.lineage import added_up
+from wakeword.lineage import added_up, commits
 from wakeword.pretrain_card import hours_of, is_transcribed
 from wakeword.pretrain_config import Config, read_config
 from wakeword.streams import noise_bed
@@ -194,15 +194,17 @@ def check(card: dict, config: Config, ship: bool) -> None:
     """Refuse a model whose figures would be wrong, or whose making nobody could repeat.
 
     Raises:
-        WakewordError: it held out other speakers than the configuration says, or code that is in no commit made it.
+        WakewordError: it held out other speakers than the configuration says, or code that is in no commit made it, at
+            the run's start or where it was taken up. The runs before are told with their commits, but cannot be mended.
     """
     if card.get("held_out", config.held_out) != config.held_out:
         raise WakewordError(
             f"the model held out {card['held_out']:g} of the speakers, the configuration says {config.held_out:g}: the "
             "error rates would be of speakers that it has heard: set held_out in a copy of it"
         )
-    if ship and card.get("commit", "").endswith("-dirty"):
-        raise WakewordError(f"commit {card['commit']}: trained by code that is in no commit: nobody could repeat it")
+    dirty = [commit for commit in commits(card) if commit.endswith("-dirty")]
+    if ship and dirty:
+        raise WakewordError(f"commit {', '.join(dirty)}: trained by code that is in no commit: nobody could repeat it")
 
 
 def main() -> int:
