@@ -150,3 +150,15 @@ def test_a_report_names_the_first_of_many_skipped_files(capsys):
     assert second.endswith("9.wav: empty; and 326 more: --json lists all")
     show({"reasons": reasons}, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"reasons": reasons}
+
+
+def test_what_a_report_counts_by_name_is_shown_with_the_names(capsys):
+    speech = {"clips": 2, "skipped": {"a.wav": "a.wav: empty"}}
+    read = {"librispeech": {"hours": 2.08, "licence": "CC BY 4.0"}}
+    show({"made": {"noises": 0, "rooms": 3}, "data": read, "speech": speech, "mixed_in": {}}, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "made: noises 0; rooms 3",
+        "data: librispeech (hours 2.08; licence CC BY 4.0)",
+        "speech: clips 2; skipped (a.wav: empty)",
+        "mixed_in: ",
+    ]

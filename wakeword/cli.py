@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from wakeword.detector import Detector
 
 WARNINGS_SHOWN = 10
+REASONS = ("skipped", "reasons")
+"""Of a report the entries whose values, why files were skipped, name their files themselves."""
 MODULES = (
     "verbs_make",
     "verbs_study",
@@ -137,16 +139,21 @@ def show(report: dict, as_json: bool, text: str | None = None) -> None:
     if as_json:
         print(json.dumps(report, default=str))
     else:
-        print(text if text is not None else "\n".join(f"{key}: {_few(value)}" for key, value in report.items()))
+        print(text if text is not None else "\n".join(f"{key}: {_few(key, value)}" for key, value in report.items()))
 
 
-def _few(value: object) -> object:
-    """A value for people: of the reasons why files were skipped the first few."""
+def _few(name: str, value: object) -> object:
+    """The value of an entry for people: of many (the reasons why files were skipped) the first few."""
     if not isinstance(value, dict):
         return value
-    shown = "; ".join(str(each) for each in list(value.values())[:WARNINGS_SHOWN])
+    first = list(value.items())[:WARNINGS_SHOWN]
+    shown = "; ".join(str(each) if name in REASONS else f"{key} {_inside(key, each)}" for key, each in first)
     more = len(value) - WARNINGS_SHOWN
     return shown + (f"; and {more} more: --json lists all" if more > 0 else "")
+
+
+def _inside(name: str, value: object) -> object:
+    return f"({_few(name, value)})" if isinstance(value, dict) else value
 
 
 def say(line: str, name: str = "wakeword") -> None:
