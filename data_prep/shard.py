@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import random
 import sys
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def write_shards(
     random.Random(seed).shuffle(cuts)
     skipped = Skipped()
     if teacher:
-        with tqdm(total=round(sum(cut.duration for cut in cuts)), unit="s", desc="teacher", disable=None) as bar:
+        with tqdm(total=math.ceil(sum(cut.duration for cut in cuts)), unit="s", desc="teacher", disable=None) as bar:
             found, skipped = cache_teacher(
                 lhotse.CutSet.from_cuts(cuts), teacher, teacher_cache or out / "teacher", threads, bar.update
             )

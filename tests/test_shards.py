@@ -6,11 +6,15 @@ import dataclasses
 import gzip
 import json
 import shutil
+import sys
 import tarfile
 import threading
+import warnings
+from contextlib import nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,6 +62,21 @@ def test_shards_hold_the_audio_transcripts_and_teacher_of_the_manifest(shard_cor
         np.testing.assert_allclose(cut.load_audio(), original.load_audio(), atol=1.6e-5)
         assert cut.has_custom("tokens") == original.has_custom("tokens")
         np.testing.assert_array_equal(cut.load_teacher(), frames[name].load_teacher())
+
+
+def test_no_bar_goes_beyond_its_end(tmp_path, write_corpus, speech_like, fake_teacher, monkeypatch, capsys):
+    """2.4 s are more than 2."""
+    tqdm = pytest.importorskip("tqdm")
+    manifest = write_corpus(tmp_path, {f"u{i}": speech_like(1.2, i) for i in range(2)}, speakers={"u0": "a", "u1": "b"})
+    monkeypatch.setattr(teacher, "load_teacher", fake_teacher)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)  # the bar of shards shows on terminals alone
+    config = Config(data=(Source(str(manifest)),), teacher="fake", folder=str(tmp_path / "run"))
+    alone = SimpleNamespace(is_global_zero=True, rank_zero_first=nullcontext)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", tqdm.TqdmWarning)
+        pretrain.from_manifests(config, alone)
+        shard.write_shards([str(manifest)], tmp_path / "shards", "fake")
+    assert capsys.readouterr().err.count("/3 [") >= 2
 
 
 def test_shards_are_spelt_in_the_units_asked_for(shard_corpus, shard_folder):

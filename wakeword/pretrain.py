@@ -95,7 +95,7 @@ def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet
         # The first process makes the teacher's frames, the others then find them all.
         with (
             fabric.rank_zero_first(),
-            require("tqdm").tqdm(total=round(seconds), unit="s", desc="teacher", disable=not first) as bar,
+            require("tqdm").tqdm(total=math.ceil(seconds), unit="s", desc="teacher", disable=not first) as bar,
         ):
             cuts, skipped = cache_teacher(cuts, config.teacher, cache, config.threads, bar.update)
     cuts, unusable = with_tokens(cuts, config.units)
