@@ -588,6 +588,15 @@ def test_a_card_says_how_and_from_what_the_model_was_made(config, monkeypatch):
     assert json.loads(Path(config.output).with_suffix(".json").read_text())["units"] == "characters"
 
 
+def test_a_card_tells_the_hours_of_a_short_run(config, tmp_path):
+    first = card_after(config, 0.0384)
+    assert (first["hours_heard"], first["hours_of_this_run"]) == (0.038, 0.038)
+    card_after(config, 12.34)
+    then = card_after(config, 0.0384, init=config.output)
+    assert (then["hours_heard"], then["hours_of_this_run"]) == (12.338, 0.038)
+    assert "0.038 h" in lineage.as_lines(then)[1] and lineage.as_lines(then)[2].startswith("in all 12.338 h")
+
+
 @pytest.mark.parametrize(
     ("program", "torchrun", "command"),
     [

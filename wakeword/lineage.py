@@ -7,6 +7,11 @@ LENGTHS += ("begun_anew",)
 """What `as_lines` tells of the entries of a card."""
 
 
+def rounded(hours: float, own: float) -> float:
+    """Hours to a tenth, or to a thousandth (four seconds) where a run heard less than one of its own."""
+    return round(hours, 1 if own >= 1 else 3)
+
+
 def added_up(hours_heard: float, steps: int, before: list[dict]) -> dict:
     """What a card says of how long a model was trained; `hours_heard` and `steps_in_all` are of all its runs.
 
@@ -17,8 +22,8 @@ def added_up(hours_heard: float, steps: int, before: list[dict]) -> dict:
     """
     all_steps = [*(run.get("steps") for run in before), steps]
     in_all = {} if None in all_steps else {"steps_in_all": sum(all_steps)}
-    own = round(hours_heard - (before[-1]["hours_heard"] if before else 0.0), 1)
-    return {"hours_heard": hours_heard, "hours_of_this_run": own, **in_all, "steps": steps}
+    own = hours_heard - (before[-1]["hours_heard"] if before else 0.0)
+    return {"hours_heard": hours_heard, "hours_of_this_run": rounded(own, own), **in_all, "steps": steps}
 
 
 def commits(run: dict) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wakeword import checkpoint
 from wakeword._version import __version__, commit
-from wakeword.lineage import added_up
+from wakeword.lineage import added_up, rounded
 from wakeword.pretrain_config import Config
 from wakeword.pretrain_state import Progress
 
@@ -38,7 +38,8 @@ def card_of(
     """
     kept_back = [(cut.duration, is_transcribed(cut)) for cut in held]
     before = progress.origin.get("begun_from", [])
-    heard = progress.seconds / 3600 + (before[-1]["hours_heard"] if before else 0.0)
+    own = progress.seconds / 3600
+    heard = rounded(own + (before[-1]["hours_heard"] if before else 0.0), own)
     return {
         "name": config.size,
         "data": hours_of(training),
@@ -56,7 +57,7 @@ def card_of(
         "validated_utterances": validated,
         "held_out_speakers": {name: round(value, 4) for name, value in result.items()},
         "teacher": config.teacher,
-        **added_up(round(heard, 1), progress.step, before),
+        **added_up(heard, progress.step, before),
         "distillation_delay_s": config.delay_frames * config.features.frame_s,
         "note": config.card,
         "version": __version__,
