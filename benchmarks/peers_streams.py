@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wakeword.audio import pcm16
 from wakeword.clips import Clip, find_clips, for_testing, in_pieces, told_seconds
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
@@ -54,11 +55,6 @@ def digest(made_of: object) -> str:
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
 
 
-def as_int16(samples: np.ndarray) -> bytes:
-    """Float32 samples in [-1, 1] as raw little-endian int16."""
-    return np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2").tobytes()
-
-
 def written(path: Path, make: Callable[[], Iterable[Stream]], copied: Callable[[Clip], bool]) -> Sound:
     """The stream in `path`, written there if it is not yet; `copied` tells clips that have a copy in training."""
     about = path.with_suffix(".npz")
@@ -66,7 +62,7 @@ def written(path: Path, make: Callable[[], Iterable[Stream]], copied: Callable[[
         events = []
         with replacing(path) as temporary, open(temporary, "wb") as file:
             for piece in make():
-                file.write(as_int16(piece.samples))
+                file.write(pcm16(piece.samples))
                 events += piece.events
         if not events:
             path.unlink()

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from peers_engines import BLOCK, DIMS, EMBEDDINGS
-from peers_streams import as_int16, digest
+from peers_streams import digest
 from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword import examples
-from wakeword.audio import SAMPLE_RATE
+from wakeword.audio import SAMPLE_RATE, pcm16
 from wakeword.augment import Augmentation
 from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
 from wakeword.errors import Skipped, WakewordError
@@ -133,7 +133,7 @@ def embedded(
         with replacing(samples) as temporary, open(temporary, "wb") as file:
             for piece, start_s, end_s in pieces:
                 frames = len(piece) // BLOCK
-                file.write(as_int16(piece[: frames * BLOCK]))
+                file.write(pcm16(piece[: frames * BLOCK]))
                 said = end_s > start_s
                 labels.append(examples.label(frames, HOP_S, start_s, end_s) if said else np.zeros(frames, np.int8))
         frames = embed(samples)

@@ -107,9 +107,14 @@ def pcm_samples(data: bytes, width: int) -> np.ndarray:
     return np.frombuffer(data, f"<i{width}").astype(np.float32) / 2.0 ** (8 * width - 1)
 
 
+def int16_of(samples: np.ndarray) -> np.ndarray:
+    """Float32 [samples] as little-endian int16, rounded; values beyond full scale are clipped."""
+    return np.clip(np.round(np.asarray(samples, np.float64) * 32768.0), -32768, 32767).astype("<i2")
+
+
 def pcm16(samples: np.ndarray) -> bytes:
-    """Float32 [samples] as 16-bit little-endian integers; values beyond full scale are clipped."""
-    return np.clip(np.round(np.asarray(samples, np.float64) * 32768.0), -32768, 32767).astype("<i2").tobytes()
+    """`int16_of` samples as raw bytes."""
+    return int16_of(samples).tobytes()
 
 
 def read_audio(

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
+from wakeword.audio import int16_of
 from wakeword.errors import ConfigError, require
 
 NAME = "micro"
@@ -81,8 +82,7 @@ def step(samples: np.ndarray, state: Heard) -> tuple[np.ndarray, Heard]:
     Raises:
         ValueError: the stream has already gone on from `state`.
     """
-    units = np.nan_to_num(np.rint(samples * np.float32(32768)), nan=0.0)
-    heard = np.concatenate([state.samples, np.clip(units, -32768, 32767).astype(np.int16)])
+    heard = np.concatenate([state.samples, int16_of(np.nan_to_num(samples, nan=0.0))])
     whole = len(heard) // FIXED["hop"] * FIXED["hop"]
     if not whole:
         return np.zeros((0, FIXED["mels"]), np.float32), Heard(heard, state.front_end, state.given)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wakeword.audio import int16_of
 from wakeword.errors import ModelError, WakewordError
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.folders import read_folder
@@ -70,7 +71,7 @@ class CHost:
 
     def scores(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `Detector.scores`; the samples are rounded to 16 bits first."""
-        samples = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+        samples = int16_of(samples)
         step = FRAMES_PER_STEP * self.feature_settings.hop
         first = (self._heard // step + 1) * step - self._heard
         found = []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wakeword.audio import pcm16
 from wakeword.errors import ModelError, require
 from wakeword.features import FRAME_S, FRAMES_PER_STEP
 from wakeword.folders import read_folder
@@ -42,7 +43,7 @@ class EsphomeHost:
     def scores(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `Detector.scores`; the samples are rounded to 16 bits first."""
         before = self._frames // FRAMES_PER_STEP
-        found = self._hear(np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16).tobytes())
+        found = self._hear(pcm16(samples))
         return FRAME_S * (before + 1 + np.arange(len(found))), np.array(found, np.float32).reshape(-1, 1)
 
     def _hear(self, audio: bytes) -> list[float]:
