@@ -66,8 +66,8 @@ def read_meta(path: str | Path, kind: str | None = None) -> dict:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if not 2 <= length <= 100_000_000:
-                shipped_or = "base, micro, micro-esphome or a .safetensors"
-                wanted = shipped_or if kind == "acoustic" else "a .wakeword or .onnx"
+                acoustic = f"{', '.join(shipped_names())} or a .safetensors"
+                wanted = acoustic if kind == "acoustic" else "a .wakeword or .onnx"
                 raise ModelError(f"{path}: not a wakeword model (no safetensors header): give {wanted} file")
             text = file.read(length)
             held = path.stat().st_size - 8 - length
@@ -222,6 +222,11 @@ def load_optimizer(optimizer, tensors: dict) -> None:
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def shipped_names() -> list[str]:
+    """The acoustic models that ship in the package."""
+    return sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))
+
+
 def shipped(name: str) -> Path:
     """The file of an acoustic model that ships in the package, its checksum verified; or `name` itself if it is a path.
 
@@ -232,7 +237,7 @@ def shipped(name: str) -> Path:
     if not os.path.isfile(path):
         if os.path.isfile(name):
             return Path(name)
-        names = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
+        names = ", ".join(shipped_names())
         raise ModelError(f"{name}: neither a shipped acoustic model ({names}) nor a file: check the spelling")
     sums = WEIGHTS / "SHA256SUMS"
     listed = sums.read_text().splitlines() if sums.is_file() else []

@@ -193,6 +193,13 @@ def json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="report as one JSON object")
 
 
+def acoustic_flag(parser: argparse.ArgumentParser) -> None:
+    from wakeword.checkpoint import shipped_names
+
+    names = ", ".join(shipped_names())
+    parser.add_argument("--acoustic", default="base", help=f"{names}, or the file of an acoustic model (base)")
+
+
 def threshold_arguments(parser: argparse.ArgumentParser) -> None:
     """What `Detector.load` takes in place of the thresholds of a model."""
     parser.add_argument("--threshold", type=float, help="for all phrases, in place of the models' own")

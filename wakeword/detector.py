@@ -205,7 +205,7 @@ class Detector:
         return self._state.opened / max(1, self._frames)
 
     def twin(self) -> Detector:
-        """A detector for another stream, with the same thresholds for now; the weights are shared.
+        """A detector for another stream, with the thresholds that this one has now; the weights are shared.
 
         Twins may run at the same time, each in a thread of its own.
         """

@@ -276,10 +276,10 @@ def run(
             counts = processes.together(fabric, {name: float(count) for name, (_, count) in found.items()})
             shares = {name: value / max(1.0, counts[name]) for name, (value, _) in found.items()}
             means = processes.together(fabric, {name: float(value.detach()) for name, value in shares.items()})
-            finite = all(map(math.isfinite, means.values()))
-            if any(counts.values()):
+            heard_some, finite = any(counts.values()), all(map(math.isfinite, means.values()))
+            if heard_some:
                 not_finite.add(finite)
-            if any(counts.values()) and finite:
+            if heard_some and finite:
                 optimizer.zero_grad(set_to_none=True)
                 # DDP takes the mean of the processes' gradients; their sum is wanted.
                 fabric.backward(world * sum(weights[name] * value for name, value in shares.items()))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 
-from wakeword.cli import bar, json_flag, number, say, show, verb
+from wakeword.cli import acoustic_flag, bar, json_flag, number, say, show, verb
 from wakeword.errors import WakewordError, require
 
 
@@ -110,7 +110,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--noise", nargs="+", default=[], metavar="PATH", help="noise to mix in")
     parser.add_argument("--rir", nargs="+", default=[], metavar="PATH", help="room impulse responses")
-    parser.add_argument("--acoustic", default="base", help="base, micro, micro-esphome or the file of one (base)")
+    acoustic_flag(parser)
     parser.add_argument("--unfreeze", default="auto", help="auto, none, all, how many top blocks, or scratch (auto)")
     parser.add_argument("--budget", default="0.5 per h", help="false alarms of each phrase to allow (0.5 per h)")
     parser.add_argument(

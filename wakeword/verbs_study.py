@@ -7,13 +7,13 @@ import dataclasses
 import sys
 from functools import partial
 
-from wakeword.cli import bar, json_flag, say_warnings, show, verb
+from wakeword.cli import acoustic_flag, bar, json_flag, say_warnings, show, verb
 from wakeword.errors import Skipped, WakewordError, require
 
 
 def _transcribe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("audio", nargs="+", metavar="FILE", help="audio files, folders or manifests")
-    parser.add_argument("--acoustic", default="base", help="base, micro, micro-esphome or the file of one (base)")
+    acoustic_flag(parser)
     json_flag(parser)
 
 

@@ -175,7 +175,8 @@ def _info_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a .wakeword, .onnx, .tflite, .pte or acoustic model file, an exported folder, or base or micro",
+        help="a .wakeword, .onnx, .tflite, .pte or acoustic model file, an exported folder, or the name "
+        "of an acoustic model that ships",
     )
     json_flag(parser)
 

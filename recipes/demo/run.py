@@ -22,7 +22,7 @@ import stream
 
 from wakeword.calibrate import calibrate, calibrated
 from wakeword.checkpoint import rewrite_meta
-from wakeword.cli import bar, exit_status, number
+from wakeword.cli import acoustic_flag, bar, exit_status, number
 from wakeword.clips import find_clips
 from wakeword.detector import Detector
 from wakeword.evaluate import evaluate
@@ -133,7 +133,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, default=beside, help="the folder with corpora/ (beside the checkout)")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where all that is made goes (demo)")
     parser.add_argument("--phrase", default="computer", help="spoken by machine if there are no clips of it (computer)")
-    parser.add_argument("--acoustic", default="base", help="base, micro, or the file of an acoustic model (base)")
+    acoustic_flag(parser)
     parser.add_argument("--budget", default="1 per h", help="false alarms to calibrate for (1 per h)")
     parser.add_argument(
         "--threads", type=number(least=1), default=os.cpu_count() or 1, help="for training (all there are)"

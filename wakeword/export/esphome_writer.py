@@ -116,16 +116,20 @@ def export_esphome(
             "skipped": skipped.reasons,
             "warnings": parity.warnings(),
         }
-        words = {"phrase": phrase["phrase"], "name": name, "window": window, "cutoff": report["probability_cutoff"]}
-        origin = "was calibrated to" if phrase.get("calibration") else "was not calibrated, its threshold is"
-        words |= {
+        calibrated = phrase.get("calibration")
+        words = {
+            "phrase": phrase["phrase"],
+            "name": name,
+            "window": window,
+            "cutoff": report["probability_cutoff"],
             "threshold": phrase["threshold"],
-            "origin": origin,
+            "origin": "was calibrated to" if calibrated else "was not calibrated, its threshold is",
             "version": __version__,
             "flash": size.flash,
             "ram": size.ram,
+            "size": told(size),
+            "summary": parity.summary(),
         }
-        words |= {"size": told(size), "summary": parity.summary()}
         texts = {
             f"{name}.json": json.dumps(said, indent=2, ensure_ascii=False),
             ABOUT: json.dumps({**report, "meta": meta}, indent=1),
