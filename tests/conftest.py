@@ -31,6 +31,33 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def train_word(shared, tmp_path_factory):
+    """`train_word(word, clips, readers, **settings)`: a detector's file, trained on clips and so many readers of
+    LibriSpeech, new layers alone, and what `train` gave back."""
+    from wakeword.train import Phrase, TrainConfig, train
+
+    def make(word: str, clips: list[str], readers: int, **settings):
+        output = tmp_path_factory.mktemp("trained") / f"{word}.wakeword"
+        found = sorted((shared / "LibriSpeech" / "train-clean-5").iterdir())
+        trained = train(
+            TrainConfig(
+                phrases=(Phrase(word, tuple(clips)),),
+                negatives=tuple(str(reader) for reader in found[:readers]),
+                noise=(str(shared / "noise" / "speech-commands"),),
+                unfreeze="none",
+                budget="2 per h",
+                output=str(output),
+                negative_copies=1,
+                threads=1,
+                **settings,
+            )
+        )
+        return output, trained
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def speech_like():
     """`speech_like(seconds, seed)`: voiced and noisy stretches of changing pitch and level, float32 `[samples]`."""
 

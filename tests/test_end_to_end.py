@@ -36,25 +36,9 @@ def clips(shared) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def detector_file(shared, clips, tmp_path_factory) -> Path:
+def detector_file(clips, train_word) -> Path:
     """A detector of "computer", trained for about a minute on 100 clips, new layers alone, over the shipped `base`."""
-    readers = sorted((shared / "LibriSpeech" / "train-clean-5").iterdir())
-    output = tmp_path_factory.mktemp("trained") / "computer.wakeword"
-    trained = train(
-        TrainConfig(
-            phrases=(Phrase("computer", tuple(clips[0:200:2])),),
-            negatives=tuple(str(reader) for reader in readers[:6]),
-            noise=(str(shared / "noise" / "speech-commands"),),
-            unfreeze="none",
-            budget="2 per h",
-            output=str(output),
-            steps=400,
-            copies=4,
-            negative_hours=0.5,
-            negative_copies=1,
-            threads=1,
-        )
-    )
+    output, trained = train_word("computer", clips[0:200:2], 6, steps=400, copies=4, negative_hours=0.5)
     assert len(trained.calibrations) == 1 and 0 < trained.calibrations[0].threshold < 1
     assert not Path(f"{output}.begun").exists()
     return output

@@ -36,7 +36,6 @@ from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.litert import schema  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
 from wakeword.streams import join, negative_stream, positive_stream, score_stream  # noqa: E402
-from wakeword.train import Phrase, TrainConfig, train  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
 SETTINGS = FeatureSettings(front_end="micro", window=480, mels=40)
@@ -396,31 +395,14 @@ def alexa_clips(shared) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def alexa(shared, alexa_clips, tmp_path_factory) -> Path:
+def alexa(alexa_clips, train_word) -> Path:
     """A detector of "alexa", trained for half a minute on 60 clips, new layers alone."""
     try:
         shipped(ACOUSTIC)
     except ModelError:
         pytest.skip(f"NO ACOUSTIC MODEL {ACOUSTIC}: this test did not run")
-    readers = sorted((shared / "LibriSpeech" / "train-clean-5").iterdir())
-    output = tmp_path_factory.mktemp("trained") / "alexa.wakeword"
-    train(
-        TrainConfig(
-            phrases=(Phrase("alexa", tuple(alexa_clips[0:120:2])),),
-            negatives=tuple(str(reader) for reader in readers[:4]),
-            noise=(str(shared / "noise" / "speech-commands"),),
-            acoustic=ACOUSTIC,
-            unfreeze="none",
-            budget="2 per h",
-            output=str(output),
-            steps=300,
-            copies=3,
-            negative_hours=0.3,
-            negative_copies=1,
-            threads=1,
-        )
-    )
-    return output
+    settings = {"acoustic": ACOUSTIC, "steps": 300, "copies": 3, "negative_hours": 0.3}
+    return train_word("alexa", alexa_clips[0:120:2], 4, **settings)[0]
 
 
 def test_pymicro_wakeword_detects_clips_that_nobody_trained_on(shared, alexa_clips, alexa, pymicro):
