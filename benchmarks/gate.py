@@ -32,7 +32,7 @@ from wakeword.cli import exit_status, number, say  # noqa: E402
 from wakeword.clips import Clip, find_clips, for_testing, for_training, in_pieces  # noqa: E402
 from wakeword.detector import output_of  # noqa: E402
 from wakeword.errors import Skipped, WakewordError, require  # noqa: E402
-from wakeword.features import FRAMES_PER_STEP, log_mel  # noqa: E402
+from wakeword.features import FRAMES_PER_STEP, extract  # noqa: E402
 from wakeword.gate import HOLD_S, gate_of  # noqa: E402
 from wakeword.metrics import Track, count_alarms, hits, poisson_interval, wilson_interval  # noqa: E402
 from wakeword.streams import Stream, join, negative_stream, noise_bed, positive_stream, score_stream  # noqa: E402
@@ -104,7 +104,7 @@ def cpu_rows(detectors: list[Detector], sounds: dict[str, np.ndarray], repeats: 
 def decisions(samples: np.ndarray, detector: Detector, webrtc: bool) -> dict[str, np.ndarray]:
     """Whether each gate is open, bool [encoder frames]: ours, and the library's at each of its settings."""
     decide, room = gate_of(detector.feature_settings)
-    frames = log_mel(samples, detector.feature_settings)
+    frames = extract(samples, detector.feature_settings)
     found = {"ours": np.array(decide(frames[: len(frames) // FRAMES_PER_STEP * FRAMES_PER_STEP], room)[0])}
     if not webrtc:
         return found

@@ -103,7 +103,7 @@ def cases(path: Path, blocks_ms: list[int], seconds: float) -> Iterator[tuple[Ca
     samples = sound(seconds)
     detector = Detector.load(path)
     settings = from_dict(FeatureSettings, detector.info["features"], str(path))
-    frames = features.log_mel(samples, settings)[None]
+    frames = features.extract(samples, settings)[None]
     runtime = "ONNX Runtime" if path.suffix == ".onnx" else "torch"
     for ms in blocks_ms:
         heard = sliced(samples, ms * SAMPLE_RATE // 1000)

@@ -12,7 +12,7 @@ import numpy as np
 from wakeword import WakewordError, pretrain
 from wakeword.augment import mask
 from wakeword.data import Utterances, at_random, batches
-from wakeword.features import SAMPLE_RATE, log_mel
+from wakeword.features import SAMPLE_RATE, extract
 from wakeword.pretrain_config import Config
 from wakeword.pretrain_mixed import augmentation_of
 
@@ -87,7 +87,7 @@ def parts_alone(cuts, config: Config, steps: int, scratch: Path) -> list[dict]:
         return at_random(samples, augmentation, rng)[0]
 
     def made(samples: np.ndarray) -> np.ndarray:
-        return mask(log_mel(samples, config.features), augmentation, rng)
+        return mask(extract(samples, config.features), augmentation, rng)
 
     def read(file: Path) -> np.ndarray:
         return mask(np.load(file).astype(np.float32), augmentation, rng)

@@ -134,7 +134,7 @@ def test_sound_older_than_the_receptive_field_is_forgotten(lively, small_sizes, 
     output = 90  # complete after 3.64 s, or 1.82 s
     end = 4 * hop * (output + 1)
     begin = end - round(encoder.receptive_field_s(settings) * 16000)
-    heard = lambda s: encoder(torch.from_numpy(features.log_mel(s, settings))[None])[-1][0, output]  # noqa: E731
+    heard = lambda s: encoder(torch.from_numpy(features.extract(s, settings))[None])[-1][0, output]  # noqa: E731
     other = samples.copy()
     other[:begin], other[end:] = speech_like(4, 9)[:begin], 0.5
     torch.testing.assert_close(heard(other), heard(samples), atol=1e-5, rtol=1e-5)
@@ -228,7 +228,7 @@ def test_weights_in_16_bits_hardly_change_what_a_model_says(lively, speech_like,
     model = lively(AcousticModel(SIZES[name], 29), 3)
     save_acoustic(tmp_path / "m.safetensors", model, features.FeatureSettings(), {})
     written, _ = load_acoustic(tmp_path / "m.safetensors")
-    heard = torch.from_numpy(features.log_mel(speech_like(4.0, 1)))[None]
+    heard = torch.from_numpy(features.extract(speech_like(4.0, 1)))[None]
     for before, after in zip(model.encoder(heard), written.encoder(heard), strict=True):
         assert 0 < float((after - before).abs().max()) < 8e-3 * float(before.std())
     difference = written.log_probs(heard).exp() - model.log_probs(heard).exp()

@@ -21,7 +21,7 @@ from wakeword.clips import find_clips  # noqa: E402
 from wakeword.detector import output_of  # noqa: E402
 from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
-from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.metrics import alarms  # noqa: E402
 from wakeword.streams import join, negative_stream, score_stream  # noqa: E402
@@ -72,7 +72,7 @@ def base_files(tmp_path_factory, lively, small_model, wake_meta):
 def offline(path, samples):
     """Smoothed posteriors `[frames, phrases]` without the detector: one forward pass over the whole recording."""
     model, meta = load_wakeword(path)
-    frames = log_mel(samples, FeatureSettings(**meta["features"]))
+    frames = extract(samples, FeatureSettings(**meta["features"]))
     with torch.no_grad():
         logits = model(torch.from_numpy(frames[: len(frames) // 4 * 4])[None])
     posterior = torch.sigmoid(logits)[0].double().numpy()

@@ -39,7 +39,7 @@ from wakeword.export.quantise import (  # noqa: E402
     peaks_of,
     quantise,
 )
-from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.runtimes import running  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
@@ -93,14 +93,14 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("head", HEADS, ids=str)
 def test_the_flat_list_is_the_model(small_model, speech_like, head):
     model = small_model(3, head)
-    layers, features = flat(model), in_steps(log_mel(speech_like(3, 1), SETTINGS))
+    layers, features = flat(model), in_steps(extract(speech_like(3, 1), SETTINGS))
     values, _ = run(layers, features, initial_pasts(layers))
     assert [value.shape[1] for value in values] == sizes_of(layers)
     assert np.abs(sigmoid(values[-1]) - torch_posteriors(model, features)).max() < 1e-5
 
 
 def test_a_frame_at_a_time_is_all_at_once(small_model, speech_like):
-    layers, features = flat(small_model(3)), in_steps(log_mel(speech_like(2, 1), SETTINGS))
+    layers, features = flat(small_model(3)), in_steps(extract(speech_like(2, 1), SETTINGS))
     whole, pasts, found = run(layers, features, initial_pasts(layers))[0][-1], initial_pasts(layers), []
     for frame in features:
         values, pasts = run(layers, frame[None], pasts)
@@ -119,7 +119,7 @@ def test_c_gives_the_logits_of_the_integer_reference_bit_for_bit(
     export_c(tmp_path / "m.wakeword", tmp_path / "c", "int8", [str(sounds)])
     layers = flat(load_wakeword(tmp_path / "m.wakeword")[0])
     integers = calibrated(layers, calibration_audio([sounds], Skipped(), lambda *_: None), SETTINGS)
-    speech = integer_features(in_steps(log_mel(speech_like(6, 9), SETTINGS)), integers.feature_scale)
+    speech = integer_features(in_steps(extract(speech_like(6, 9), SETTINGS)), integers.feature_scale)
     noise = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, (100, 64)).astype(np.int16)
     library = CHost(tmp_path / "c", tmp_path / "m.so")
     for features in (speech, noise):
@@ -133,7 +133,7 @@ def test_integers_are_near_the_model(several_files, sounds, speech_like):
     """Also where the ranges were set by other audio."""
     model, _ = load_wakeword(several_files[0])
     integers = calibrated(flat(model), calibration_audio([sounds], Skipped(), lambda *_: None), SETTINGS)
-    features = in_steps(log_mel(speech_like(10, 20), SETTINGS))
+    features = in_steps(extract(speech_like(10, 20), SETTINGS))
     step, zero = integer_step(integers)
     found = step(features.reshape(1, -1, 16), zero)[0]
     difference = np.abs(found - torch_posteriors(model, features))
@@ -163,7 +163,7 @@ def test_no_feature_leaves_its_range():
     peak = feature_peak(SETTINGS)
     square = np.where(np.arange(16000) % 32 < 16, 1.0, -1.0).astype(np.float32)
     for samples in (np.zeros(16000, np.float32), np.ones(16000, np.float32), square):
-        assert np.abs(log_mel(samples, SETTINGS)).max() <= peak
+        assert np.abs(extract(samples, SETTINGS)).max() <= peak
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
@@ -174,7 +174,7 @@ def test_features_in_c_are_those_of_numpy(libraries, speech_like, dtype):
     sounds = [pcm(speech), pcm(speech * 0.01), pcm(speech * 8), np.zeros(4000, np.int16), square]
     sounds += [np.full(4000, -32768, np.int16), np.random.default_rng(1).integers(-3, 4, 4000).astype(np.int16)]
     samples = np.concatenate(sounds)
-    expected, found = log_mel(samples.astype(np.float32) / 32768, SETTINGS), libraries[dtype].features(samples)
+    expected, found = extract(samples.astype(np.float32) / 32768, SETTINGS), libraries[dtype].features(samples)
     if dtype == "int8":
         difference = np.abs(found - integer_features(expected, feature_peak(SETTINGS) / LARGEST).astype(int))
         assert difference.max() <= 16 and difference.mean() < 0.5

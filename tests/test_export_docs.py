@@ -21,7 +21,7 @@ from wakeword.audio import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.clips import find_clips  # noqa: E402
 from wakeword.export.c_size import parse_size  # noqa: E402
-from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.runtimes import load_model  # noqa: E402
 from wakeword.transfer import save_wakeword, stacked  # noqa: E402
@@ -125,7 +125,7 @@ def test_the_onnx_program_prints_the_posteriors(integer, several_files, tmp_path
     done = subprocess.run([sys.executable, "with_onnx.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     step, state, meta = load_model(several_files[0])
-    frames = log_mel(read_audio(tmp_path / "demo" / "stream.wav"), FeatureSettings(**meta["features"]))
+    frames = extract(read_audio(tmp_path / "demo" / "stream.wav"), FeatureSettings(**meta["features"]))
     expected = step(frames[None, : len(frames) // 4 * 4], state)[0][:, 0]
     found = [float(line.split()[1]) for line in done.stdout.splitlines()]
     np.testing.assert_allclose(found, expected, atol=0.05 if integer else 6e-5)

@@ -31,7 +31,7 @@ from wakeword.export.esphome_host import EsphomeHost  # noqa: E402
 from wakeword.export.esphome_writer import ARENA_ROOM, cutoff_of, export_esphome, running_inside  # noqa: E402
 from wakeword.export.layers import flat  # noqa: E402
 from wakeword.export.quantise import integer_step, quantise  # noqa: E402
-from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.litert import schema  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
@@ -83,7 +83,7 @@ def hearing(small_model, wake_meta, speech_like):
         separable = {"separable": True, "dilations": (1, 2, 1, 3), "taps": (1, 4)}
         sizes = EncoderSizes(**{"mels": 40, "stem": 12, "channels": 20, **separable, **sizes})
         model = small_model(3, head or HeadSizes(depth=3, channels=8), sizes)
-        frames = torch.from_numpy(log_mel(speech_like(8, 1), SETTINGS)[None, :800])
+        frames = torch.from_numpy(extract(speech_like(8, 1), SETTINGS)[None, :800])
         with torch.no_grad():
             model.encoder.stem[0].weight.div_(8)
             model.head.output.bias.zero_()
@@ -128,7 +128,7 @@ def heard_in_blocks(host: EsphomeHost, samples: np.ndarray, seed: int) -> tuple[
 
 def test_all_three_runtimes_compute_the_same(exported, pymicro, micro, speech_like):
     _, folder, report = exported
-    frames = log_mel(speech_like(8, 7), SETTINGS)[None, :800]
+    frames = extract(speech_like(8, 7), SETTINGS)[None, :800]
     path = folder / "hey_there.tflite"
     step, zero = running_inside(lambda: esphome_writer.begun(path.read_bytes()))
     found = step(frames, zero)[0]
@@ -147,7 +147,7 @@ def test_it_is_near_the_integer_reference_and_the_model(exported, sounds, speech
     layers = flat(model)
     heard = calibration_audio([str(sounds)], Skipped(), lambda *_: None)
     reference, before = integer_step(quantise(layers, peaks_heard(layers, heard, SETTINGS), SETTINGS))
-    frames = log_mel(speech_like(8, 7), SETTINGS)[None, :800]
+    frames = extract(speech_like(8, 7), SETTINGS)[None, :800]
     rounded = ((component_features(frames) + 128.0) * FEATURE_UNIT).astype(np.float32)
     step, zero = running_inside(lambda: esphome_writer.begun((folder / "hey_there.tflite").read_bytes()))
     found = step(frames, zero)[0]
@@ -159,7 +159,7 @@ def test_it_is_near_the_integer_reference_and_the_model(exported, sounds, speech
 
 
 def test_a_stream_goes_on_and_begins_anew(exported, speech_like):
-    frames = log_mel(speech_like(4, 2), SETTINGS)[None, :400]
+    frames = extract(speech_like(4, 2), SETTINGS)[None, :400]
     content = (exported[1] / "hey_there.tflite").read_bytes()
     step, zero = running_inside(lambda: esphome_writer.begun(content))
     whole = step(frames, zero)[0]

@@ -26,7 +26,7 @@ from wakeword.errors import ModelError  # noqa: E402
 from wakeword.export import executorch_writer  # noqa: E402
 from wakeword.export.executorch_writer import export_executorch  # noqa: E402
 from wakeword.export.onnx_graph import compare  # noqa: E402
-from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.pte import load_pte, packed, read_pte  # noqa: E402
 from wakeword.runtimes import rewrite_model_meta  # noqa: E402
@@ -229,7 +229,7 @@ def test_the_example_of_the_documentation_runs(file, tmp_path, speech_like):
     done = subprocess.run([sys.executable, "with_executorch.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     step, state, _ = load_pte(file)
-    frames = log_mel(read_audio(tmp_path / "demo" / "stream.wav"), FeatureSettings(mels=16))
+    frames = extract(read_audio(tmp_path / "demo" / "stream.wav"), FeatureSettings(mels=16))
     expected = step(frames[None, : len(frames) // 4 * 4], state)[0][:, 0]
     found = [float(line.split()[1]) for line in done.stdout.splitlines()]
     np.testing.assert_allclose(found, expected, atol=6e-5)

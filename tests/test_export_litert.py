@@ -27,7 +27,7 @@ from wakeword.export.layers import flat  # noqa: E402
 from wakeword.export.litert_writer import export_litert  # noqa: E402
 from wakeword.export.onnx_graph import compare  # noqa: E402
 from wakeword.export.quantise import integer_step, quantise  # noqa: E402
-from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.litert import load_litert, schema  # noqa: E402
 from wakeword.runtimes import rewrite_model_meta  # noqa: E402
@@ -78,7 +78,7 @@ def test_integers_are_near_the_numpy_reference_and_the_model(files, several_file
     settings, layers = FeatureSettings(mels=16), flat(model)
     heard = calibration_audio([str(sounds)], Skipped(), lambda *_: None)
     reference, zero = integer_step(quantise(layers, peaks_heard(layers, heard, settings), settings))
-    frames = log_mel(speech_like(8, 7), settings)[None, :800]
+    frames = extract(speech_like(8, 7), settings)[None, :800]
     step, state, _ = load_litert(files["int8"])
     found = step(frames, state)[0]
     assert np.ptp(found) > 0.5, "nothing moved"
@@ -111,7 +111,7 @@ def test_hits_are_those_of_the_float_model(files, several_files, speech_like):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_lite_micro_computes_what_litert_does(micro, files, speech_like, dtype):
-    frames = log_mel(speech_like(8, 7), FeatureSettings(mels=16))[None, :800]
+    frames = extract(speech_like(8, 7), FeatureSettings(mels=16))[None, :800]
     step, state, _ = load_litert(files[dtype])
     small, zero, outputs = litert_micro.running_micro(files[dtype].read_bytes())
     found, after = step(frames, state)
@@ -278,7 +278,7 @@ def test_the_example_of_the_documentation_runs(micro, files, tmp_path, speech_li
     detector = Detector.load(files["int8"])
     samples = read_audio(tmp_path / "demo" / "stream.wav")
     step, state, _ = load_litert(files["int8"])
-    frames = log_mel(samples, detector.feature_settings)
+    frames = extract(samples, detector.feature_settings)
     expected = step(frames[None, : len(frames) // 4 * 4], state)[0][:, 0]
     found = [float(line.split()[1]) for line in done.stdout.splitlines()]
     np.testing.assert_allclose(found, expected, atol=6e-5)

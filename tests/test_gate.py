@@ -16,7 +16,7 @@ from wakeword.checkpoint import rewrite_onnx_meta  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import ModelError  # noqa: E402
-from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.gate import gate_of  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.together import load_together  # noqa: E402
@@ -39,7 +39,7 @@ def room(seconds: float, dbfs: float, tilt: float = -0.5, seed: int = 0) -> np.n
 def opened(samples: np.ndarray, settings: FeatureSettings | None = None) -> np.ndarray:
     settings = settings or FeatureSettings()
     decide, zero = gate_of(settings)
-    frames = log_mel(samples, settings)
+    frames = extract(samples, settings)
     return np.array(decide(frames[: len(frames) // 4 * 4], zero)[0])
 
 

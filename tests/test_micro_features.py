@@ -16,7 +16,7 @@ from pymicro_features import MicroFrontend  # noqa: E402
 
 from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, WakewordError  # noqa: E402
-from wakeword.features import FeatureSettings, initial_state, log_mel, step  # noqa: E402
+from wakeword.features import FeatureSettings, extract, initial_state, step  # noqa: E402
 from wakeword.micro_features import PEAK  # noqa: E402
 from wakeword.settings import from_dict  # noqa: E402
 
@@ -47,31 +47,31 @@ def test_any_chunking_gives_what_the_device_computes(speech_like, seconds, sizes
     streamed = np.concatenate(found)
     assert streamed.shape == (len(samples) // 160, 40) and streamed.dtype == np.float32
     np.testing.assert_array_equal(streamed, as_on_the_device(samples))
-    np.testing.assert_array_equal(streamed, log_mel(samples, SETTINGS))
+    np.testing.assert_array_equal(streamed, extract(samples, SETTINGS))
 
 
 def test_a_frame_hears_the_window_that_ends_with_its_last_sample(speech_like):
     samples = speech_like(1, 2)
     changed = samples.copy()
     changed[160 * 50] += 0.5
-    differ = (log_mel(samples, SETTINGS) != log_mel(changed, SETTINGS)).any(axis=1)
+    differ = (extract(samples, SETTINGS) != extract(changed, SETTINGS)).any(axis=1)
     # What was loud stays in the estimate of the noise, so later frames may differ too.
     assert not differ[:50].any() and differ[50:53].any()
     last = samples.copy()
     last[160 * 50 - 1] += 0.5
-    assert (log_mel(samples, SETTINGS) != log_mel(last, SETTINGS)).any(axis=1).argmax() in (49, 50)
+    assert (extract(samples, SETTINGS) != extract(last, SETTINGS)).any(axis=1).argmax() in (49, 50)
 
 
 def test_values_are_the_packages_own_and_fit_the_int8_that_the_device_makes_of_them(speech_like):
     clicks = np.zeros(32000, np.float32)
     clicks[16000::1000] = 1
     for samples in (speech_like(3), clicks, np.full(16000, 9.0, np.float32), np.full(16000, -np.inf, np.float32)):
-        found = log_mel(samples, SETTINGS)
+        found = extract(samples, SETTINGS)
         assert found.min() >= 0 and found.max() <= PEAK
         units = found * 25.6
         np.testing.assert_array_equal(units, np.rint(units))
-    silence = log_mel(np.full(16000, np.nan, np.float32), SETTINGS)
-    np.testing.assert_array_equal(silence, log_mel(np.zeros(16000, np.float32), SETTINGS))
+    silence = extract(np.full(16000, np.nan, np.float32), SETTINGS)
+    np.testing.assert_array_equal(silence, extract(np.zeros(16000, np.float32), SETTINGS))
 
 
 def test_many_streams_begin_from_one_state_but_one_goes_on_from_the_next(speech_like):
@@ -80,7 +80,7 @@ def test_many_streams_begin_from_one_state_but_one_goes_on_from_the_next(speech_
     again, _ = step(samples[:8000], zero, SETTINGS)
     np.testing.assert_array_equal(first, again)
     second, _ = step(samples[8000:], after, SETTINGS)
-    np.testing.assert_array_equal(np.concatenate([first, second]), log_mel(samples, SETTINGS))
+    np.testing.assert_array_equal(np.concatenate([first, second]), extract(samples, SETTINGS))
     with pytest.raises(ValueError, match="gone on"):
         step(samples[8000:], after, SETTINGS)
 

@@ -23,7 +23,7 @@ from wakeword.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.data import Source, held_out  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, ModelError, WakewordError  # noqa: E402
-from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.objectives import learning_rate, losses  # noqa: E402
 from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402
 from wakeword.pretrain_mixed import Mixed, augmentation_of  # noqa: E402
@@ -205,7 +205,7 @@ def test_training_learns_and_writes_what_it_says(config):
     # The file alone reads words of a speaker that training has not heard.
     right = 0
     for index, word in enumerate(WORDS):
-        features = log_mel(word_of(word, 5000 + index), FeatureSettings(**meta["features"]))
+        features = extract(word_of(word, 5000 + index), FeatureSettings(**meta["features"]))
         with torch.no_grad():
             best = model.log_probs(torch.from_numpy(features[: len(features) // 4 * 4])[None]).argmax(-1)
         right += tokens.decode(best[0].tolist()) == word
@@ -826,7 +826,7 @@ class Fake:
         return teacher.Teacher(source, self.encode)
 
     def encode(self, samples):
-        frames = log_mel(samples, FeatureSettings(mels=16))
+        frames = extract(samples, FeatureSettings(mels=16))
         frames = np.pad(frames, [(0, -len(frames) % 4), (0, 0)], mode="edge")
         return np.tanh(frames.reshape(-1, 4, 16).mean(axis=1) @ self.matrix)
 

@@ -20,7 +20,7 @@ from wakeword.acoustic_file import save_acoustic  # noqa: E402
 from wakeword.audio import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.clips import Clip  # noqa: E402
-from wakeword.features import FeatureSettings, log_mel  # noqa: E402
+from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.transcribe import Hearing, Word, best_path, timed_words  # noqa: E402
 
 
@@ -138,7 +138,7 @@ def test_any_chunking_gives_the_same_transcript(hearing, speech_like, cuts):
 def test_the_state_carries_over_pieces_of_any_length(hearing, speech_like, monkeypatch, frames):
     samples = speech_like(7.3, 2)
     with torch.inference_mode():
-        features = torch.from_numpy(log_mel(samples, hearing.settings)[:728])[None]
+        features = torch.from_numpy(extract(samples, hearing.settings)[:728])[None]
         expected = hearing.model.log_probs(features)[0].argmax(-1).tolist()
     monkeypatch.setattr(transcribe, "PIECE_FRAMES", frames)
     assert list(best_path(hearing.model, hearing.settings, [samples])) == expected

@@ -19,7 +19,7 @@ from wakeword import tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import load_acoustic
 from wakeword.audio import SAMPLE_RATE
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings, log_mel
+from wakeword.features import FRAMES_PER_STEP, FeatureSettings, extract
 from wakeword.levels import Span, active_span
 from wakeword.settings import from_dict
 
@@ -132,7 +132,7 @@ def align(
 ) -> list[Heard | None]:
     """The tokens `ids` in each clip, float32 `[samples]`; None in a clip too short for them."""
     padding = round(PADDING_S * SAMPLE_RATE)
-    features = [log_mel(np.pad(samples, padding), settings) for samples in clips]
+    features = [extract(np.pad(samples, padding), settings) for samples in clips]
     found: list[Heard | None] = [None] * len(clips)
     # Like lengths together: what a batch is padded with is heard too.
     order = sorted(range(len(clips)), key=lambda index: len(features[index]))

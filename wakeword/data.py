@@ -21,7 +21,7 @@ from wakeword.augment import Augmentation, at_speed, augment, mask
 from wakeword.clips import share_of
 from wakeword.cut_checks import check_cut
 from wakeword.errors import ConfigError, ManifestError, Skipped
-from wakeword.features import FRAME_S, FRAMES_PER_STEP, SAMPLE_RATE, FeatureSettings, log_mel
+from wakeword.features import FRAME_S, FRAMES_PER_STEP, SAMPLE_RATE, FeatureSettings, extract
 
 MIN_S, MAX_S = 0.3, 35.0
 """Shorter and longer utterances do not batch well."""
@@ -241,7 +241,7 @@ class Utterances(torch.utils.data.Dataset):
         speed = 1.0
         if self.augmentation:
             samples, speed = at_random(samples, self.augmentation, rng)
-        features = log_mel(samples, self.settings)
+        features = extract(samples, self.settings)
         features = features[: len(features) // FRAMES_PER_STEP * FRAMES_PER_STEP]
         if not len(features):
             return None

@@ -13,7 +13,7 @@ from wakeword.acoustic import FRAMES_PER_STEP, Encoder
 from wakeword.augment import Augmentation, at_speed, augment, piece_of
 from wakeword.clips import Clip, read_clips
 from wakeword.errors import Skipped, WakewordError
-from wakeword.features import SAMPLE_RATE, FeatureSettings, log_mel
+from wakeword.features import SAMPLE_RATE, FeatureSettings, extract
 from wakeword.levels import Span, active_span
 from wakeword.transfer import lower
 
@@ -47,7 +47,7 @@ class Example:
 
 def frozen(encoder: Encoder, samples: np.ndarray, settings: FeatureSettings, boundary: int) -> np.ndarray:
     """What `transfer.lower` makes of a recording: float16 `[frames of 40 ms, dims]`."""
-    features = log_mel(samples, settings)
+    features = extract(samples, settings)
     features = features[: len(features) // FRAMES_PER_STEP * FRAMES_PER_STEP]
     with torch.inference_mode():
         return lower(encoder, torch.from_numpy(features)[None], boundary)[0].half().numpy()

@@ -177,7 +177,7 @@ def _filtered(power: np.ndarray, filters: np.ndarray) -> np.ndarray:
     return mel
 
 
-def log_mel(samples: np.ndarray, settings: FeatureSettings | None = None) -> np.ndarray:
+def extract(samples: np.ndarray, settings: FeatureSettings | None = None) -> np.ndarray:
     """Frames of a whole recording, log-mel or as `settings` say: one step from the initial state.
 
     Long recordings are taken in pieces, so that memory does not grow with the spectrum of all of it.

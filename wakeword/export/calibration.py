@@ -14,7 +14,7 @@ from wakeword.detector import Detector
 from wakeword.errors import Skipped, WakewordError
 from wakeword.export.layers import Layer
 from wakeword.export.quantise import peaks_of
-from wakeword.features import FRAME_S, FRAMES_PER_STEP, FeatureSettings, log_mel
+from wakeword.features import FRAME_S, FRAMES_PER_STEP, FeatureSettings, extract
 
 MOST_SECONDS = 600.0
 """Of the calibration audio so much is heard, clips from all of it."""
@@ -65,7 +65,7 @@ def in_steps(features: np.ndarray) -> np.ndarray:
 
 def peaks_heard(layers: list[Layer], heard: list[np.ndarray], settings: FeatureSettings) -> list[float]:
     """The largest magnitude of each value over recordings float32 `[samples]`."""
-    return peaks_of(layers, (in_steps(log_mel(samples, settings)) for samples in heard))
+    return peaks_of(layers, (in_steps(extract(samples, settings)) for samples in heard))
 
 
 def calibration_audio(paths: Sequence[str], skipped: Skipped, progress: Callable) -> list[np.ndarray]:
@@ -109,7 +109,7 @@ def compared(reference: tuple, quantised: tuple, meta: dict, heard: list[np.ndar
     detectors = Detector(*reference, meta), Detector(*quantised, meta)
     differences, hits, settings = [], ([], []), detectors[0].feature_settings
     for number, samples in enumerate(heard):
-        frames = log_mel(samples, settings)
+        frames = extract(samples, settings)
         frames = frames[None, : len(frames) // FRAMES_PER_STEP * FRAMES_PER_STEP]
         if frames.shape[1]:
             pair = [step(frames, zero)[0] for step, zero in (reference, quantised)]
