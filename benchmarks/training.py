@@ -29,8 +29,9 @@ from training_data import data_alone, parts_alone, rates, reading_alone
 
 from wakeword import pretrain, processes, tokens
 from wakeword.acoustic import AcousticModel
+from wakeword.batches import batches
 from wakeword.cli import exit_status, number
-from wakeword.data import batches, read_sources, with_tokens
+from wakeword.data import read_sources, with_tokens
 from wakeword.objectives import Objective, optimizer_of
 from wakeword.pretrain_config import Config, config_of
 from wakeword.pretrain_mixed import augmentation_of

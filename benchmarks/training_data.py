@@ -11,7 +11,7 @@ import numpy as np
 
 from wakeword import WakewordError, pretrain
 from wakeword.augment import mask
-from wakeword.data import Utterances, at_random, batches
+from wakeword.batches import Utterances, at_random, batches
 from wakeword.features import SAMPLE_RATE, extract
 from wakeword.pretrain_config import Config
 from wakeword.pretrain_mixed import augmentation_of

@@ -15,16 +15,13 @@ from hypothesis import strategies as st  # noqa: E402
 
 from wakeword import tokens  # noqa: E402
 from wakeword.augment import Augmentation, at_speed, simulated_rooms  # noqa: E402
+from wakeword.batches import Utterances, batches, collate, paced  # noqa: E402
 from wakeword.clips import share_of  # noqa: E402
 from wakeword.data import (  # noqa: E402
     Source,
-    Utterances,
-    batches,
-    collate,
     fewer,
     held_out,
     lowest_of_each,
-    paced,
     read_manifest,
     read_sources,
     split_speakers,

@@ -25,16 +25,9 @@ pytest.importorskip("lhotse")
 from data_prep import shard  # noqa: E402
 from wakeword import checkpoint, pretrain, teacher, tokens  # noqa: E402
 from wakeword.acoustic import EncoderSizes  # noqa: E402
+from wakeword.batches import Utterances, batches  # noqa: E402
 from wakeword.clips import share_of  # noqa: E402
-from wakeword.data import (  # noqa: E402
-    Source,
-    Utterances,
-    batches,
-    held_out,
-    read_manifest,
-    read_sources,
-    with_tokens,
-)
+from wakeword.data import Source, held_out, read_manifest, read_sources, with_tokens  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, WakewordError  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
 from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402

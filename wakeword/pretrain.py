@@ -24,16 +24,8 @@ from wakeword import features, norms, processes, tokens
 from wakeword.acoustic import AcousticModel
 from wakeword.acoustic_file import check_place, save_acoustic
 from wakeword.augment import Augmentation
-from wakeword.data import (
-    Utterances,
-    batches,
-    fewer,
-    lowest_of_each,
-    of_people,
-    read_sources,
-    split_speakers,
-    with_tokens,
-)
+from wakeword.batches import Utterances, batches
+from wakeword.data import fewer, lowest_of_each, of_people, read_sources, split_speakers, with_tokens
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.files import check_writable
 from wakeword.objectives import NotFinite, Objective, begins, learning_rate, optimizer_of, stage_at, weights_of

@@ -6,7 +6,7 @@ import torch
 
 from wakeword import processes, tokens
 from wakeword.acoustic import AcousticModel
-from wakeword.data import Utterances, batches
+from wakeword.batches import Utterances, batches
 from wakeword.errors import Skipped, require
 from wakeword.objectives import losses
 from wakeword.pretrain_config import Config, Stage
