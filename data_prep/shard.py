@@ -64,8 +64,8 @@ def write_shards(
     out = Path(out)
     if (out / INDEX).exists():
         raise WakewordError(f"{out}: holds shards already: name another folder, or remove it")
-    check_writable(out / INDEX)
     cuts = [cut for manifest in manifests for cut in read_manifest(manifest)]
+    check_writable(out / INDEX)
     random.Random(seed).shuffle(cuts)
     skipped = Skipped()
     if teacher:
@@ -143,9 +143,10 @@ def write_shards_of(
         if (folder / INDEX).exists():
             print(f"{folder}: kept as it is; delete it to make it again")
             continue
+        chosen = read_sources([source])
         folder.mkdir(parents=True, exist_ok=True)
         taken = folder / "taken_cuts.jsonl.gz"
-        read_sources([source]).to_file(taken)
+        chosen.to_file(taken)
         asked = teacher or config.teacher, cache, shard_size, seed, threads or config.threads
         found = write_shards([str(taken)], folder, *asked)
         made[str(folder)] = found

@@ -36,7 +36,7 @@ def prepare_dspspeech20(src: str | Path, out: str | Path, name: str = "dspspeech
                 text=word,
                 speaker=f"dspspeech20-{speaker}",
                 language="en" if word.isascii() else "zh",
-                custom={"split": "train", "accent": "Mandarin"},
+                custom={"split": "train"},
             )
         )
     return write_manifest(name, utterances, out, "MIT", src)

@@ -22,11 +22,15 @@ STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 
 @dataclass(frozen=True)
 class Variant:
-    """A name, the question that it answers, and the settings that it changes."""
+    """A name, the question that it answers, the settings that it changes, and the variant that `apart` compares it with.
+
+    Compared is with the first of a study where `against` is empty.
+    """
 
     name: str = ""
     asks: str = ""
     changes: dict = field(default_factory=dict)
+    against: str = ""
 
 
 def check_names(variants: Sequence, path: Path, kind: str = "variants") -> None:
@@ -86,8 +90,7 @@ def table(
     Args:
         more: further columns: their heads, and what gives a cell for the lines of a variant.
     """
-    columns = sorted({(c, r) for row in lines for word in row["missed"].values() for c in word for r in word[c]})
-    columns.sort(key=lambda column: (column[0] != "clean", -float(column[1])))
+    columns = columns_of(lines)
     if not columns:
         return []
     rows = []
@@ -103,6 +106,36 @@ def table(
     names = [f"missed, {condition}, {rate} FA/h" for condition, rate in columns]
     heads = ["variant", "what it asks", "seeds", *names, *(more or {})]
     return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *rows]
+
+
+def apart(variants: Sequence[Variant], lines: list[dict]) -> list[str]:
+    """Which variants lie apart from the one that they are compared with: all seeds of the one below all of the other.
+
+    A line each, Markdown, with the columns of `table` in which they do; variants with fewer than two seeds are left out.
+    """
+    seeds = {variant.name: [row for row in lines if row["variant"] == variant.name] for variant in variants}
+    found = []
+    for variant in variants:
+        own, others = seeds[variant.name], seeds.get(variant.against or variants[0].name, [])
+        if own is others or min(len(own), len(others)) < 2:
+            continue
+        places: dict[str, list[str]] = {"better": [], "worse": []}
+        for condition, rate in columns_of(lines):
+            one, other = ([missed(row, condition, rate) for row in rows] for rows in (own, others))
+            if max(one) < min(other):
+                places["better"].append(f"{condition} {rate}")
+            if min(one) > max(other):
+                places["worse"].append(f"{condition} {rate}")
+        told = "; ".join(f"{how}: {', '.join(where)}" for how, where in places.items() if where)
+        if told:
+            found.append(f"- `{variant.name}` from `{variant.against or variants[0].name}`: {told}")
+    return found
+
+
+def columns_of(lines: list[dict]) -> list[tuple[str, str]]:
+    """The conditions and false alarms per hour that trials tell, clean and many alarms first."""
+    columns = {(c, r) for row in lines for word in row["missed"].values() for c in word for r in word[c]}
+    return sorted(columns, key=lambda column: (column[0] != "clean", -float(column[1])))
 
 
 def write_section(heading: str, text: Sequence[str], path: Path) -> None:

@@ -155,6 +155,19 @@ def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
     assert "219 clips, 5.06 h of negatives" in page and "have heard more or fewer of them" in page
 
 
+def test_apart_are_variants_whose_seeds_all_lie_on_one_side(study):
+    lines = [line("distil", 1, 0.2), line("distil", 2, 0.3), line("ctc", 1, 0.4), line("ctc", 2, 0.5)]
+    lines += [line("clean", 1, 0.25), line("clean", 2, 0.5), line("phones", 1, 0.1), line("phones", 2, 0.1)]
+    lines += [line("distil-and-ctc", 1, 0.2), line("distil-and-ctc", 2, 0.2), line("noisier", 1, 0.9)]
+    read = study.read_study(ROOT / "recipes" / "pretrain" / "study.toml")
+    columns = ", ".join(" ".join(each) for each in study.studies.columns_of(lines))
+    assert study.studies.apart(read.variants, lines) == [
+        f"- `ctc` from `distil`: worse: {columns}",
+        f"- `phones` from `distil-and-ctc`: better: {columns}",
+    ], "one that overlaps, or has one seed, is not apart; phones are compared with characters"
+    assert study.apart(read, lines)[0].startswith("Apart from `distil`") and study.apart(read, []) == []
+
+
 def test_an_encoder_that_is_whole_is_not_trained_again(study, tmp_path, monkeypatch):
     read = study.read_study(ROOT / "recipes" / "pretrain" / "study.toml")
     read = dataclasses.replace(read, folder=str(tmp_path))

@@ -108,6 +108,16 @@ def table(study: Study, lines: list[dict]) -> list[str]:
     return studies.table(study.variants, lines, {"hours heard": hours, "character errors": errors})
 
 
+def apart(study: Study, lines: list[dict]) -> list[str]:
+    """The variants that lie apart, with a heading and an empty line; empty where none does."""
+    found = studies.apart(study.variants, lines)
+    heading = (
+        f"Apart from `{study.variants[0].name}`, or the row named (all seeds of the one below all of the other), at so "
+        "many FA/h:"
+    )
+    return [heading, "", *found, ""] if found else []
+
+
 def section(study: Study, lines: list[dict]) -> list[str]:
     """The study's part of RESULTS.md, without its heading."""
     return [
@@ -126,6 +136,7 @@ def section(study: Study, lines: list[dict]) -> list[str]:
         "",
         *(table(study, lines) or ["No trial is done yet."]),
         "",
+        *apart(study, lines),
         *study.reading.splitlines(),
     ]
 
