@@ -22,9 +22,9 @@ STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 
 @dataclass(frozen=True)
 class Variant:
-    """A name, the question that it answers, the settings that it changes, and the variant that `apart` compares it with.
+    """A name, the question that it answers, and the settings that it changes.
 
-    Compared is with the first of a study where `against` is empty.
+    `apart` compares it with the variant `against`: with a study's first where that is empty.
     """
 
     name: str = ""
@@ -111,7 +111,7 @@ def table(
 def apart(variants: Sequence[Variant], lines: list[dict]) -> list[str]:
     """Which variants lie apart from the one that they are compared with: all seeds of the one below all of the other.
 
-    A line each, Markdown, with the columns of `table` in which they do; variants with fewer than two seeds are left out.
+    A line each, Markdown, with the columns of `table` in which they do; without variants of fewer than two seeds.
     """
     seeds = {variant.name: [row for row in lines if row["variant"] == variant.name] for variant in variants}
     found = []
