@@ -71,14 +71,21 @@ def hosted(exported: Path, folder: Path, what: str, compiler: str, emulator: tup
     return Run(tuple((numbers[each[2]], round(float(each[1]) * 16000), float(each[3])) for each in found))
 
 
-def bare(exported: Path, folder: Path, target: Target) -> Run:
-    """A program without an operating system, which reads the audio by semihosting."""
+def bare(
+    exported: Path,
+    folder: Path,
+    target: Target,
+    ram_bytes: int = RAM_BYTES,
+    strict: tuple[str, ...] = STRICT,
+    objects: tuple[str, ...] = (),
+) -> Run:
+    """A program without an operating system, which reads the audio by semihosting; `objects` are linked to it."""
     sources = [path for path in sorted(exported.glob("*.c")) if path.name != "example.c"]
-    places = {"flash_at": target.flash_at, "ram_at": target.ram_at, "ram_bytes": RAM_BYTES}
+    places = {"flash_at": target.flash_at, "ram_at": target.ram_at, "ram_bytes": ram_bytes}
     compiler, emulator = target.tools
     flags = ["-O2", *target.flags, "-ffunction-sections", "-fdata-sections"]
     ours = ["-std=gnu99", f"-DCLOCK_HZ={target.clock_hz}u", f"-I{exported}", f"-I{HERE}"]
-    for path, special in [*((HERE / name, ours) for name in HARNESS), *((path, STRICT) for path in sources)]:
+    for path, special in [*((HERE / name, ours) for name in HARNESS), *((path, strict) for path in sources)]:
         command([compiler, *flags, *special, "-c", str(path)], folder, target.name)
     command(
         [
@@ -86,12 +93,13 @@ def bare(exported: Path, folder: Path, target: Target) -> Run:
             *(f"-Wl,--defsym={name}={value}" for name, value in places.items()),
             *("-Wl,--gc-sections", "-Wl,-Map=program.map", "-o", "program.elf"),
             *(f"{Path(path).stem}.o" for path in [*HARNESS, *sources]),
+            *objects,
             "-lm",
         ],
         folder,
         target.name,
     )
-    flash, ram = sizes((folder / "program.map").read_text(), target)
+    flash, ram = sizes((folder / "program.map").read_text(), target, ram_bytes)
     output = command(
         [
             *(emulator, *target.machine, "-kernel", "program.elf", "-icount", "shift=0"),
@@ -120,7 +128,7 @@ def bare(exported: Path, folder: Path, target: Target) -> Run:
     )
 
 
-def sizes(text: str, target: Target) -> tuple[int, int]:
+def sizes(text: str, target: Target, ram_bytes: int = RAM_BYTES) -> tuple[int, int]:
     """Bytes of flash and RAM by a linker's map: of the exported files and the C library, without the harness."""
     flash = ram = 0
     text = text[text.index("Linker script and memory map") :]
@@ -128,7 +136,7 @@ def sizes(text: str, target: Target) -> tuple[int, int]:
         at, size = int(at, 16), int(size, 16)
         if owner in ("main.o", "start.o") or name.startswith((".debug", ".comment", ".riscv", ".ARM.attributes")):
             continue
-        if target.ram_at <= at < target.ram_at + RAM_BYTES:
+        if target.ram_at <= at < target.ram_at + ram_bytes:
             ram += size
             flash += size if ".data" in name or ".sdata" in name else 0
         else:
