@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from wakeword.checkpoint import FORMATS
 from wakeword.cli import exit_status
 
 PROGRAM = """
@@ -56,7 +57,9 @@ def test_the_calls_of_a_program_in_their_order(benchmark):
 def test_a_directory_of_another_kind_is_refused_in_a_line(
     script, options, said, benchmark, wake_meta, tmp_path, capsys
 ):
-    (tmp_path / "model.json").write_text(json.dumps({"meta": wake_meta(said=("computer",))}))
+    (tmp_path / "model.json").write_text(
+        json.dumps({"meta": wake_meta(said=("computer",), kind="wakeword", format=FORMATS["wakeword"])})
+    )
     assert exit_status(lambda: benchmark(script).main([str(tmp_path), *options])) == 2
     error = capsys.readouterr().err
     assert said in error and str(tmp_path) in error and len(error.strip().splitlines()) == 1
