@@ -22,7 +22,7 @@ from wakeword.ring import Ring
 BLOCK_S = 0.08
 GATHERED_S = 0.32
 """How long blocks wait, to be heard together, while detectors rest (a gate is shut): to wake up costs more CPU time
-than to hear a block. A phrase is known later after it has opened the gate (benchmarks/gate.py), so no hit waits."""
+than to hear a block. A phrase is known later after it has opened the gate (benchmarks/gate.py), so hits hardly wait."""
 HELD_S = 10.0
 LOST_AFTER_S = 3.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
