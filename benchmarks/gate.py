@@ -35,6 +35,7 @@ from wakeword.errors import Skipped, WakewordError, require  # noqa: E402
 from wakeword.features import FRAMES_PER_STEP, extract  # noqa: E402
 from wakeword.gate import HOLD_S, gate_of  # noqa: E402
 from wakeword.metrics import Track, count_alarms, hits, poisson_interval, wilson_interval  # noqa: E402
+from wakeword.microphone import GATHERED_S  # noqa: E402
 from wakeword.streams import Stream, join, negative_stream, noise_bed, positive_stream, score_stream  # noqa: E402
 
 BLOCK_S = 0.08
@@ -57,7 +58,10 @@ def heard(detectors: list[Detector], output: int, stream: Stream) -> list[Track]
 def missed_row(condition: str, detectors: list[Detector], output: int, stream: Stream) -> dict:
     """A line of the table of misses, at the model's own threshold."""
     at, pause_s = detectors[0].thresholds[output], detectors[0].refractory_s
-    lost = [np.isnan(hits(track, at, pause_s)) for track in heard(detectors, output, stream)]
+    known_s = [hits(track, at, pause_s) for track in heard(detectors, output, stream)]
+    lost = [np.isnan(each) for each in known_s]
+    is_open = decisions(stream.samples, detectors[0], False)["ours"]
+    lead_s = open_before(known_s[1][~lost[1]], is_open, detectors[0].feature_settings.frame_s)
     return {
         "condition": condition,
         "clips": len(stream.events),
@@ -65,8 +69,20 @@ def missed_row(condition: str, detectors: list[Detector], output: int, stream: S
         "missed with": _share(lost[1]),
         "newly missed": int((lost[1] & ~lost[0]).sum()),
         "newly found": int((lost[0] & ~lost[1]).sum()),
+        "least s from opening to hit": float(lead_s.min()) if len(lead_s) else None,
+        f"hits sooner than {GATHERED_S:g} s": int((lead_s < GATHERED_S).sum()),
         "gate open %": 100 * detectors[1].gate_open,
     }
+
+
+def open_before(known_s: np.ndarray, is_open: np.ndarray, frame_s: float) -> np.ndarray:
+    """For how long the gate had been open when each hit was known, in seconds of the stream, float64 `[hits]`.
+
+    `listen` hears that a gate opens up to `GATHERED_S` late, which delays a hit that comes sooner, and no other.
+    """
+    opens = np.flatnonzero(np.diff(is_open, prepend=False) & is_open)
+    frames = np.round(known_s / frame_s).astype(int) - 1
+    return (frames - opens[np.searchsorted(opens, frames, side="right") - 1]) * frame_s
 
 
 def _share(lost: np.ndarray) -> str:

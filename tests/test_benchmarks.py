@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -101,6 +102,12 @@ def test_a_random_model_hears_as_many_phrases_as_asked_for(module, tmp_path):
     assert [len(Detector.load(path).phrases) for path in paths] == [1, 10]
 
 
+def test_how_long_a_gate_was_open_before_a_hit(module):
+    is_open = np.array([1, 1, 0, 0, 1, 1, 1, 0, 1, 1], bool)
+    found = module("gate").open_before(np.array([0.08, 0.20, 0.28, 0.40]), is_open, 0.04)
+    np.testing.assert_allclose(found, [0.04, 0.0, 0.08, 0.04])
+
+
 @pytest.mark.parametrize("above_db", [None, 1e3])
 def test_a_gate_is_told_by_what_it_loses(module, model_files, speech_like, tmp_path, monkeypatch, capsys, above_db):
     """As it is it loses nothing; one that shuts for good after its first seconds loses clips."""
@@ -120,6 +127,7 @@ def test_a_gate_is_told_by_what_it_loses(module, model_files, speech_like, tmp_p
     assert [row["condition"] for row in found["misses"]] == ["clean", "noise, 10 dB", "steady noise, 10 dB"]
     for row in found["misses"]:
         assert row["clips"] == 9 and (row["newly missed"] > 0) == bool(above_db)
+        assert row["hits sooner than 0.32 s"] <= 9 and (row["least s from opening to hit"] or 0) >= 0
         assert (row["gate open %"] > 50) != bool(above_db)
     (alarms,) = found["alarms"]
     assert alarms["hours"] == pytest.approx(8 / 3600)

@@ -198,6 +198,25 @@ def frames_of(path) -> int:
     return Detector.load(path).memory_frames
 
 
+def test_it_rests_while_the_gate_is_shut_and_not_without_one(pairs, speech_like):
+    samples = with_pauses(speech_like, 1)
+    is_open = opened(samples, FeatureSettings(mels=16))
+    for plain, gated in pairs:
+        plain.reset(), gated.reset()
+        assert not gated.resting
+        found = []
+        for start in range(0, len(samples), 640):
+            gated.scores(samples[start : start + 640])
+            found.append(gated.resting)
+            plain.scores(samples[start : start + 640])
+            assert not plain.resting
+        np.testing.assert_array_equal(found, ~is_open)
+        gated.scores(samples[:100])
+        assert gated.resting == found[-1], "less than a frame changes nothing"
+        gated.reset()
+        assert not gated.resting
+
+
 def test_twins_of_a_gated_detector_hear_streams_of_their_own(model_files, speech_like):
     one = Detector.load(model_files[1], gate=True)
     other = one.twin()

@@ -41,7 +41,7 @@ class Hit:
 class EnergyDetector:
     """Fires at the first loud 10 ms after 0.2 s of quiet; the score is the RMS of the 100 ms that follow."""
 
-    phrase, threshold = "loud", 0.05
+    phrase, threshold, resting = "loud", 0.05, False
 
     def __init__(self) -> None:
         self.resets = 0
@@ -284,7 +284,7 @@ class FakeStream:
         blocks = next(self.sound.sessions)
         for block in blocks:
             status = types.SimpleNamespace(input_overflow=False)
-            self.callback(block.reshape(-1, self.channels), len(block), None, status)
+            self.callback(block.data.cast("B"), len(block), None, status)
         self.active = False
 
     def close(self, ignore_errors: bool = True) -> None:
@@ -307,7 +307,7 @@ class FakeSound(types.ModuleType):
     def query_devices(self):
         return self.devices
 
-    def InputStream(self, **given) -> FakeStream:  # noqa: N802
+    def RawInputStream(self, **given) -> FakeStream:  # noqa: N802
         return FakeStream(self, **given)
 
     def _terminate(self) -> None:
@@ -358,6 +358,49 @@ def test_a_full_buffer_drops_and_counts_and_never_waits(use) -> None:
     told: list[str] = []
     blocks = list(itertools.islice(microphone_blocks(on_status=told.append), most))
     assert len(blocks) == most and "7 block(s) of sound dropped" in told[0]
+
+
+class Sleeper(EnergyDetector):
+    """Rests wherever it has heard nothing for a while."""
+
+    @property
+    def resting(self) -> bool:
+        return self.quiet >= 20
+
+
+@pytest.fixture
+def naps(monkeypatch) -> list[float]:
+    """For how long the microphone's reader slept, each time; it sleeps for no time here."""
+    found: list[float] = []
+    monkeypatch.setattr(microphone, "time", types.SimpleNamespace(monotonic=time.monotonic, sleep=found.append))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kinds", "sleeps", "pieces"),
+    [([EnergyDetector], 0, 80), ([EnergyDetector, Sleeper], 0, 80), ([Sleeper], 1, 6)],
+    ids=["none rests", "one of two rests", "all rest"],
+)
+def test_while_all_detectors_rest_blocks_are_heard_together_and_nothing_else_changes(use, naps, kinds, sleeps, pieces):
+    sound = bursts(16000)[:, 0]
+    use(["mic"], [list(sound.reshape(-1, 640))])
+    heard = []
+    for each in hear([kind() for kind in kinds], on_status=lambda text: None):
+        heard.append(each)
+        if each.time_s > 3.19:
+            break
+    np.testing.assert_array_equal(np.concatenate([each.samples for each in heard]), sound)
+    check_bursts([hit for each in heard for index, hit in each.hits if index == 0], ONSETS_S[0])
+    # It rests after five blocks, 0.2 s; the stand-in has given all its blocks by then.
+    assert len(heard) == pieces and naps == [microphone.GATHERED_S] * sleeps
+
+
+def test_detectors_that_rested_hear_each_block_after_a_loss(use, naps):
+    use(["mic"], [[block(0.0)] * 20, [block(0.0)] * 20])
+    capture = microphone.Capture()
+    blocks = hear([Sleeper()], on_status=lambda text: None, capture=capture)
+    sizes = [len(next(blocks).samples) // 640 for _ in range(12)]
+    assert capture.losses == 1 and sizes == [1] * 5 + [15] + [1] * 5 + [15]
 
 
 def test_samples_that_are_no_numbers_become_zero_and_are_told_of(use) -> None:

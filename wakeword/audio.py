@@ -77,7 +77,8 @@ class StreamResampler:
         block = np.asarray(block)
         if block.dtype == np.int16:
             block = block.astype(np.float32) / 32768.0
-        mono = block.reshape(-1, self.channels).astype(np.float32).mean(axis=1)
+        mono = block.astype(np.float32).reshape(-1, self.channels)
+        mono = mono[:, 0] if self.channels == 1 else mono.mean(axis=1)
         if not np.isfinite(mono).all():
             bad = ~np.isfinite(mono)
             self.nonfinite += int(bad.sum())

@@ -204,6 +204,11 @@ class Detector:
             return None
         return self._state.opened / max(1, self._frames)
 
+    @property
+    def resting(self) -> bool:
+        """Whether the gate was shut in the last frame: no score but 0 comes before it opens."""
+        return isinstance(self._state, Behind) and self._state.skipped > 0
+
     def twin(self) -> Detector:
         """A detector for another stream, with the thresholds that this one has now; the weights are shared.
 

@@ -129,6 +129,7 @@ def hear(
         for index, detector in enumerate(detectors):
             for hit in detector.process(block) if keep is None else keep.process(detector, block):
                 hits.append((index, replace(hit, time_s=hit.time_s + begun / SAMPLE_RATE) if begun else hit))
+        capture.resting = all(detector.resting for detector in detectors)
         yield Heard(block, heard / SAMPLE_RATE, hits, capture.arrived_s)
 
 

@@ -20,6 +20,9 @@ from wakeword.input_faults import SUSPENDED_S, InputFaults, suspended_s
 from wakeword.ring import Ring
 
 BLOCK_S = 0.08
+GATHERED_S = 0.32
+"""How long blocks wait, to be heard together, while detectors rest (a gate is shut): to wake up costs more CPU time
+than to hear a block. A phrase is known later after it has opened the gate (benchmarks/gate.py), so hits hardly wait."""
 HELD_S = 10.0
 LOST_AFTER_S = 3.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
@@ -58,6 +61,8 @@ class Capture:
     losses: int = 0
     arrived_s: float | None = None
     """By `time.monotonic`; of the block that was yielded last."""
+    resting: bool = False
+    """Set by who hears, after a block: nothing is lost if the next ones come late, together (see `GATHERED_S`)."""
 
 
 def microphone_blocks(
@@ -150,7 +155,7 @@ def _open(sd: ModuleType, info: dict[str, Any], callback: Callable) -> Any:
     counts = [most] if most <= 2 else [1, 2, most]
     for channels in counts:
         try:
-            return sd.InputStream(
+            return sd.RawInputStream(
                 device=info["index"],
                 channels=channels,
                 samplerate=info["sample_rate"],
@@ -171,23 +176,26 @@ def _captured(
     ring: Ring | None = None
     overflows = 0
 
-    def callback(block: np.ndarray, frames: int, when: object, status: Any) -> None:
+    def callback(block: memoryview, frames: int, when: object, status: Any) -> None:
         nonlocal overflows
         ring.put(block)
         if status.input_overflow:
             overflows += 1
 
     stream = _open(sd, info, callback)
-    before, slept_s = capture.overruns, suspended_s()
+    before, slept_s, capture.resting = capture.overruns, suspended_s(), False
     try:
-        ring = Ring(round(HELD_S / BLOCK_S), round(BLOCK_S * stream.samplerate), stream.channels)
+        slots = round(HELD_S / BLOCK_S)
+        ring = Ring(slots, round(BLOCK_S * stream.samplerate), stream.channels)
         stream.start()
         resampler = StreamResampler(stream.samplerate, stream.channels)
         faults = InputFaults(tell, info["name"])
         last = time.monotonic()
         while True:
+            if capture.resting:
+                time.sleep(GATHERED_S)  # and not in `get`, where each block would wake us
             try:
-                block, capture.arrived_s = ring.get(0.5)
+                block, capture.arrived_s = ring.get(0.5, most=slots if capture.resting else 1)
             except queue.Empty:
                 if not stream.active:
                     raise WakewordError("its stream ended") from None
