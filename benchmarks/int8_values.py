@@ -36,8 +36,15 @@ from wakeword.transfer import load_wakeword
 from wakeword.verbs_parity import SPLIT_HELP, heard_arguments, material
 
 ALL_16, FLOAT, LITERT_16, FILE = "none", "(the float model)", "(none, in LiteRT)", "(the file, in LiteRT)"
-TOGETHER = ("features", LOGITS), ("head:",), ("first layer",), ("encoder: terms",), ("encoder: s",), ("encoder:",)
-"""In this order more and more values are given 8 bits: those whose names begin so."""
+TOGETHER = {
+    "features and logits": ("features", LOGITS),
+    "and the head": ("head",),
+    "and the first layer": ("first layer",),
+    "and the encoder's terms": ("encoder: terms",),
+    "and its states and residual stream": ("encoder: states", "encoder: residual"),
+    "everything": ("encoder",),
+}
+"""In this order more and more values have 8 bits: those whose names begin so. The second is what `export` writes."""
 
 
 def variants(layers: list[Layer], heard: list[np.ndarray], settings: FeatureSettings) -> dict[str, tuple[Step, list]]:
@@ -56,9 +63,9 @@ def variants(layers: list[Layer], heard: list[np.ndarray], settings: FeatureSett
     found = {ALL_16: at_8(set())} | {name: at_8(each) for name, each in places.items()}
     found |= {name: at_8(set(), unit) for name, unit in POSTERIORS.items()}
     chosen: set[Place] = set()
-    for starts in TOGETHER:
+    for told, starts in TOGETHER.items():
         chosen = chosen.union(*(each for name, each in places.items() if name.startswith(starts)))
-        found[("" if starts is TOGETHER[0] else "and ") + ", ".join(starts)] = at_8(chosen)
+        found[told] = at_8(chosen)
     found[FLOAT] = float_step(layers)
     for name, given in ((LITERT_16, (units, None)), (FILE, mixed_units(layers, peaks, settings))):
         made = litert_model(litert_graph(layers, given[0], settings.mels, given[1]))
