@@ -24,17 +24,19 @@ from wakeword.errors import Skipped, WakewordError  # noqa: E402
 from wakeword.export import c_size, litert_micro  # noqa: E402
 from wakeword.export.calibration import calibration_audio, peaks_heard  # noqa: E402
 from wakeword.export.layers import flat  # noqa: E402
+from wakeword.export.litert_graph import litert_graph, litert_model  # noqa: E402
+from wakeword.export.litert_units import LOGIT  # noqa: E402
 from wakeword.export.litert_writer import export_litert  # noqa: E402
 from wakeword.export.onnx_graph import compare  # noqa: E402
-from wakeword.export.quantise import integer_step, quantise  # noqa: E402
+from wakeword.export.quantise import integer_step, quantise, scales_of  # noqa: E402
 from wakeword.features import FeatureSettings, extract  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.litert import load_litert, schema  # noqa: E402
+from wakeword.litert import DIGEST, META, add_metadata, load_litert, packed, schema  # noqa: E402
 from wakeword.runtimes import rewrite_model_meta  # noqa: E402
 from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
 
 DTYPES = ("int8", "float32")
-MICRO = {"CONCATENATION", "STRIDED_SLICE", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "LOGISTIC"}
+MICRO = {"CONCATENATION", "STRIDED_SLICE", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD"}
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +67,14 @@ def blocks_of(samples: np.ndarray, seed: int) -> list[np.ndarray]:
         HeadSizes(depth=4, channels=8, outputs=3),
     ],
 )
-def test_float_heads_of_any_kind_are_the_model_step_by_step(tmp_path, small_model, wake_meta, head):
+def test_heads_of_any_kind_are_the_model_step_by_step(tmp_path, small_model, wake_meta, sounds, head):
     said = ("one", "two", "three")[: head.outputs]
     save_wakeword(tmp_path / "m.wakeword", small_model(1, head), wake_meta(said=said))
     report = export_litert(tmp_path / "m.wakeword", tmp_path / "m.tflite", "float32")
     assert report["largest_difference"] < 1e-5
     assert compare(small_model(2, head), tmp_path / "m.tflite", blocks=3) > 1e-2  # it finds another model
+    parity = export_litert(tmp_path / "m.wakeword", tmp_path / "8.tflite", "int8", [str(sounds)])["parity"]
+    assert 0 < parity["mean_difference"] < 0.03 and parity["largest_difference"] < 0.2, parity
 
 
 def test_integers_are_near_the_numpy_reference_and_the_model(files, several_files, sounds, speech_like):
@@ -82,10 +86,29 @@ def test_integers_are_near_the_numpy_reference_and_the_model(files, several_file
     step, state, _ = load_litert(files["int8"])
     found = step(frames, state)[0]
     assert np.ptp(found) > 0.5, "nothing moved"
-    assert np.abs(found - reference(frames, zero)[0]).max() < 0.02
+    # Half a unit of the logits alone is 0.0125 in the middle.
+    assert np.abs(found - reference(frames, zero)[0]).max() < 0.06
     with torch.no_grad():
         posteriors = torch.sigmoid(model.step(torch.from_numpy(frames), model.initial_state())[0])[0].numpy()
-    assert np.abs(found - posteriors).max() < 0.04
+    assert np.abs(found - posteriors).max() < 0.07
+
+
+def test_a_file_of_int16_ends_is_heard_as_before(several_files, sounds, tmp_path, speech_like):
+    """What earlier versions wrote, and the measurements compare with."""
+    model, meta = load_wakeword(several_files[0])
+    settings, layers = FeatureSettings(mels=16), flat(model)
+    heard = calibration_audio([str(sounds)], Skipped(), lambda *_: None)
+    peaks = peaks_heard(layers, heard, settings)
+    made = litert_model(litert_graph(layers, scales_of(layers, peaks, settings), settings.mels))
+    add_metadata(made, META, json.dumps(meta).encode())
+    add_metadata(made, DIGEST, b"")
+    (tmp_path / "m.tflite").write_bytes(packed(made))
+    frames = extract(speech_like(8, 7), settings)[None, :800]
+    step, state, _ = load_litert(tmp_path / "m.tflite")
+    reference, zero = integer_step(quantise(layers, peaks, settings))
+    found = step(frames, state)[0]
+    assert np.ptp(found) > 0.5 and {each.dtype for each in state} == {np.dtype(np.int16)}
+    assert np.abs(found - reference(frames, zero)[0]).max() < 0.02
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -117,24 +140,38 @@ def test_lite_micro_computes_what_litert_does(micro, files, speech_like, dtype):
     found, after = step(frames, state)
     on_device, then = small(frames, zero)
     assert outputs == 3 and np.ptp(found) > 0.5
-    tolerance = 0 if dtype == "int8" else 1e-5  # in integers bit for bit
-    assert np.abs(found - on_device).max() <= tolerance
-    assert max(np.abs(one - other).max() for one, other in zip(after, then, strict=True)) <= tolerance
+    # In int16 bit for bit; LiteRT's int8 kernels may round to the other neighbour.
+    apart = [np.abs(one - other.astype(np.float32)).max() for one, other in zip(after, then, strict=True)]
+    kinds = [each.dtype for each in after]
+    if dtype == "int8":
+        logits = [np.log(each / (1 - each)) for each in (found, on_device)]
+        assert np.abs(logits[0] - logits[1]).max() < 2.5 * LOGIT.worth
+        assert {np.dtype(np.int8), np.dtype(np.int16)} == set(kinds)
+        assert all(each <= (kind == np.int8) for each, kind in zip(apart, kinds, strict=True))
+    else:
+        assert np.abs(found - on_device).max() <= 1e-5 and max(apart) <= 1e-5
 
 
 @pytest.mark.parametrize(("dtype", "kinds"), [("int8", (np.int16, np.int8, np.int64)), ("float32", (np.float32,))])
 def test_operators_and_tensors_are_those_stated(files, dtype, kinds):
     model = schema().Model.GetRootAs(files[dtype].read_bytes())
     names = {value: name for name, value in vars(schema().BuiltinOperator).items() if not name.startswith("_")}
-    assert {names[model.OperatorCodes(index).BuiltinCode()] for index in range(model.OperatorCodesLength())} == MICRO
+    assert {names[model.OperatorCodes(index).BuiltinCode()] for index in range(model.OperatorCodesLength())} == (
+        MICRO | {"QUANTIZE" if dtype == "int8" else "LOGISTIC"}
+    )
     graph = model.Subgraphs(0)
     types = {value: name for name, value in vars(schema().TensorType).items() if not name.startswith("_")}
     found = {types[graph.Tensors(index).Type()] for index in range(graph.TensorsLength())}
-    assert found == {np.dtype(each).name.upper() for each in kinds} | {"INT32"}  # int32: where slices begin
+    assert found == {np.dtype(each).name.upper() for each in kinds} | {
+        "INT32"
+    }  # int32: where slices begin, and an int8 kernel's bias
     inputs = [graph.Tensors(graph.Inputs(index)).Name().decode() for index in range(graph.InputsLength())]
     outputs = [graph.Tensors(graph.Outputs(index)).Name().decode() for index in range(graph.OutputsLength())]
     states = [f"state_{index}" for index in range(len(inputs) - 1)]
-    assert inputs == ["features", *states] and outputs == ["posterior", *(f"next_{each}" for each in states)]
+    first = "logits" if dtype == "int8" else "posterior"
+    assert inputs == ["features", *states] and outputs == [first, *(f"next_{each}" for each in states)]
+    ends = {types[graph.Tensors(each).Type()] for each in (graph.Inputs(0), graph.Outputs(0))}
+    assert ends == {dtype.upper()}
     for index in range(graph.TensorsLength()):
         data = model.Buffers(graph.Tensors(index).Buffer())
         if not data.DataIsNone():
@@ -281,4 +318,5 @@ def test_the_example_of_the_documentation_runs(micro, files, tmp_path, speech_li
     frames = extract(samples, detector.feature_settings)
     expected = step(frames[None, : len(frames) // 4 * 4], state)[0][:, 0]
     found = [float(line.split()[1]) for line in done.stdout.splitlines()]
-    np.testing.assert_allclose(found, expected, atol=6e-5)
+    apart = np.abs(np.array(found) - expected)
+    assert apart.max() < LOGIT.worth and np.median(apart) < 6e-5  # one unit of logits at most, and seldom

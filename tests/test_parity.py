@@ -17,6 +17,7 @@ from wakeword import Detector  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.clips import find_clips  # noqa: E402
+from wakeword.errors import WakewordError  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.export.c_writer import export_c  # noqa: E402
 from wakeword.export.parity import at_most, host_of, in_common  # noqa: E402
@@ -269,3 +270,26 @@ def test_the_benchmark_puts_all_formats_in_one_table(trained, audio, tmp_path):
     for row, (name, heard, apart, *counts) in zip(summed, rows[2:], strict=True):
         assert row[:4] == [name, "2", heard, apart]
         assert row[4:7] == [str(2 * int(count)) for count in counts[:3]]
+
+
+def test_the_benchmark_of_8_bits_tells_what_rounding_costs(trained, audio, sounds, monkeypatch, capsys, tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="NO LITERT: pip install 'wakeword[litert]'")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import int8_values
+
+    command = ["int8_values.py", str(trained), *arguments(trained, trained, audio)[3:], "--calibrate-on", str(sounds)]
+    monkeypatch.setattr(sys, "argv", [*command, "--json"])
+    int8_values.main()
+    (found,) = json.loads(capsys.readouterr().out)["values"]
+    apart = {name: each["mean_difference"] for name, each in found.items()}
+    assert apart["none"] == 0.0
+    assert 0.0 < apart["logits"] <= 0.025 / 2  # a quarter of a unit is the mean, and the sigmoid's slope at most 1 / 4
+    assert apart["head: states"] < apart["encoder: residual stream"] < apart["everything"]
+    # What is computed here is what LiteRT computes, at both ends.
+    assert apart["(none, in LiteRT)"] < apart["features and logits"] / 3
+    assert apart["(the file, in LiteRT)"] == pytest.approx(apart["and the head"], rel=0.3)
+    page = int8_values.page({"machine": {"cpu": "one"}, "values": [found, found], "skipped": ""})
+    assert "2 model(s), 8 clips" in page and page.count("\n| ") == 2 + len(found)
+    monkeypatch.setattr(sys, "argv", [*command, "--with", str(tmp_path / "none.json")])
+    with pytest.raises(WakewordError, match="none.json: not what int8_values.py"):
+        int8_values.main()

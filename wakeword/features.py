@@ -194,7 +194,8 @@ def extract(samples: np.ndarray, settings: FeatureSettings | None = None) -> np.
     return np.concatenate(pieces)
 
 
-def integer_features(features: np.ndarray, scale: float) -> np.ndarray:
-    """Features float32 `[..., mels]` as int16 units of `scale`."""
-    units = np.floor(features * np.float32(1 / scale) + np.float32(0.5))
-    return np.clip(units, -32767, 32767).astype(np.int16)
+def integer_features(features: np.ndarray, scale: float, zero: int = 0, dtype=np.int16) -> np.ndarray:
+    """Features float32 `[..., mels]` as units of `scale`, int16, or int8 of which `zero` stands for 0."""
+    units = np.floor(features * np.float32(1 / scale) + np.float32(0.5)) + np.float32(zero)
+    least, most = (-32767, 32767) if dtype == np.int16 else (-128, 127)
+    return np.clip(units, least, most).astype(dtype)

@@ -170,18 +170,33 @@ def stepping(invoke: Callable[[list[np.ndarray]], list[np.ndarray]], inputs: lis
         found = np.zeros((steps, posterior["shape"][-1]), np.float32)
         with lock:
             for frame, row in zip(frames.reshape(steps, *features["shape"]), found, strict=True):
-                if features["dtype"] == np.int16:
-                    frame = integer_features(frame, _unit(features))
+                if features["dtype"] != np.float32:
+                    frame = integer_features(frame, *_grid(features), features["dtype"])
                 score, *state = invoke([frame, *state])
-                row[:] = score.ravel() * (_unit(posterior) if posterior["dtype"] == np.int16 else np.float32(1))
+                row[:] = _posterior(score.ravel(), posterior)
         return found, state
 
-    return step, [np.zeros(each["shape"], each["dtype"]) for each in inputs[1:]], int(posterior["shape"][-1])
+    return step, [_zeros(each) for each in inputs[1:]], int(posterior["shape"][-1])
 
 
-def _unit(tensor: dict) -> np.float32:
-    """What one unit of a tensor is worth, by an interpreter's details of it."""
-    return np.float32(tensor["quantization_parameters"]["scales"][0])
+def _zeros(tensor: dict) -> np.ndarray:
+    """What stands for zeros in a tensor, by an interpreter's details of it."""
+    return np.full(tensor["shape"], _grid(tensor)[1] if tensor["dtype"] == np.int8 else 0, tensor["dtype"])
+
+
+def _grid(tensor: dict) -> tuple[np.float32, int]:
+    """What one unit of a tensor is worth, and the number that stands for 0, by an interpreter's details of it."""
+    quantised = tensor["quantization_parameters"]
+    return np.float32(quantised["scales"][0]), int(quantised["zero_points"][0])
+
+
+def _posterior(found: np.ndarray, tensor: dict) -> np.ndarray:
+    """The first output as posteriors float32: it has them in float32 or, in older files, int16; int8 are logits."""
+    if found.dtype == np.float32:
+        return found
+    unit, zero = _grid(tensor)
+    values = (found.astype(np.float32) - zero) * unit
+    return values if found.dtype == np.int16 else 1 / (1 + np.exp(-values))
 
 
 def rewrite_litert_meta(path: str | Path, changes: dict) -> None:

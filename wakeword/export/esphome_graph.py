@@ -70,9 +70,8 @@ def esphome_graph(layers: list[Layer], units: list[float], mels: int) -> Graph:
     graph.add("FULLY_CONNECTED", [one, weights, -1], Value(row, 0, 0, None), classes.FullyConnectedOptionsT())
     features = graph.value(FRAMES_PER_STEP, mels, units[0])
     graph.add("RESHAPE", [row], features, classes.ReshapeOptionsT(np.array([1, 1, FRAMES_PER_STEP, mels], np.int32)))
-    posterior = graph.value(1, width, SIGMOID_UNIT)
-    add_network(graph, layers, units, features, posterior)
-    at = posterior.index
+    logits = add_network(graph, layers, units, features)
+    at = graph.add("LOGISTIC", [logits.index], graph.value(1, width, SIGMOID_UNIT)).index
     # int16 to uint8 takes two steps.
     for shape, dtype, zero in (((1, 1, 1, width), np.int8, -128), ((1, 1, 1, width), np.uint8, 0)):
         at, before = graph.tensor("", shape, dtype, PROBABILITY_UNIT, zero=zero), at

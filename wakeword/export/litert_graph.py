@@ -1,13 +1,13 @@
 """The flat list of layers (`layers`) as a LiteRT graph of one encoder frame, in float32 or in integers.
 
 Written here, operator by operator, and not by a converter (litert-torch 0.10 with ai-edge-quantizer), which chooses
-operators and scales itself. These few operators need nothing but the schema, their scales are those of `quantise`, and
-all of them are among TensorFlow Lite Micro's: CONCATENATION, STRIDED_SLICE, CONV_2D, DEPTHWISE_CONV_2D, ADD, LOGISTIC.
+operators and scales itself. These few operators need nothing but the schema, and all of them are among TensorFlow Lite
+Micro's: CONCATENATION, STRIDED_SLICE, CONV_2D, DEPTHWISE_CONV_2D, ADD, LOGISTIC, QUANTIZE. Scales: `litert_units`.
 
 Inputs are `features` [1, 1, 4, mels] and, of each layer that looks back, `state_i` [1, 1, frames, channels]; outputs
-`posterior` [1, 1, 1, outputs] and `next_state_i`, in the same order. Frames lie along the third axis, so that a layer's
-frames, `dilation` apart, are one dilated convolution, with one result. Or the states are variables inside the graph
-(`Graph.first`): `esphome_graph` makes such a one.
+`posterior` or `logits` [1, 1, 1, outputs] and `next_state_i`, in the same order. Frames lie along the third axis, so
+that a layer's frames, `dilation` apart, are one dilated convolution, with one result. Or the states are variables
+inside the graph (`Graph.first`): `esphome_graph` makes such a one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wakeword.export.layers import Depthwise, Frames, Layer, Linear, sizes_of
+from wakeword.export.litert_units import LOGIT, LOGITS, Int8, Unit, dtype_of, exact, most, within, worth_of
 from wakeword.export.quantise import int8_weights
 from wakeword.features import FRAMES_PER_STEP
 from wakeword.litert import schema
@@ -30,12 +31,12 @@ _ALL_FRAMES, _ALL_BUT_FRAMES = 0b1111, 0b1011  # the axes whose beginning or end
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor [1, 1, frames, channels]: its number, the worth of its unit (None: float32), its frames' distance."""
+    """A tensor [1, 1, frames, channels]: its number, its unit, its frames' distance."""
 
     index: int
     frames: int
     channels: int
-    unit: float | None
+    unit: Unit
     dilation: int = 1
 
 
@@ -82,9 +83,10 @@ class Graph:
         self.tensors.append(made)
         return len(self.tensors) - 1
 
-    def value(self, frames: int, channels: int, unit: float | None, name: str = "", dilation: int = 1) -> Value:
-        dtype = np.float32 if unit is None else np.int16
-        return Value(self.tensor(name, (1, 1, frames, channels), dtype, unit), frames, channels, unit, dilation)
+    def value(self, frames: int, channels: int, unit: Unit, name: str = "", dilation: int = 1) -> Value:
+        worth, zero = worth_of(unit)
+        index = self.tensor(name, (1, 1, frames, channels), dtype_of(unit), worth, zero=zero)
+        return Value(index, frames, channels, unit, dilation)
 
     def constant(self, data: np.ndarray, unit: float | None = None) -> int:
         """A constant tensor, the same for all that ask for it."""
@@ -135,7 +137,7 @@ class Graph:
         handle, first = self._handle(name), self.first
         self.add("READ_VARIABLE", [handle], value)
         shape = (1, 1, value.frames // parts, value.channels)
-        zeros = first.constant(np.zeros(shape, np.float32 if value.unit is None else np.int16), value.unit)
+        zeros = first.constant(np.zeros(shape, dtype_of(value.unit)), value.unit)
         zeros = first.beside([Value(zeros, shape[2], value.channels, value.unit)] * parts, 2)
         first.add("ASSIGN_VARIABLE", [first._handle(name), zeros.index])
         return handle
@@ -147,69 +149,97 @@ class Graph:
         self.add("VAR_HANDLE", [], handle, classes.VarHandleOptionsT("", name))
         return handle.index
 
-    def weights(self, weight: np.ndarray, bias: np.ndarray | None, before: float | None, axis: int) -> list[int]:
-        """Constants of a convolution: float32, or int8 with a scale for each channel (`axis`) and int64 sums."""
+    def weights(self, weight: np.ndarray, bias: np.ndarray | None, before: Unit, axis: int) -> list[int]:
+        """Constants of a convolution of values `before`: float32, or int8 with a scale for each channel (`axis`) and
+        integers for the bias, zeros where there is none: the kernels do not do without (LiteRT 2.3 crashes)."""
         if before is None:
             found = [self.tensor("", weight.shape, np.float32, data=weight)]
-            return found + ([] if bias is None else [self.tensor("", bias.shape, np.float32, data=bias)])
-        integers, unit = int8_weights(weight, axis)
+            if bias is None:
+                return [*found, self.constant(np.zeros(weight.shape[axis], np.float32))]
+            return [*found, self.tensor("", bias.shape, np.float32, data=bias)]
+        worth, kind = worth_of(before)[0], np.int32 if isinstance(before, Int8) else np.int64
+        sums = None if bias is None else bias.astype(np.float64) / worth
+        # Of a channel of next to no weight the bias must fit all the same.
+        integers, unit = int8_weights(weight, axis, 1e-9 if sums is None or kind is np.int64 else np.abs(sums) / 2**29)
         found = [self.tensor("", weight.shape, np.int8, unit, axis, integers)]
-        if bias is not None:
-            sums = np.rint(bias / (unit.astype(np.float64) * before))
-            found.append(self.tensor("", bias.shape, np.int64, data=sums))
-        return found
+        if sums is None:
+            return [*found, self.constant(np.zeros(weight.shape[axis], kind))]
+        return [*found, self.tensor("", bias.shape, kind, data=np.rint(sums / unit.astype(np.float64)))]
 
-    def no_bias(self, size: int, before: float | None) -> int:
-        """Zeros in the place of a bias, the same for all: the kernels do not do without (LiteRT 2.3 crashes)."""
-        return self.constant(np.zeros(size, np.float32 if before is None else np.int64))
+    def in_units(self, x: Value, unit: Unit) -> Value:
+        """The same value in other units."""
+        if x.unit == unit:
+            return x
+        return self.add("QUANTIZE", [x.index], self.value(x.frames, x.channels, unit))
 
 
-def litert_graph(layers: list[Layer], units: list[float] | None, mels: int) -> Graph:
-    """The graph of a flat list of layers; `units` are those of `quantise.scales_of`, None for float32."""
+def litert_graph(layers: list[Layer], units: list[Unit] | None, mels: int, taps: Int8 | None = None) -> Graph:
+    """The graph of a flat list of layers.
+
+    Args:
+        units: of each value: `litert_units.mixed_units`, or all int16 as by `quantise.scales_of`; None: float32.
+            With int8 features the output are int8 logits, otherwise posteriors of the type of all values.
+        taps: see `add_network`.
+    """
     graph = Graph()
     units = units or [None] * len(sizes_of(layers))
     features = graph.value(FRAMES_PER_STEP, mels, units[0], "features")
     graph.inputs.append(features.index)
-    posterior = graph.value(1, layers[-1].size, None if units[0] is None else SIGMOID_UNIT, "posterior")
-    graph.outputs.append(posterior.index)
-    add_network(graph, layers, units, features, posterior)
+    found = add_network(graph, layers, units, features, taps)
+    if isinstance(units[0], Int8):
+        found = graph.in_units(found, LOGIT)
+    else:
+        posterior = graph.value(1, layers[-1].size, None if units[0] is None else SIGMOID_UNIT)
+        found = graph.add("LOGISTIC", [found.index], posterior)
+    graph.tensors[found.index].name = LOGITS if found.unit == LOGIT else "posterior"
+    graph.outputs.insert(0, found.index)
     return graph
 
 
-def add_network(graph: Graph, layers: list[Layer], units: list, features: Value, posterior: Value) -> None:
-    """The operators from the features [1, 1, 4, mels] to the posteriors [1, 1, 1, outputs]."""
+def add_network(graph: Graph, layers: list[Layer], units: list, features: Value, taps: Int8 | None = None) -> Value:
+    """The operators from the features [1, 1, 4, mels] to the logits [1, 1, 1, outputs].
+
+    A layer whose value has int8 units is computed by an int8 kernel; where int16 values go into one, `taps` are the
+    units that they get.
+    """
     classes, values = schema(), [features]
     for layer, unit in zip(layers, units[1:], strict=True):
         x = values[layer.sources[0]]
         if len(layer.sources) > 1:
             x = graph.beside([values[source] for source in layer.sources], 3)
+        if isinstance(unit, Int8) and not isinstance(x.unit, Int8):
+            x = graph.in_units(x, taps)
+        elif isinstance(x.unit, Int8) and not isinstance(unit, Int8):
+            x = graph.in_units(x, exact(x.unit))
         if layer.past_frames:
             x = graph.heard(x, layer.past_frames, layer.dilation)
         if isinstance(layer, Linear):
             x = _linear(graph, layer, x, unit, None if layer.add is None else values[layer.add])
         elif isinstance(layer, Depthwise):
-            weight = layer.weight[None, None]
             options = classes.DepthwiseConv2DOptionsT(VALID, 1, 1, 1, dilationWFactor=layer.dilation)
-            inputs = [x.index, *graph.weights(weight, None, x.unit, 3), graph.no_bias(layer.size, x.unit)]
+            inputs = [x.index, *graph.weights(layer.weight[None, None], None, x.unit, 3)]
             x = graph.add("DEPTHWISE_CONV_2D", inputs, graph.value(1, layer.size, unit), options)
         elif not isinstance(layer, Frames):
             raise TypeError(f"no LiteRT operator for a layer of type {type(layer).__name__}")
         values.append(x)
-    graph.add("LOGISTIC", [values[-1].index], posterior)
+    return values[-1]
 
 
-def _linear(graph: Graph, layer: Linear, x: Value, unit: float | None, add: Value | None) -> Value:
+def _linear(graph: Graph, layer: Linear, x: Value, unit: Unit, add: Value | None) -> Value:
     """A convolution whose kernel is as wide as the layer's columns, and the residual connection."""
     classes = schema()
     kernel = layer.weight.shape[1] // x.channels
     stride = kernel if layer.repeat > 1 else 1
     options = classes.Conv2DOptionsT(VALID, stride, 1, dilationWFactor=x.dilation)
-    relu = RELU if layer.relu else 0
+    relu, term = RELU if layer.relu else 0, unit
     if add is None:
         options.fusedActivationFunction = relu
+    elif isinstance(unit, Int8):
+        # More than the sum it cannot be, and what is below minus the other term gives zero.
+        term = within(max(most(unit), most(add.unit)), True)
     weight = layer.weight.reshape(len(layer.weight), 1, kernel, x.channels)
     inputs = [x.index, *graph.weights(weight, layer.bias, x.unit, 0)]
-    y = graph.add("CONV_2D", inputs, graph.value(layer.repeat, len(layer.weight), unit), options)
+    y = graph.add("CONV_2D", inputs, graph.value(layer.repeat, len(layer.weight), term), options)
     if add is None:
         return y
     options = classes.AddOptionsT(relu, potScaleInt16=False)

@@ -13,8 +13,8 @@ from wakeword.export.calibration import calibration_audio, compared, peaks_heard
 from wakeword.export.layers import flat
 from wakeword.export.litert_graph import litert_graph, litert_model
 from wakeword.export.litert_micro import arena_bytes, installed
+from wakeword.export.litert_units import mixed_units
 from wakeword.export.onnx_graph import compare
-from wakeword.export.quantise import scales_of
 from wakeword.features import FeatureSettings
 from wakeword.files import check_new, replacing
 from wakeword.litert import DIGEST, META, add_metadata, load_litert, packed, schema
@@ -34,7 +34,7 @@ def export_litert(
     """Write a trained model as a LiteRT graph of one encoder frame with explicit states: see docs/export.md.
 
     Args:
-        dtype: `int8` (weights; features, values, states and posteriors are int16) or `float32`.
+        dtype: `int8` (features, weights and logits; values between and states are int16) or `float32`.
         calibrate_on: PATHs of speech and noise that set the ranges of int8; clips kept for testing are left out.
         budget_flash, budget_ram: bytes that the file, and the arena with a copy of the states, may take.
 
@@ -61,8 +61,8 @@ def export_litert(
     model, meta = load_wakeword(source)
     settings, layers, skipped = FeatureSettings(**meta["features"]), flat(model), Skipped()
     heard = calibration_audio(calibrate_on, skipped, progress) if integer else []
-    units = scales_of(layers, peaks_heard(layers, heard, settings), settings) if integer else None
-    made = litert_model(litert_graph(layers, units, settings.mels))
+    units = mixed_units(layers, peaks_heard(layers, heard, settings), settings) if integer else (None, None)
+    made = litert_model(litert_graph(layers, units[0], settings.mels, units[1]))
     add_metadata(made, META, json.dumps(meta).encode())
     add_metadata(made, DIGEST, b"")
     with replacing(output) as temporary:

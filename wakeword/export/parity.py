@@ -131,30 +131,48 @@ def measure(
             if not made_of(host.info, reference.info):
                 raise ModelError(f"{path}: not made of {model}: give the .wakeword file that it was exported from")
         together = _Abreast([reference, *(host for _, host in hosts)], output)
-        bed = noise_bed(noise, skipped) if noise else None
-
-        def heard(pieces: Iterable[Stream], count: int, stage: str) -> list[Track]:
-            tracks, events = score_stream(together, pieces, count, progress, stage)
-            if not events or not tracks[0].hours:
-                raise WakewordError(f"no {stage} to compare on: {skipped.summary() or 'none given'}")
-            return tracks
-
-        said = {}
-        for name, condition in ordered([noisy(None), *map(noisy, snrs if noise else ())]).items():
-            pieces = positive_stream(positives, noise=bed, snr_db=condition.snr_db, skipped=skipped)
-            said[name] = heard(pieces, len(positives), f"positives, {name}")
-        unsaid = heard(negative_stream(negatives, skipped=skipped), len(negatives), NEGATIVES)
+        heard = tracks_of(together, positives, negatives, noise, snrs, skipped, progress)
     found = []
     for number, (runtime, host) in enumerate(hosts, 1):
-        pairs = {name: (tracks[0], tracks[number]) for name, tracks in (*said.items(), (NEGATIVES, unsaid))}
+        pairs = {name: (tracks[0], tracks[number]) for name, tracks in heard.items()}
         threshold = host.info["phrases"][output]["threshold"]
         told = {"measured": date.today().isoformat(), "version": __version__, "runtime": runtime}
         told |= {"threshold": threshold, "smoothing_frames": host.info["smoothing_frames"], "skipped": len(skipped)}
-        found.append(told | _compared(pairs, threshold, reference.refractory_s, fa_per_hour))
+        found.append(told | beside(pairs, threshold, reference.refractory_s, fa_per_hour))
     return found
 
 
-def _compared(
+def tracks_of(
+    detector: Host | _Abreast,
+    positives: Sequence[Clip],
+    negatives: Sequence[Clip],
+    noise: Sequence[Clip],
+    snrs: Sequence[float],
+    skipped: Skipped,
+    progress: Progress | None = None,
+) -> dict[str, list[Track]]:
+    """A detector's tracks, of each of its phrases, on the same stream: by condition, `NEGATIVES` the last.
+
+    Raises:
+        WakewordError: nothing could be read.
+    """
+    bed = noise_bed(noise, skipped) if noise else None
+
+    def heard(pieces: Iterable[Stream], count: int, stage: str) -> list[Track]:
+        tracks, events = score_stream(detector, pieces, count, progress, stage)
+        if not events or not tracks[0].hours:
+            raise WakewordError(f"no {stage} to compare on: {skipped.summary() or 'none given'}")
+        return tracks
+
+    said = {}
+    for name, condition in ordered([noisy(None), *map(noisy, snrs if noise else ())]).items():
+        pieces = positive_stream(positives, noise=bed, snr_db=condition.snr_db, skipped=skipped)
+        said[name] = heard(pieces, len(positives), f"positives, {name}")
+    said[NEGATIVES] = heard(negative_stream(negatives, skipped=skipped), len(negatives), NEGATIVES)
+    return said
+
+
+def beside(
     pairs: Mapping[str, tuple[Track, Track]], threshold: float, pause_s: float, fa_per_hour: float
 ) -> dict[str, Any]:
     """Both tracks of each condition, the negatives the last, side by side."""

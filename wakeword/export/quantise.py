@@ -58,20 +58,27 @@ class Integers:
     logit_scale: np.ndarray
 
 
-def feature_peak(settings: FeatureSettings) -> float:
-    """No feature is larger, whatever the audio: full scale in one band, or none at all."""
+def feature_range(settings: FeatureSettings) -> tuple[float, float]:
+    """No feature is smaller or larger, whatever the audio: none at all, or full scale in one band."""
     if settings.front_end == micro_features.NAME:
-        return micro_features.PEAK
+        return 0.0, micro_features.PEAK
     # Parseval: the power of all bins of a frame sums to at most fft times the mean power of the samples, which is <= 1.
-    low, high = np.log(settings.floor), np.log(settings.fft + settings.floor)
-    return float(max(abs(low - settings.offset), abs(high - settings.offset)) / settings.scale)
+    low, high = (
+        (np.log(power) - settings.offset) / settings.scale for power in (settings.floor, settings.fft + settings.floor)
+    )
+    return float(low), float(high)
 
 
-def int8_weights(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights as int8 of their shape, and the worth of a unit for each channel along `axis`."""
+def feature_peak(settings: FeatureSettings) -> float:
+    """No feature is of a larger magnitude."""
+    return max(map(abs, feature_range(settings)))
+
+
+def int8_weights(weight: np.ndarray, axis: int, least: np.ndarray | float = 1e-9) -> tuple[np.ndarray, np.ndarray]:
+    """Weights as int8 of their shape, and the worth of a unit for each channel along `axis`, `least` or more."""
     others = tuple(other for other in range(weight.ndim) if other != axis)
     # A channel of no weight at all still needs a unit, for its bias.
-    unit = np.maximum(np.abs(weight).max(axis=others).astype(np.float64) / 127, 1e-9)
+    unit = np.maximum(np.abs(weight).max(axis=others).astype(np.float64) / 127, np.maximum(least, 1e-9))
     return np.rint(weight / np.expand_dims(unit, others)).astype(np.int8), unit.astype(np.float32)
 
 
