@@ -50,8 +50,8 @@ def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent.absolute())
         name = path.parent / f".{path.stem}{MARK}{secrets.token_hex(4)}{path.suffix}"
-        # Not mkstemp, whose files are their owner's alone: to mend that, one must set the umask to read it, and for that
-        # moment every thread of the process has another one.
+        # Not mkstemp, whose files are their owner's alone: what the umask would have left can only be read by setting
+        # it, which for a moment holds for all threads.
         handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode)
         usual = os.fstat(handle).st_mode & 0o777
         os.close(handle)
