@@ -27,6 +27,8 @@ from wakeword.trigger import Trigger
 class Scripted:
     """A detector whose score is what the audio is: the mean of each 40 ms; what is heard is so known to the test."""
 
+    resting = False
+
     def __init__(self, threshold: float = 0.8, phrases: tuple[str, ...] = ("hello",)):
         self.phrases, self.thresholds = phrases, (threshold,) * len(phrases)
         self.reset()
