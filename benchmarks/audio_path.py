@@ -6,8 +6,8 @@
 Clips of the first model's phrase are played into a null sink of PulseAudio, 2 to 8 s apart, after `--idle-minutes` of a
 quiet room. Its monitor is the microphone of all listeners, which run at the same time: `wakeword listen` with the first
 model, the same with `--gate`, and with all models (fewer than five are filled up with random weights); and for alexa
-openWakeWord and microWakeWord, each at the threshold that its makers set, in an environment of their own
-(exp/peers/venv; `--no-peers` leaves them out).
+openWakeWord and microWakeWord, each at the threshold that its makers set, with this model alone and with four others
+beside it, in an environment of their own (exp/peers/venv; `--no-peers` leaves them out).
 
 A delay is from the end of the phrase by energy, as `evaluate` has it, to when the hit was told: a recorder on the same
 monitor says when each clip came out of it, to about 20 ms, by finding the clip in what it recorded.
@@ -54,6 +54,11 @@ PAUSE_S = (2.0, 8.0)
 MANY = 5
 PEERS = {"openwakeword": ("openwakeword", 0.5), "microwakeword": ("pymicro-wakeword", 0.9)}
 """Package, and the threshold of its makers: openWakeWord's README; the cutoff in microWakeWord's model of alexa."""
+BESIDE = {
+    "openwakeword": ("hey_mycroft", "hey_jarvis", "hey_rhasspy", "weather"),
+    "microwakeword": ("hey_jarvis", "hey_mycroft", "okay_nabu", "hey_jarvis"),
+}
+"""Beside alexa, to make five models; microWakeWord's package has four, so that one of them runs twice."""
 ROOM_RMS = 2e-4  # -74 dBFS
 CHILD = HERE / "audio_path_engine.py"
 
@@ -94,6 +99,18 @@ class Listener:
         self.cpu_s.append((int(user) + int(system)) / os.sysconf("SC_CLK_TCK"))
 
 
+def peer_commands(python: Path) -> list[tuple[str, int, list[str]]]:
+    """For each other engine its name and version, how many models it runs, and the command: one model, and five."""
+    found = []
+    for engine, (package, threshold) in PEERS.items():
+        for beside in ((), BESIDE[engine]):
+            said = json.dumps({"word": "alexa", "threshold": threshold, "beside": beside})
+            # Not resolved: an environment's Python is known by its place.
+            command = [os.path.abspath(python), "-I", str(CHILD), engine, said]
+            found.append((f"{package} {version_of(package)}", 1 + len(beside), command))
+    return found
+
+
 @contextmanager
 def listening(pulse: Pulse, models: list[Path], peers: Path | None) -> Iterator[list[Listener]]:
     """All listeners, once each records from the monitor; without those of others if `peers`, their Python, is None.
@@ -106,11 +123,7 @@ def listening(pulse: Pulse, models: list[Path], peers: Path | None) -> Iterator[
     wanted = [("ours", 1, [*listen, ours[0]]), ("ours, --gate", 1, [*listen, "--gate", ours[0]])]
     if len(ours) > 1:
         wanted.append(("ours", len(ours), [*listen, *ours]))
-    for engine, (package, threshold) in PEERS.items() if peers else ():
-        said = json.dumps({"word": "alexa", "threshold": threshold})
-        # Not resolved: an environment's Python is known by its place.
-        command = [os.path.abspath(peers), "-I", str(CHILD), engine, said]
-        wanted.append((f"{package} {version_of(package)}", 1, command))
+    wanted += peer_commands(peers) if peers else []
     env = {**pulse.env, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
     found: list[Listener] = []
     try:

@@ -4,7 +4,9 @@
         --negatives exp/manifests/voxforge_cuts.jsonl.gz --noise exp/manifests/noise-{esc10,street}_cuts.jsonl.gz
 
 Clips are those that their manifests keep for testing, where some do; `--training-clips` takes the others, to choose on.
-`--webrtc` adds how the voice activity detector of webrtcvad-wheels would have decided, with the same hold.
+`--alone` runs no detector: it counts the clips, all that are given and whatever is said in them, at whose end the gate
+is shut, which is what a gate can lose; it is cheap and needs no model of their phrase. `--webrtc` adds how the voice
+activity detector of webrtcvad-wheels would have decided, with the same hold.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ from wakeword.streams import Stream, join, negative_stream, noise_bed, positive_
 
 BLOCK_S = 0.08
 QUIET_DBFS = -75.0
+AROUND_S = (-0.2, 0.5)
+"""About the end of a phrase, by energy: hits of clips that are found come then."""
 
 
 def steady(seconds: float, dbfs: float = -26.0) -> np.ndarray:
@@ -151,27 +155,46 @@ def gate_rows(condition: str, detectors: list[Detector], output: int, stream: St
     return rows
 
 
+def alone_row(condition: str, detector: Detector, stream: Stream) -> dict:
+    """For how many clips the gate is shut anywhere about the phrase's end."""
+    is_open = decisions(stream.samples, detector, False)["ours"]
+    frame_s = detector.feature_settings.frame_s
+    lost = 0
+    for event in stream.events:
+        first, last = (round((event.speech_end_s + around) / frame_s) for around in AROUND_S)
+        lost += not is_open[max(0, first) : last + 1].all()
+    count = len(stream.events)
+    most = 100 * poisson_interval(lost, count, confidence=0.9)[1]
+    return {"condition": condition, "clips": count, "shut": lost, "at most %": most, "open %": 100 * is_open.mean()}
+
+
 def chosen(paths: Iterable[str], training: bool) -> list[Clip]:
     return (for_training if training else for_testing)(find_clips(paths))
 
 
 def report(args: argparse.Namespace) -> dict:
     detectors = [Detector.load(args.model), Detector.load(args.model, gate=True)]
-    output = output_of(args.phrase, detectors[0].phrases)
     skipped = Skipped()
-    clips = chosen(args.positives, args.training_clips)
+    clips = find_clips(args.positives) if args.alone else chosen(args.positives, args.training_clips)
     bed = noise_bed(chosen(args.noise, args.training_clips), skipped)
     kinds = {"noise": bed, "steady noise": steady(60)}
     under = {f"{kind}, {snr_db:g} dB": (noise, snr_db) for snr_db in args.snr for kind, noise in kinds.items()}
-    rows: dict[str, list[dict]] = {"misses": [], "gates": []}
+    rows: dict[str, list[dict]] = {name: [] for name in TABLES}
+    output = None if args.alone else output_of(args.phrase, detectors[0].phrases)
     for condition, (noise, snr_db) in {"clean": (None, None), **under}.items():
         say(condition, "gate")
         stream = join(positive_stream(clips, noise=noise, snr_db=snr_db, skipped=skipped))
         if not stream.events:
             raise WakewordError(f"no positives to measure misses on: {skipped.summary() or 'none given'}")
+        if args.alone:
+            rows["alone"].append(alone_row(condition, detectors[0], stream))
+            continue
         rows["misses"].append(missed_row(condition, detectors, output, stream))
         if args.webrtc:
             rows["gates"] += gate_rows(condition, detectors, output, stream)
+    found = {"machine": machine(), "model": str(args.model), "threshold": detectors[0].thresholds[output or 0]}
+    if args.alone:
+        return found | rows
     say("negatives", "gate")
     others = first_hours(in_pieces(chosen(args.negatives, args.training_clips)), args.limit_hours)
     negatives = join(negative_stream(others, skipped=skipped))
@@ -195,11 +218,12 @@ def report(args: argparse.Namespace) -> dict:
     rows["cpu"] = cpu_rows(detectors, sounds, args.repeats)
     if len(skipped):
         say(skipped.summary(), "gate")
-    return {"machine": machine(), "model": str(args.model), "threshold": detectors[0].thresholds[output], **rows}
+    return found | rows
 
 
 TABLES: dict[str, Callable[[dict], str]] = {
     "misses": lambda found: f"Misses at the threshold of {Path(found['model']).name}, {found['threshold']:.3f}",
+    "alone": lambda found: "Clips at whose end the gate is shut, and the most that may be (95 %, one-sided)",
     "gates": lambda found: "Which gate would have lost what",
     "alarms": lambda found: "False alarms",
     "cpu": lambda found: f"CPU seconds for an hour of sound, one thread, blocks of {1000 * BLOCK_S:.0f} ms",
@@ -220,10 +244,11 @@ def main() -> int:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .wakeword or .onnx file")
     parser.add_argument("--phrase", help="which phrase, where the model listens for several")
     parser.add_argument("--positives", nargs="+", required=True, metavar="PATH", help="clips of the phrase")
-    parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="speech without the phrase")
+    parser.add_argument("--negatives", nargs="+", metavar="PATH", help="speech without the phrase")
     parser.add_argument("--noise", nargs="+", required=True, metavar="PATH", help="noise to hear the clips in")
     parser.add_argument("--snr", nargs="+", type=float, default=[10.0, 0.0], metavar="DB", help="(10 0)")
     parser.add_argument("--training-clips", action="store_true", help="the clips that are not kept for testing")
+    parser.add_argument("--alone", action="store_true", help="the gate alone, on all clips; needs no --negatives")
     parser.add_argument("--webrtc", action="store_true", help="also decide by webrtcvad (pip install webrtcvad-wheels)")
     hours = number(float, above=0)
     parser.add_argument("--limit-hours", type=hours, default=1.0, metavar="H", help="hours of negatives (1)")
@@ -231,6 +256,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=number(least=1), default=2, help="rounds, of which the least counts (2)")
     add_outputs(parser)
     args = parser.parse_args()
+    if not (args.alone or args.negatives):
+        parser.error("--negatives: give speech without the phrase, or --alone")
     return exit_status(lambda: publish(report(args), text, args), "gate")
 
 

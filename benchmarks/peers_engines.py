@@ -61,24 +61,30 @@ def porcupine(options: dict) -> tuple[int, Step]:
 
 
 def openwakeword(options: dict) -> tuple[int, Step]:
-    """The score of the pretrained model for `options["word"]`."""
+    """The score of the pretrained model for `options["word"]`; those for `options["beside"]` run too."""
     from openwakeword import Model
 
     word = options["word"]
     np.random.seed(0)  # it begins as if it had heard noise
-    model = Model(wakeword_models=[word], inference_framework="onnx")
+    model = Model(wakeword_models=[word, *options.get("beside", ())], inference_framework="onnx")
     return BLOCK, lambda block: np.array([model.predict(block)[word]])
 
 
 def microwakeword(options: dict) -> tuple[int, Step]:
-    """The probability of the pretrained model for `options["word"]`, averaged over its own window."""
+    """The probability of the pretrained model for `options["word"]`, averaged over its own window; those for
+    `options["beside"]` hear the same features, for their cost."""
     from pymicro_wakeword import MicroWakeWord, MicroWakeWordFeatures, Model
 
-    model, features = MicroWakeWord.from_builtin(Model(options["word"])), MicroWakeWordFeatures()
+    words = [options["word"], *options.get("beside", ())]
+    (model, *others), features = [MicroWakeWord.from_builtin(Model(word)) for word in words], MicroWakeWordFeatures()
 
     def step(block: np.ndarray) -> np.ndarray:
+        frames = list(features.process_streaming(block.tobytes()))
         # It answers each 10 ms of features, with 0 until it has as many as it looks at.
-        found = [model.process_streaming_prob(each) for each in features.process_streaming(block.tobytes())]
+        found = [model.process_streaming_prob(each) for each in frames]
+        for other in others:
+            for each in frames:
+                other.process_streaming_prob(each)
         return np.array([max(found, default=0.0)])
 
     return model.stride * SAMPLE_RATE // 100, step

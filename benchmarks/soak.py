@@ -1,6 +1,6 @@
 """A simulated week of listening, faster than real time: memory, the clock of the scores, the hits.
 
-    python benchmarks/soak.py                                  # a week, by a model of cheap features: 2 minutes of CPU
+    python benchmarks/soak.py                                  # a week, by a model of cheap features: a minute of CPU
     python benchmarks/soak.py --model computer.onnx --hours 24 --block-s 0.08       # a model of yours, as it runs live
 
 Ten minutes of sound that sets the detector off now and then are repeated. A detector forgets (its memory is some
@@ -32,7 +32,7 @@ from wakeword.features import SAMPLE_RATE, FeatureSettings  # noqa: E402
 from wakeword.metrics import alarms  # noqa: E402
 
 TILE_S = 600.0
-CHEAP = FeatureSettings(window=1600, hop=1600, fft=2048, mels=8)
+CHEAP = FeatureSettings(window=1600, hop=1600, fft=1600, mels=8)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -73,6 +74,17 @@ def test_another_engine_fires_once_an_excursion_and_once_a_second(module):
     assert [trigger.fires(score, 0.25 * index) for index, score in enumerate(scores)] == [
         True, False, False, False, True, False, False, False, True,
     ]  # fmt: skip
+
+
+def test_other_engines_run_with_one_model_and_with_as_many_as_ours(module):
+    path = module("audio_path")
+    found = path.peer_commands(Path("venv/bin/python"))
+    assert [models for _, models, _ in found] == [1, path.MANY] * 2
+    assert {name.split()[0] for name, _, _ in found} == {"openwakeword", "pymicro-wakeword"}
+    for _, models, command in found:
+        said = json.loads(command[-1])
+        assert command[-2] in path.PEERS and said["word"] == "alexa" and len(said["beside"]) == models - 1
+        assert command[0].endswith("venv/bin/python") and "alexa" not in said["beside"]
 
 
 def test_a_row_says_cost_by_the_time_that_it_was_measured_in(module):

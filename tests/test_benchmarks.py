@@ -134,6 +134,14 @@ def test_a_gate_is_told_by_what_it_loses(module, model_files, speech_like, tmp_p
     assert [row["sound"] for row in found["cpu"]] == ["speech", "noise", "a fan", "a quiet room"]
     assert all(row["CPU s/h with"] > 0 and row["CPU s/h without"] > 0 for row in found["cpu"])
     assert "| steady noise, 10 dB |" in (tmp_path / "gate.md").read_text()
+    # By itself: the clips lost are among those at whose end it is shut.
+    alone = [part for name in ("positives", "noise") for part in (f"--{name}", str(tmp_path / name))]
+    monkeypatch.setattr(sys, "argv", ["gate.py", str(model_files[1]), "--alone", *alone, "--snr", "10", "--json"])
+    assert gate.main() == 0
+    rows = json.loads(capsys.readouterr().out)["alone"]
+    for row, beside in zip(rows, found["misses"], strict=True):
+        assert row["clips"] == 9 and row["shut"] >= beside["newly missed"] and (row["shut"] > 0) == bool(above_db)
+        assert row["at most %"] > 100 * row["shut"] / 9
 
 
 def test_phrases_are_found_in_their_clips_and_not_in_others(shared, write_corpus, tmp_path):

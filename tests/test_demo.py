@@ -247,6 +247,35 @@ def test_other_methods_bodies_and_what_is_no_request_are_refused_unread(server, 
     assert time.monotonic() - begun < SOON_S, "refused by what it declares, and not for being late"
 
 
+def test_each_kind_of_refusal_is_counted_and_its_first_is_told(tmp_path, model):
+    """Also those of requests that are refused before there is a request to look at."""
+    with Server(tmp_path, model) as server:
+        known = f"Host: {server.host}\r\n{server.cookie}\r\n"
+        large = f"GET / HTTP/1.1\r\n{known}Long: {'a' * 20000}\r\n\r\n".encode()
+        assert status(server.raw(large)) == 431
+        for sent in (f"POST / HTTP/1.1\r\n{known}Content-Length: 5\r\n\r\nhello", "hello\r\n\r\n"):
+            server.raw(sent.encode())
+        with socket.create_connection((HOST, server.port), timeout=LATE_S) as early:
+            early.sendall(b"GET / HTTP/1.1\r\n")
+            early.shutdown(socket.SHUT_WR)
+            received(early)
+        with socket.create_connection((HOST, server.port), timeout=LATE_S):
+            pass  # as browsers do, to have one: no refusal
+        assert status(server.get("/")) == 403
+        with ExitStack() as stack:
+            for _ in range(MOST_CONNECTIONS):
+                stack.enter_context(socket.create_connection((HOST, server.port), timeout=LATE_S))
+            time.sleep(0.2)
+            assert server.raw(b"GET / HTTP/1.1\r\n") == b""
+        assert server.end() == 0
+        said = server.lines()
+    refusals = [line.partition(" was refused: ")[2] for line in said if " was refused: " in line]
+    assert len(refusals) == 4 and refusals[0] == "it is no plain GET, or too large", refusals
+    assert refusals[1].startswith("it is not whole") and "without the token" in refusals[2]
+    assert refusals[3] == f"{MOST_CONNECTIONS} are open"
+    assert "6 refusal(s)" in said[-1]
+
+
 def test_a_request_that_does_not_end_is_cut_off_and_so_are_too_many(server):
     with ExitStack() as stack:
         idle = [

@@ -20,6 +20,7 @@ UNIT = (DEPLOY / "wakeword.service").read_text()
 sys.path.insert(0, str(DEPLOY))
 
 from check import command, copied, instructions, placed  # noqa: E402
+from test_listener import FakeSound  # noqa: E402
 
 from wakeword.cli import main  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
@@ -68,6 +69,24 @@ def test_systemd_would_tell_of_a_mistake_in_it(verified, right, wrong):
     assert right in UNIT
     status, said = verified(UNIT.replace(right, wrong))
     assert status or len(said) > len(verified(UNIT)[1])
+
+
+def test_the_unit_waits_for_the_slowest_end_and_does_not_repeat_a_mistake():
+    from wakeword import microphone, near_misses, receivers
+
+    said = dict(line.split("=", 1) for line in UNIT.splitlines() if "=" in line and not line.startswith("#"))
+    in_turn_s = microphone.HANGS_AFTER_S + near_misses.LAST_WAIT_S + 2 * receivers.LIMIT_S
+    assert int(said["TimeoutStopSec"]) > in_turn_s
+    assert said["RestartPreventExitStatus"] == "2" and said["Restart"] == "on-failure"
+
+
+def test_a_missing_microphone_has_another_status_than_a_mistake(model_files, monkeypatch, capsys):
+    for names in ([], ["mic"]):
+        monkeypatch.setitem(sys.modules, "sounddevice", FakeSound(names, [], allowed=()))
+        assert main(["listen", str(model_files[1])]) == 3
+        assert "microphone" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeSound(["mic"], [], allowed=()))
+    assert main(["listen", str(model_files[1]), "--on-hit", "no-such-program"]) == 2
 
 
 def test_the_unit_starts_a_command_that_there_is(capsys):

@@ -52,6 +52,20 @@ def test_a_write_that_ends_early_leaves_the_old_file_and_nothing_else(tmp_path, 
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Unix's permissions")
+def test_files_get_the_permissions_that_the_umask_leaves_and_it_is_never_set(tmp_path, monkeypatch):
+    """Set for a moment to be read, it would hold for what other threads make in it, too."""
+    before = os.umask(0o027)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "umask", lambda mask: pytest.fail("set"))
+        for name, mode in (("usual", None), ("private", 0o600)):
+            with replacing(tmp_path / name, mode) as temporary:
+                temporary.unlink()  # as a writer that has a temporary file of its own
+                temporary.touch(0o644)
+    os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {"usual": 0o640, "private": 0o600}
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc here")
 def test_a_folder_that_takes_no_files_is_told_with_the_remedy():
     for path in ("/proc/model.safetensors", "/proc/none/model.safetensors"):

@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 from tones import ToneDetector, clip_of
 
+from wakeword import guard
 from wakeword.clips import find_clips
 from wakeword.errors import Skipped, WakewordError
-from wakeword.guard import Judged, at_least_by_chance, compare, judge, table, unmatched
+from wakeword.guard import Judged, at_least_by_chance, judge, table, unmatched
 from wakeword.misses import Misses
 
 
 def judged(clips: int, missed=(), alarms=(), hours: float = 6.0) -> Judged:
     """A model that missed the clips of these numbers, and fired at these seconds."""
     return Judged(0.8, np.isin(np.arange(clips), list(missed)), np.array(sorted(alarms), float), hours, Misses(), 0.2)
+
+
+def compare(before: Judged, after: Judged, budget: float = 0.5) -> dict:
+    return guard.compare(before, after, budget)
 
 
 @pytest.mark.parametrize(("k", "n", "chance"), [(0, 0, 1.0), (1, 1, 0.5), (3, 3, 0.125), (2, 3, 0.5), (4, 5, 6 / 32)])
@@ -58,6 +63,29 @@ def test_false_alarms_of_the_same_sounds_cancel_out():
     # As many of others instead are no loss.
     found = compare(judged(50, (), ten), judged(50, (), [5000 + second for second in ten]))
     assert not found["worse"] and (found["new_alarms"], found["alarms_gone"]) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("hours", "budget", "before", "after", "worse"),
+    [
+        (0.03, 0.5, (), (10, 20), True),  # 67 an hour more
+        (0.03, 0.5, (), (10,), True),
+        (0.03, 0.5, (10,), (10.5,), False),
+        (0.03, 120, (), (10, 20), False),  # within the budget, and chance does as much one time in four
+        (0.03, 120, (), (10, 20, 30), True),
+        (4, 0.5, (), (10, 20), False),
+        (20, 0.5, range(0, 60, 10), [*range(100, 200, 10)], False),
+        (2, 1 / 24, (), (10,), True),
+    ],
+)
+def test_few_hours_are_no_excuse(hours, budget, before, after, worse):
+    found = compare(judged(50, (), before, hours), judged(50, (), after, hours), budget)
+    assert bool(found["worse"]) == worse and all("new false alarm(s)" in reason for reason in found["worse"])
+    least = found["least"]["fa_per_hour"]
+    assert least * hours == pytest.approx(1 if budget * hours < 1 else 3)
+    said = "\n".join(table(found, budget))
+    assert f"{least:.2f} false alarms an hour" in said
+    assert ("are too few to show" in said and "seen, so the rate is below" in said) == (budget * hours < 3)
 
 
 def test_fewer_false_alarms_do_not_make_up_for_misses():

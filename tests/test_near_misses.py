@@ -17,6 +17,7 @@ from wakeword.cli import main
 from wakeword.curve import logit
 from wakeword.detector import Hit
 from wakeword.errors import Skipped, WakewordError
+from wakeword.improve_material import reviewed
 from wakeword.kept import HIT, NEAR_MISS, Bounds, Kept, decide, keep, kept_clips, private_folder
 from wakeword.listener import listen
 from wakeword.near_misses import NEAR, NearMisses
@@ -25,6 +26,8 @@ from wakeword.trigger import Trigger
 
 class Scripted:
     """A detector whose score is what the audio is: the mean of each 40 ms; what is heard is so known to the test."""
+
+    resting = False
 
     def __init__(self, threshold: float = 0.8, phrases: tuple[str, ...] = ("hello",)):
         self.phrases, self.thresholds = phrases, (threshold,) * len(phrases)
@@ -144,10 +147,47 @@ def test_each_phrase_of_each_detector_is_watched_on_its_own(tmp_path, listened):
     assert sorted(found) == [("hello", HIT), ("no", NEAR_MISS), ("yes", NEAR_MISS)] and len(hits) == 1
 
 
+def test_a_recording_is_heard_at_once_and_its_clips_are_apart_all_the_same(tmp_path, listened):
+    """Two phrases, both heard three times in a minute of sound, which is a moment by the clock."""
+    times = ("no", "no"), ("yes", "yes"), ("no", "yes")
+    audio = audio_of(*[part for _ in times for part in ((0.1, 20), (0.9, 0.4))], (0.1, 2))
+    detectors = [Scripted(0.8, (name,)) for name in ("one", "two")]
+    _, hits, clips = listened(tmp_path / "near", audio, *detectors)
+    known = sorted((hit.time_s, hit.phrase) for hit in hits)
+    found = sorted((about.stream_s, about.phrase) for _, about in clips)
+    assert [name for _, name in found] == [name for _, name in known] == ["one", "two"] * 3
+    assert [when for when, _ in found] == pytest.approx([when for when, _ in known], abs=0.001)
+    assert len({about.stream for _, about in clips}) == 1
+    for path, about in clips:
+        decide(path, about, times[round(about.stream_s // 20.4)][["one", "two"].index(about.phrase)])
+    skipped = Skipped()
+    confirmed, refused = reviewed(str(tmp_path / "near"), ["one", "two"], skipped)
+    # The third is of both phrases; the first and the second lie 20 s apart.
+    assert [len(confirmed[name]) for name in ("one", "two")] == [1, 2]
+    assert sorted(about.phrase for _, about in refused) == ["one", "two"] and len(skipped) == 1
+
+
+def test_clips_of_two_recordings_are_apart_and_old_sidecars_go_by_the_clock(tmp_path, listened):
+    folder = tmp_path / "near"
+    audio = audio_of((0.1, 3), (0.9, 0.4), (0.1, 2))
+    for name in ("one", "two"):
+        _, _, clips = listened(folder, audio, Scripted(0.8, (name,)))
+    assert len({about.stream for _, about in clips}) == 2
+    for (path, about), decision in zip(clips, ("no", "yes"), strict=True):
+        decide(path, about, decision)
+    assert len(reviewed(str(folder), ["one", "two"], Skipped())[1]) == 1
+    for path, _ in clips:  # as written before there were streams
+        said = json.loads(path.with_suffix(".json").read_text())
+        old = {key: value for key, value in said.items() if not key.startswith("stream")}
+        path.with_suffix(".json").write_text(json.dumps(old))
+    assert reviewed(str(folder), ["one", "two"], Skipped())[1] == []
+
+
 def test_a_lost_microphone_and_the_end_keep_what_was_going_on(tmp_path, listened):
     audio = audio_of((0.1, 2), (0.6, 0.16))
     recorder, _, clips = listened(tmp_path / "near", np.concatenate([audio, audio]), gap=27)
     assert [about.kind for _, about in clips] == [NEAR_MISS] * 2 and recorder.kept == 2
+    assert clips[0][1].stream != clips[1][1].stream
     # Nothing of before the loss is in the second one.
     assert clips[1][1].at_s == pytest.approx(2.04, abs=0.001)
 

@@ -175,6 +175,24 @@ def test_a_server_that_never_answers_whole_is_given_up_on(drips: bool) -> None:
         assert time.monotonic() - began < 20 and "secret" not in str(caught.value)
 
 
+def test_a_name_that_is_looked_up_for_long_is_given_up_on_and_nothing_is_posted_later(server, monkeypatch) -> None:
+    found, done = socket.getaddrinfo, threading.Event()
+
+    def slow(*given, **more):
+        time.sleep(3)
+        done.set()
+        return found(*given, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="localhost: no answer in 0.2 s"):
+        webhook(server.url.replace("127.0.0.1", "localhost"), limit_s=0.2)(EVENT)
+    assert time.monotonic() - began < 2.5
+    assert done.wait(30)
+    time.sleep(0.5)
+    assert not server.got
+
+
 def test_nobody_there_is_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]

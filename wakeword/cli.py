@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from wakeword._version import __version__
-from wakeword.errors import WakewordError
+from wakeword.errors import DeviceError, WakewordError
 
 if TYPE_CHECKING:
     from wakeword.detector import Detector
@@ -48,7 +48,7 @@ def verb(name: str, help_text: str, example: str, arguments: Callable):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command line; the exit code is 0, 2 for a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run a command line; the exit code is 0, or as `exit_status` and, after SIGTERM, 143."""
     for module in MODULES:  # importing them fills VERBS
         importlib.import_module(f"wakeword.{module}")
 
@@ -79,15 +79,16 @@ def exit_status(work: Callable[[], int | None], name: str = "wakeword") -> int:
     """Do the work of a command or a script, and give its exit status; what went wrong is one line that begins `name`.
 
     Returns:
-        What `work` returns (0 for None); 2 for a user's mistake or a file that cannot be read or written, 130 after
-        Ctrl-C, 1 where the reader of the output is gone. SIGTERM ends the process with 143, in order.
+        What `work` returns (0 for None); 2 for a user's mistake or a file that cannot be read or written, 3 for a
+        microphone that is missing, 130 after Ctrl-C, 1 where the reader of the output is gone. SIGTERM ends the process
+        with 143, in order.
     """
     try:
         with _terminated_in_order():
             return work() or 0
     except WakewordError as error:
         say(str(error), name)
-        return 2
+        return 3 if isinstance(error, DeviceError) else 2
     except KeyboardInterrupt:
         say("interrupted", name)
         return 130

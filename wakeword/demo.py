@@ -103,7 +103,7 @@ class _Server:
                     HOST,
                     port,
                     process_request=self._answer,
-                    create_connection=_bounded(MOST_CONNECTIONS),
+                    create_connection=_bounded(MOST_CONNECTIONS, self._refuse),
                     compression=None,  # a message is as long as it says
                     max_size=MESSAGE_BYTES,
                     max_queue=8,
@@ -181,20 +181,36 @@ def _response(status: int, body: bytes, headers: Sequence[tuple[str, str]]) -> R
     return Response(status, HTTPStatus(status).phrase, said, body)
 
 
-def _bounded(most: int) -> type[ServerConnection]:
-    """Connections of which no more than `most` are open at once; what comes then is cut off."""
+def _bounded(most: int, refuse: Callable[[str], None]) -> type[ServerConnection]:
+    """Connections of which no more than `most` are open at once; what comes then is cut off.
+
+    `refuse` is told of those, and of requests that `websockets` does not hand on: it answers them, or cuts them off.
+    """
 
     class Bounded(ServerConnection):
         count = 0
+        refused = asked = False
 
         def connection_made(self, transport) -> None:
             Bounded.count += 1
             super().connection_made(transport)
             if Bounded.count > most:
+                self.refused = True
+                refuse(f"a connection was refused: {most} are open")
                 transport.abort()
+
+        def data_received(self, data: bytes) -> None:
+            self.asked = True  # browsers also open connections to have them, and ask for nothing
+            super().data_received(data)
 
         def connection_lost(self, error: Exception | None) -> None:
             Bounded.count -= 1
+            if self.asked and self.request is None and not self.refused:
+                fault = self.protocol.handshake_exc
+                half = fault is None or isinstance(fault.__cause__, EOFError)
+                # In words of ours: what the client sent may be anything.
+                reason = f"not whole after {REQUEST_S:g} s, or ends before" if half else "no plain GET, or too large"
+                refuse(f"a request was refused: it is {reason}")
             super().connection_lost(error)
 
     return Bounded

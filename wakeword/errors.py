@@ -19,6 +19,10 @@ class ConfigError(WakewordError):
     """A configuration with an unknown key or a value of the wrong type."""
 
 
+class DeviceError(WakewordError):
+    """A microphone or sound system that is missing or fails. It may come by itself, so who restarts us should."""
+
+
 class ModelError(WakewordError):
     """A model file that is foreign, truncated or of another version."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -48,16 +49,18 @@ def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent.absolute())
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{MARK}", suffix=path.suffix)
+        name = path.parent / f".{path.stem}{MARK}{secrets.token_hex(4)}{path.suffix}"
+        # Not mkstemp, whose files are their owner's alone: what the umask would have left can only be read by setting
+        # it, which for a moment holds for all threads.
+        handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode)
+        usual = os.fstat(handle).st_mode & 0o777
         os.close(handle)
-        temporary = Path(name)
+        temporary = name
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        # mkstemp makes files that only their owner can read; what a user asked for gets the usual permissions.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask if mode is None else mode)
+        # Some writers put a file of their own there.
+        temporary.chmod(usual if mode is None else mode)
         temporary.replace(path)
     except OSError as error:
         # Code inside the block may raise errors of its own about other files; those pass unchanged.

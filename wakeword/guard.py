@@ -28,7 +28,8 @@ CHANCE = 0.2
 """A loss that chance alone would bring more seldom than this is taken for one. It is not 0.05: a good model refused
 costs a training, a worse one taken costs every day and shows late; 3 more misses and none fewer are refused."""
 MISS_MOST = 0.05
-"""A miss rate that rises by more than this is a loss whatever the chance: few clips are no excuse."""
+"""A miss rate that rises by more than this is a loss whatever the chance: few clips are no excuse. Few hours are none
+either: a rise of the false alarms by more than their budget is a loss."""
 SAME_ALARM_S = 1.0
 """Alarms of two models no farther apart than this are of the same sound."""
 
@@ -106,14 +107,15 @@ def judge(
     return found
 
 
-def compare(before: Judged, after: Judged) -> dict:
+def compare(before: Judged, after: Judged, budget: float) -> dict:
     """Both models' rates, what only one of them missed or raised, and in `worse` why the second is the worse one.
 
     It is worse in misses, or in false alarms, if more clips are newly missed than newly found (more alarms new than
     gone), and chance alone would bring so many more, or yet more, with a probability below `CHANCE`; or if its miss
-    rate rose by more than `MISS_MOST`. What is better in one does not make up for what is worse in the other: that
-    trade is a threshold's, and needs no other model. An empty `worse` says that no loss was seen, which is as much as
-    the test can show: `least` is the smallest loss that would have been refused, where nothing is gained.
+    rate rose by more than `MISS_MOST`, or its false alarms by more than `budget`, in an hour. What is better in one
+    does not make up for what is worse in the other: that trade is a threshold's, and needs no other model. An empty
+    `worse` says that no loss was seen, which is as much as the test can show: `least` is the smallest loss that would
+    have been refused, where nothing is gained.
     """
     lost, found = int((after.missed & ~before.missed).sum()), int((before.missed & ~after.missed).sum())
     new, gone = unmatched(before.alarms_s, after.alarms_s)
@@ -122,10 +124,11 @@ def compare(before: Judged, after: Judged) -> dict:
     by_chance = at_least_by_chance(lost, lost + found)
     if lost > found and (by_chance < CHANCE or lost - found > MISS_MOST * clips):
         worse.append(f"it misses {lost} clip(s) that were found, and finds {found} that were missed, of {clips}")
-    if new > gone and at_least_by_chance(new, new + gone) < CHANCE:
+    if new > gone and (at_least_by_chance(new, new + gone) < CHANCE or new - gone > budget * hours):
         worse.append(f"it has {new} new false alarm(s), and {gone} fewer of the old ones, in {hours:.2f} h")
     fewest = next(k for k in range(1, 100) if at_least_by_chance(k, k) < CHANCE)
     least_missed = min(fewest, math.floor(MISS_MOST * clips) + 1)
+    least_alarms = min(fewest, math.floor(budget * hours) + 1)
     return {
         "before": before.report(),
         "after": after.report(),
@@ -133,7 +136,7 @@ def compare(before: Judged, after: Judged) -> dict:
         "newly_found": found,
         "new_alarms": new,
         "alarms_gone": gone,
-        "least": {"miss_rate": least_missed / clips, "fa_per_hour": fewest / hours},
+        "least": {"miss_rate": least_missed / clips, "fa_per_hour": least_alarms / hours},
         "worse": worse,
     }
 
@@ -179,5 +182,5 @@ def table(found: dict, budget: float) -> list[str]:
         f"a loss that this test would not have let pass, with no gain beside it: {least['miss_rate']:.1%} of the "
         f"clips, or {least['fa_per_hour']:.2f} false alarms an hour"
     )
-    few = too_wide(found["after"]["hours"], budget)
+    few = too_wide(found["after"]["hours"], budget, found["after"]["false_alarms"])
     return lines + [few] * bool(few)

@@ -129,7 +129,7 @@ def improve(config: ImproveConfig, progress: Progress | None = None) -> Improved
             "confirmed": len(confirmed[name]),
             "refused": sum(about.phrase == name for _, about in refused),
             "fa_per_hour_budget": each.fa_per_hour_budget,
-            **guard.compare(old, new),
+            **guard.compare(old, new, each.fa_per_hour_budget),
         }
         for name, each, old, new in zip(names, chosen, before, after, strict=True)
     ]

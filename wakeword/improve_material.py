@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -171,6 +172,9 @@ def negatives_of(given: list[Clip], refused: Iterable[Path], most_hours: float, 
 
 
 def _apart_s(one: Kept, other: Kept) -> float:
+    """Seconds of sound between two kept clips; by the clock where no stream is told."""
+    if one.stream and other.stream:
+        return abs(one.stream_s - other.stream_s) if one.stream == other.stream else math.inf
     try:
         times = [datetime.fromisoformat(each.utc.replace("Z", "+00:00")) for each in (one, other)]
         return abs((times[0] - times[1]).total_seconds())

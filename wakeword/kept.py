@@ -47,8 +47,11 @@ class Kept:
         score: the smoothed posterior, at a hit the one that made it, else the highest.
         threshold: the one it was held against.
         at_s: where in the clip that score was known, in seconds.
-        utc: when that was, by the listener's clock, ISO 8601.
+        utc: when it was heard, by the listener's clock, ISO 8601; a recording is heard faster than it sounds.
         decision: "" until it was reviewed; then "yes" (the phrase is said there), "no" or "skip".
+        stream: which stream it is of, an id that each start of listening has for itself, and each return of a lost
+            microphone; "" in files of before there were ids.
+        stream_s: when in that stream the score was known, in seconds of its audio.
     """
 
     phrase: str
@@ -58,6 +61,8 @@ class Kept:
     at_s: float
     utc: str
     decision: str = ""
+    stream: str = ""
+    stream_s: float = 0.0
 
     def __post_init__(self):
         if self.kind not in (HIT, NEAR_MISS):

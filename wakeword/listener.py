@@ -103,7 +103,7 @@ def hear(
         keep: keeps clips of hits and near misses; made for the same detectors. Its `close` is the caller's to call.
 
     Raises:
-        WakewordError: there is no such device or it cannot be opened. AudioError: the file cannot be read; or, once
+        DeviceError: there is no such device or it cannot be opened. AudioError: the file cannot be read; or, once
             it has been heard to its end, it was silent or clipped, so that the absence of hits means nothing.
     """
     capture = capture or Capture()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wakeword.audio import StreamResampler
-from wakeword.errors import WakewordError
+from wakeword.errors import DeviceError, WakewordError
 from wakeword.input_faults import SUSPENDED_S, InputFaults, suspended_s
 from wakeword.ring import Ring
 
@@ -77,7 +77,7 @@ def microphone_blocks(
     it list devices), which ends other PortAudio streams of the process. `capture` is kept up to date.
 
     Raises:
-        WakewordError: at the start, that there is no such device or it gives no sound; later, only that the sound
+        DeviceError: at the start, that there is no such device or it gives no sound; later, only that the sound
             system hangs.
     """
     sd = _sounddevice()
@@ -96,7 +96,7 @@ def microphone_blocks(
                 yield block
         except (WakewordError, sd.PortAudioError) as error:
             if not name:
-                raise WakewordError(_opening_failed(error)) from error
+                raise DeviceError(_opening_failed(error)) from error
             if not lost:
                 tell(f"microphone '{name}' is lost ({error}): waiting for it to come back")
                 capture.losses += 1
@@ -116,7 +116,7 @@ def _sounddevice() -> ModuleType:
     except ImportError as error:
         raise WakewordError(f"the package sounddevice is missing ({error}): pip install sounddevice") from error
     except Exception as error:  # sounddevice.PortAudioError: importing also starts PortAudio
-        raise WakewordError(f"the sound system does not start ({error}): check its configuration") from error
+        raise DeviceError(f"the sound system does not start ({error}): check its configuration") from error
     return sounddevice
 
 
@@ -231,4 +231,4 @@ def _within(seconds: float, action: Callable[[], object]) -> None:
     worker.start()
     worker.join(seconds)
     if worker.is_alive():
-        raise WakewordError("the sound system hangs: restart it (and this program)")
+        raise DeviceError("the sound system hangs: restart it (and this program)")

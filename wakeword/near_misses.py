@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import secrets
 import threading
 import time
 from collections import deque
@@ -102,6 +103,7 @@ class NearMisses:
         self._end()
         self._blocks: deque[np.ndarray] = deque()
         self._held = self._heard = 0
+        self._stream = secrets.token_hex(8)
         self._watches = [
             [_Watch(float(1 / (1 + np.exp(NEAR - logit(threshold))))) for threshold in detector.thresholds]
             for detector in self._detectors
@@ -181,6 +183,8 @@ class NearMisses:
             threshold=detector.thresholds[output],
             at_s=max(0.0, round(at_s - first / SAMPLE_RATE, 3)),
             utc=(datetime.now(timezone.utc) - since).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            stream=self._stream,
+            stream_s=round(at_s, 3),
         )
         watch.begun_s, watch.hit, watch.rested_s = None, None, now_s + REST_S
         if hit is not None:

@@ -139,29 +139,33 @@ def webhook(url: str, limit_s: float = LIMIT_S) -> Callable[[dict], None]:
 
     def deliver(event: dict) -> None:
         connection = kind(parts.hostname, port, timeout=limit_s)
-        late = threading.Event()
+        late, answer = threading.Event(), []
 
-        def cut() -> None:
+        def ask() -> None:
+            try:
+                connection.connect()
+                if not late.is_set():  # a name may be found long after we have given up
+                    connection.request("POST", target, json.dumps(event).encode(), headers)
+                    answer.append(connection.getresponse().status)
+            except Exception as error:
+                answer.append(error)
+            finally:
+                connection.close()
+
+        # In a thread: the looking up of a name has no time limit, and the socket's own is for each read, so that a
+        # server that drips bytes would hold us for hours.
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(limit_s)
+        if asking.is_alive():
             late.set()
             with contextlib.suppress(OSError, AttributeError):
                 connection.sock.shutdown(2)
-
-        # The socket's own limit is for each read: a server that drips bytes would hold us for hours.
-        timer = threading.Timer(limit_s, cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            connection.request("POST", target, json.dumps(event).encode(), headers)
-            status = connection.getresponse().status
-            if late.is_set():  # where it was cut, the headers seem to end
-                raise TimeoutError
-        except (OSError, http.client.HTTPException) as error:
-            slow = late.is_set() or isinstance(error, TimeoutError)
-            reason = f"no answer in {limit_s:g} s" if slow else str(error)
-            raise RuntimeError(f"{parts.hostname}: {reason}") from error
-        finally:
-            timer.cancel()
-            connection.close()
+            raise RuntimeError(f"{parts.hostname}: no answer in {limit_s:g} s")
+        (status,) = answer
+        if isinstance(status, Exception):
+            reason = f"no answer in {limit_s:g} s" if isinstance(status, TimeoutError) else str(status)
+            raise RuntimeError(f"{parts.hostname}: {reason}") from status
         if not 200 <= status < 300:
             raise RuntimeError(f"{parts.hostname} answers with status {status}")
 
