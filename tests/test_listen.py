@@ -26,7 +26,7 @@ from web import web_server  # noqa: E402
 from wakeword import receivers  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.detector import Detector, Hit  # noqa: E402
 from wakeword.verbs_listen import _stoppable  # noqa: E402
 
 LISTEN = [sys.executable, "-m", "wakeword", "listen"]
@@ -119,6 +119,31 @@ def test_a_receiver_that_cannot_be_is_refused_before_the_listening(models, good,
     assert main(["listen", models[0], "--file", good, *SURE, flag, value]) == 2
     said = capsys.readouterr()
     assert not said.out and len(said.err.splitlines()) == 1 and flag in said.err
+
+
+def test_json_times_are_of_milliseconds(models, good, speech_like, monkeypatch, capsys) -> None:
+    """The 435th score is known after 435 x 0.04 s, which is 17.400000000000002 in binary."""
+    monkeypatch.setattr(Detector, "process", lambda self, samples: [Hit("hello", 0.04 * 435, 0.9)])
+    assert main(["listen", models[0], "--file", good, "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and all('"time_s": 17.4,' in line for line in lines)
+
+
+@pytest.mark.parametrize("view", [["--json"], []])
+def test_a_reader_that_is_gone_ends_it_and_so_does_a_full_disk(models, good, view) -> None:
+    command = [*LISTEN, *models, "--file", good, *SURE, *view]
+    given = {"stderr": subprocess.PIPE, "cwd": Path(__file__).parents[1], "timeout": 120}
+    ours, theirs = os.pipe()
+    os.close(ours)
+    gone = subprocess.run(command, stdout=theirs, **given)
+    os.close(theirs)
+    assert gone.returncode == 1 and b"Traceback" not in gone.stderr and b"hit(s)" not in gone.stderr
+    if not Path("/dev/full").exists():
+        pytest.skip("NO FULL DEVICE HERE: a full disk is not tested")
+    with open("/dev/full", "w") as full:
+        told = subprocess.run(command, stdout=full, **given)
+    lines = [line for line in told.stderr.decode().splitlines() if "encoder(s) to run" not in line]
+    assert told.returncode == 2 and lines == ["wakeword: the output: No space left on device"], told.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

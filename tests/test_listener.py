@@ -271,12 +271,17 @@ class PortAudioError(Exception):
     pass
 
 
+STEADY = round(microphone.STEADY_S / 0.04)
+"""Blocks of `block`, after which a microphone is back."""
+
+
 class FakeStream:
     def __init__(self, sound, device, channels, samplerate, blocksize, dtype, callback) -> None:
         sound.opened.append((sound.devices[device]["name"], channels))
         if channels not in sound.allowed:
             raise PortAudioError("Invalid number of channels")
-        self.channels, self.samplerate, self.active = channels, samplerate, True
+        self.channels, self.samplerate, self.active = channels, sound.reported or samplerate, True
+        self.blocksize = blocksize
         self.sound, self.callback = sound, callback
 
     def start(self) -> None:
@@ -294,8 +299,9 @@ class FakeStream:
 class FakeSound(types.ModuleType):
     """Devices, and for each opening of one the blocks that it gives before it fails."""
 
-    def __init__(self, names, sessions, channels=1, allowed=(1, 2), rate=16000.0) -> None:
+    def __init__(self, names, sessions, channels=1, allowed=(1, 2), rate=16000.0, reported=None) -> None:
         super().__init__("sounddevice")
+        self.reported = reported
         self.PortAudioError, self.opened, self.closed, self.restarts, self.allowed = PortAudioError, [], 0, 0, allowed
         self.devices = [
             {"name": name, "max_input_channels": channels if name != "speaker" else 0, "default_samplerate": rate}
@@ -334,12 +340,101 @@ def block(value: float, size: int = 640) -> np.ndarray:
 
 
 def test_a_lost_device_is_found_again_by_name_and_the_gap_is_marked(use) -> None:
-    fake = use(["speaker", "mic A", "mic B"], [[block(0.1)], [], [block(0.2)], []])
+    fake = use(["speaker", "mic A", "mic B"], [[block(0.1)], [], [block(0.2)] * STEADY, []])
     told: list[str] = []
-    blocks = list(itertools.islice(microphone_blocks(2, told.append), 3))
+    blocks = list(itertools.islice(microphone_blocks(2, told.append), 2 + STEADY))
     assert blocks[1] is None and blocks[0][0] == pytest.approx(0.1) and blocks[2][0] == pytest.approx(0.2)
     assert {name for name, _ in fake.opened} == {"mic B"} and fake.restarts == 2
     assert len(told) == 2 and "lost" in told[0] and "back" in told[1]
+
+
+def renumbered(fake: FakeSound, *names: str, default: int = -1) -> None:
+    """From the next attempt on there are other devices."""
+
+    def restart() -> None:
+        kinds = {"default_samplerate": 16000.0, "max_input_channels": 1}
+        fake.devices = [{"name": name, **kinds} for name in names]
+        fake.default.device = (default, -1)
+
+    fake._initialize = restart
+
+
+@pytest.mark.parametrize(
+    "wanted, after, found, line",
+    [
+        ("usb", ["Dock", "USB mic: - (hw:2,0)"], "USB mic: - (hw:2,0)", "microphone 'USB mic: - (hw:2,0)' is back"),
+        (1, ["Dock", "USB mic: - (hw:2,0)"], "USB mic: - (hw:2,0)", "microphone 'USB mic: - (hw:2,0)' is back"),
+        # Two of a kind: the one in the same place is the one that was heard.
+        ("usb", ["USB mic: - (hw:0,0)", "USB mic: - (hw:1,0)"], "USB mic: - (hw:1,0)", "is back"),
+        ("usb", ["Dock", "Other USB mic: - (hw:2,0)"], "Other USB mic: - (hw:2,0)", "listening on 'Other USB mic"),
+        (None, ["Dock", "Built-in: - (hw:0,0)"], "Built-in: - (hw:0,0)", "listening on 'Built-in: - (hw:0,0)' now"),
+    ],
+)
+def test_what_is_listened_to_after_a_loss_is_the_same_card_or_named(use, wanted, after, found, line) -> None:
+    fake = use(["Built-in: - (hw:0,0)", "USB mic: - (hw:1,0)"], [[block(0.1)], [block(0.2)] * STEADY])
+    fake.default.device = (1, -1)
+    renumbered(fake, *after, default=1)
+    told: list[str] = []
+    list(itertools.islice(microphone_blocks(wanted, told.append), 2 + STEADY))
+    assert [name for name, _ in fake.opened] == ["USB mic: - (hw:1,0)", found]
+    assert len(told) == 2 and "'USB mic: - (hw:1,0)' is lost" in told[0] and line in told[1], told
+
+
+def test_a_device_chosen_by_its_number_is_not_another_one_with_that_number(use, monkeypatch) -> None:
+    fake = use(["Built-in", "USB mic"], [[block(0.1)]])
+    renumbered(fake, "Dock", "Webcam 1")
+    waits = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 5:
+            renumbered(fake, "Dock", "Webcam 1", "USB mic")
+            fake.sessions = iter([[block(0.2)]])
+
+    monkeypatch.setattr(microphone, "time", types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    list(itertools.islice(microphone_blocks("1", lambda line: None), 3))
+    assert [name for name, _ in fake.opened] == ["USB mic", "USB mic"]
+
+
+def test_a_loose_contact_is_told_once_and_the_waits_grow(use, monkeypatch) -> None:
+    use(["mic"], [*([[block(0.1)]] * 8), [block(0.2)] * STEADY, [block(0.3)]])
+    waits = []
+    monkeypatch.setattr(microphone, "FIRST_WAIT_S", 0.5)
+    monkeypatch.setattr(microphone, "time", types.SimpleNamespace(monotonic=time.monotonic, sleep=waits.append))
+    told: list[str] = []
+    capture = microphone.Capture()
+    listening = microphone_blocks(on_status=told.append, capture=capture)
+    blocks = list(itertools.islice(listening, 15))
+    assert [each is None for each in blocks] == [False, *[True, False] * 7], "all that comes is heard"
+    assert len(told) == 1 and "lost" in told[0]
+    assert waits == [0.5, 1, 2, 4, 8, 10, 10] and capture.losses == 7
+    list(itertools.islice(listening, 1 + STEADY))
+    assert len(told) == 2 and "is back" in told[1], "it gave sound for long enough"
+    list(itertools.islice(listening, 2))
+    assert len(told) == 3 and "lost" in told[2] and waits[-2:] == [10, 0.5]
+
+
+def test_a_device_that_opens_and_gives_no_sound_is_lost(use, monkeypatch) -> None:
+    monkeypatch.setattr(microphone, "LOST_AFTER_S", 0.2)
+    # Its stream goes on for ever, as a driver's that hangs does.
+    monkeypatch.setattr(FakeStream, "active", property(lambda self: True, lambda self, value: None), raising=False)
+    fake = use(["mic"], [[block(0.1)], [], [block(0.2)] * STEADY])
+    told: list[str] = []
+    blocks = list(itertools.islice(microphone_blocks(on_status=told.append), 2 + STEADY))
+    assert blocks[1] is None and blocks[2][0] == pytest.approx(0.2) and fake.closed >= 2
+    assert len(told) == 2 and "no sound from it for 0.2 s" in told[0] and "back" in told[1]
+    use(["mic"], [[]])
+    with pytest.raises(WakewordError, match="no sound from it for 0.2 s"):
+        next(microphone_blocks())
+
+
+def test_a_device_with_a_clock_of_its_own_loses_no_block(use) -> None:
+    """It takes the rate that it is asked for, and then says that its own is a little less."""
+    asked = [block(0.1, 3840)] * 3
+    use(["mic"], [asked], rate=48000.0, reported=47990.0)
+    capture = microphone.Capture()
+    blocks = list(itertools.islice(microphone_blocks(on_status=lambda line: None, capture=capture), 2))
+    assert all(len(each) for each in blocks) and capture.overruns == 0
 
 
 def test_hits_keep_their_time_over_a_gap(use) -> None:

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from wakeword import Detector, features, together  # noqa: E402
+from wakeword.acoustic import Stack  # noqa: E402
 from wakeword.checkpoint import read_meta, rewrite_meta, rewrite_onnx_meta  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.features import FeatureSettings  # noqa: E402
@@ -87,6 +88,27 @@ def test_each_model_scores_as_if_alone_and_the_common_parts_run_once(family, spe
     assert len(once) == 1 and len(runs) <= blocks, "the encoder ran for each model"
     assert [each.encoder is not None for each in detectors] == [True, False, True, True, True, False]
     assert encoders(detectors) == 3
+
+
+def test_trained_models_step_on_one_thread_and_leave_torch_as_it_was(family, speech_like, monkeypatch):
+    threads, forward = [], Stack.forward
+
+    def counted(*given):
+        threads.append(torch.get_num_threads())
+        return forward(*given)
+
+    monkeypatch.setattr(Stack, "forward", counted)
+    alone = [Detector.load(family["deep"]["wakeword"])]
+    sharing = load_together([family["deep"]["wakeword"], family["wide"]["wakeword"]])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for detectors in (alone, sharing):
+            streamed(detectors, speech_like(1, 1))
+            assert set(threads) == {1} and torch.get_num_threads() == 3
+            threads.clear()
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_key_tells_encoders_apart_and_not_heads(family):

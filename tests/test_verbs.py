@@ -51,14 +51,39 @@ def test_listen_refuses_a_threshold_that_no_posterior_has(model, recordings, thr
     assert "small.onnx" not in told[0], "the file is not at fault"
 
 
-@pytest.mark.parametrize("flags, printed", [([], ""), (["--json"], "[]\n")])
-def test_no_input_device_is_said(monkeypatch, flags, printed, capsys):
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_no_input_device_is_said(monkeypatch, flags, capsys):
     sound = types.SimpleNamespace(default=types.SimpleNamespace(device=(-1, -1)), query_devices=lambda: [])
     monkeypatch.setitem(sys.modules, "sounddevice", sound)
     assert main(["listen", "--list-devices", *flags]) == 2
     said = capsys.readouterr()
-    assert said.out == printed
+    assert said.out == "", "an object a line: none for no device"
     assert len(lines_of(said.err)) == 1 and "no input device" in said.err and "connect one" in said.err
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 5000])
+def test_a_device_by_a_number_that_is_none_is_said(monkeypatch, model, number, capsys):
+    devices = [{"name": "mic A", "max_input_channels": 1, "default_samplerate": 16000.0}]
+    sound = types.SimpleNamespace(
+        default=types.SimpleNamespace(device=(-1, -1)), query_devices=lambda: devices, PortAudioError=OSError
+    )
+    monkeypatch.setitem(sys.modules, "sounddevice", sound)
+    assert main(["listen", model, "--device", number]) == 2
+    told = lines_of(capsys.readouterr().err)
+    assert len(told) == 1 and "choose one of: 0 mic A" in told[0]
+
+
+def test_listen_takes_a_microphone_or_a_file(model, recordings, capsys):
+    assert main(["listen", model, "--file", str(recordings / "good.wav"), "--device", "0"]) == 2
+    said = capsys.readouterr()
+    assert not said.out and len(lines_of(said.err)) == 1 and "--device and --file" in said.err
+
+
+def test_listen_to_a_closed_standard_input_is_said(monkeypatch, model, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["listen", model, "--file", "-"]) == 2
+    told = lines_of(capsys.readouterr().err)
+    assert len(told) == 1 and "standard input is closed" in told[0]
 
 
 @pytest.mark.parametrize("name, reason", [("silent", "silent (peak"), ("clipped", "clipped (")])

@@ -13,7 +13,7 @@ import numpy as np
 from wakeword.checkpoint import GRAPH, METADATA_PROPS
 from wakeword.features import FeatureSettings
 from wakeword.protobuf import field, fields
-from wakeword.runtimes import Step, is_litert, is_onnx, is_pte, load_onnx, open_onnx
+from wakeword.runtimes import Step, is_litert, is_onnx, is_pte, load_onnx, on_one_thread, open_onnx
 
 # Tags of onnx.proto3's messages: 8 x field number + 2.
 NODE, INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 0x0A, 0x2A, 0x5A, 0x62
@@ -59,12 +59,12 @@ def _torch_halves(path: str | Path) -> Halves:
             digest.update(name.encode() + b"\0" + tensor.numpy().tobytes())
 
     def encode(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with torch.inference_mode():
+        with on_one_thread(), torch.inference_mode():
             taps, after = model.encoder.step(torch.from_numpy(frames), torch.from_numpy(state))
             return torch.cat(taps, dim=-1).numpy(), after.numpy()
 
     def head(taps: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with torch.inference_mode():
+        with on_one_thread(), torch.inference_mode():
             logits, after = model.head(torch.from_numpy(taps), torch.from_numpy(state))
             return torch.sigmoid(logits)[0].numpy(), after.numpy()
 

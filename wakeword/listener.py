@@ -15,7 +15,8 @@ import numpy as np
 from wakeword.audio import SAMPLE_RATE, file_blocks, pcm_samples, told_of_faults
 from wakeword.clips import MANIFEST_SUFFIXES
 from wakeword.errors import AudioError
-from wakeword.microphone import BLOCK_S, Capture, list_devices, microphone_blocks
+from wakeword.input_devices import list_devices
+from wakeword.microphone import BLOCK_S, Capture, microphone_blocks
 
 if TYPE_CHECKING:
     from wakeword.detector import Detector, Hit
@@ -57,7 +58,7 @@ class Heard:
             "phrase": hit.phrase,
             "model": model,
             "score": hit.score,
-            "time_s": hit.time_s,
+            "time_s": round(hit.time_s, 3),
             "delay_s": None if delay_s is None else round(delay_s, 3),
         }
 

@@ -7,7 +7,7 @@ import soxr
 
 from wakeword.audio import SAMPLE_RATE
 from wakeword.errors import WakewordError
-from wakeword.microphone import list_devices
+from wakeword.input_devices import list_devices
 
 
 def play(samples: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""A microphone as 16 kHz blocks: choosing it, capturing, and its loss and return."""
+"""A microphone as 16 kHz blocks: capturing, and its loss and return."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from wakeword.audio import StreamResampler
+from wakeword.audio import SAMPLE_RATE, StreamResampler
 from wakeword.errors import DeviceError, WakewordError
+from wakeword.input_devices import card_unnumbered, choose, sounddevice
 from wakeword.input_faults import SUSPENDED_S, InputFaults, suspended_s
 from wakeword.ring import Ring
 
@@ -26,36 +27,16 @@ than to hear a block. A phrase is known later after it has opened the gate (benc
 HELD_S = 10.0
 LOST_AFTER_S = 3.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
+STEADY_S = 5.0
+"""How much sound a microphone must give until it is back: one with a loose contact comes and goes."""
 HANGS_AFTER_S = 15.0
-NO_DEVICE = "no microphone: the system has no input device: connect one, or give a file or raw audio"
 
 _log = logging.getLogger("wakeword")
 
 
-def list_devices() -> list[dict[str, Any]]:
-    """The input devices: `index`, `name`, `channels`, `sample_rate` in Hz, and whether it is the `default`.
-
-    Raises:
-        WakewordError: the PortAudio library is missing.
-    """
-    sd = _sounddevice()
-    default = sd.default.device[0]
-    return [
-        {
-            "index": index,
-            "name": info["name"],
-            "channels": info["max_input_channels"],
-            "sample_rate": info["default_samplerate"],
-            "default": index == default,
-        }
-        for index, info in enumerate(sd.query_devices())
-        if info["max_input_channels"] > 0
-    ]
-
-
 @dataclass
 class Capture:
-    """What a microphone has been through: blocks dropped, times it was lost, when its newest block came in."""
+    """What a microphone has been through: blocks dropped, times that its sound ended, when its newest block came in."""
 
     overruns: int = 0
     losses: int = 0
@@ -72,70 +53,45 @@ def microphone_blocks(
 ) -> Iterator[np.ndarray | None]:
     """Yield what a microphone hears as float32 [samples] blocks, 16 kHz mono, for ever.
 
-    A microphone that vanishes is waited for, longer with each attempt up to 10 s; None is yielded before its first
-    block after it is back, and after the machine has slept. PortAudio is started anew for each attempt (only then does
-    it list devices), which ends other PortAudio streams of the process. `capture` is kept up to date.
+    A microphone that vanishes is waited for, longer with each attempt up to 10 s; None is yielded before the first
+    block of each that succeeds, and after the machine has slept. That it is back is told, and the waits are short
+    again, once it has given sound for `STEADY_S`. PortAudio is started anew for each attempt (only then does it list
+    devices), which ends other PortAudio streams of the process. `capture` is kept up to date.
 
     Raises:
         DeviceError: at the start, that there is no such device or it gives no sound; later, only that the sound
             system hangs.
     """
-    sd = _sounddevice()
+    sd = sounddevice()
     tell, capture = on_status or _log.warning, capture or Capture()
-    wanted, name, lost, wait_s = device, "", False, FIRST_WAIT_S
+    name = lost = ""
+    wait_s = FIRST_WAIT_S
     while True:
+        heard_s = 0.0
         try:
-            info = _choose(wanted)
+            info = choose(device, name)
             for block in _captured(sd, info, tell, capture):
-                if lost:
-                    tell(f"microphone '{info['name']}' is back")
+                if name and not heard_s:
                     yield None
-                name, lost, wait_s = info["name"], False, FIRST_WAIT_S
-                # Indices change when devices come and go.
-                wanted = wanted if wanted is None else name
+                name = info["name"]
+                heard_s += 0 if block is None else len(block) / SAMPLE_RATE
+                if heard_s >= STEADY_S:
+                    if lost:
+                        same = card_unnumbered(name) == card_unnumbered(lost)
+                        tell(f"microphone '{name}' is back" if same else f"listening on '{name}' now")
+                    lost, wait_s = "", FIRST_WAIT_S
                 yield block
         except (WakewordError, sd.PortAudioError) as error:
             if not name:
                 raise DeviceError(_opening_failed(error)) from error
+            if heard_s:
+                capture.losses += 1
             if not lost:
                 tell(f"microphone '{name}' is lost ({error}): waiting for it to come back")
-                capture.losses += 1
-            lost = True
+                lost = name
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         _within(HANGS_AFTER_S, lambda: _restart(sd))
-
-
-def _sounddevice() -> ModuleType:
-    try:
-        import sounddevice
-    except OSError as error:
-        raise WakewordError(
-            f"the PortAudio library cannot be loaded ({error}): apt install libportaudio2, or your system's package"
-        ) from error
-    except ImportError as error:
-        raise WakewordError(f"the package sounddevice is missing ({error}): pip install sounddevice") from error
-    except Exception as error:  # sounddevice.PortAudioError: importing also starts PortAudio
-        raise DeviceError(f"the sound system does not start ({error}): check its configuration") from error
-    return sounddevice
-
-
-def _choose(wanted: str | int | None) -> dict[str, Any]:
-    devices = list_devices()
-    if not devices:
-        raise WakewordError(NO_DEVICE)
-    if wanted is None:
-        return next((each for each in devices if each["default"]), devices[0])
-    text = str(wanted)
-    for fits in (
-        lambda each: text == str(each["index"]),
-        lambda each: text == each["name"],
-        lambda each: text.lower() in each["name"].lower(),
-    ):
-        if text and (found := [each for each in devices if fits(each)]):
-            return found[0]
-    known = ", ".join(f"{each['index']} {each['name']}" for each in devices)
-    raise WakewordError(f"no microphone '{wanted}': choose one of: {known}")
 
 
 def _opening_failed(error: Exception) -> str:
@@ -186,7 +142,7 @@ def _captured(
     before, slept_s, capture.resting = capture.overruns, suspended_s(), False
     try:
         slots = round(HELD_S / BLOCK_S)
-        ring = Ring(slots, round(BLOCK_S * stream.samplerate), stream.channels)
+        ring = Ring(slots, stream.blocksize, stream.channels)
         stream.start()
         resampler = StreamResampler(stream.samplerate, stream.channels)
         faults = InputFaults(tell, info["name"])

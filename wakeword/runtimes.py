@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -163,12 +164,27 @@ def load_torch(path: str | Path) -> tuple[Step, np.ndarray, dict]:
     return running(*load_wakeword(path))
 
 
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """torch on one thread of the CPU inside the block, and afterwards on as many as before.
+
+    A block of a stream is too little work to be shared: threads that wait for each other cost several times as much.
+    """
+    torch = require("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def running(model, meta: dict) -> tuple[Step, np.ndarray, dict]:
-    """The step function and zero state of a `head.WakeModel` in eval mode, with its meta."""
+    """The step function and zero state of a `head.WakeModel` in eval mode, with its meta. It steps on one thread."""
     torch = require("torch")
 
     def step(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with torch.inference_mode():
+        with on_one_thread(), torch.inference_mode():
             logits, after = model.step(torch.from_numpy(frames), torch.from_numpy(state))
             return torch.sigmoid(logits)[0].numpy(), after.numpy()
 

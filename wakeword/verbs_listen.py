@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from wakeword.cli import say, say_thresholds, show, threshold_arguments, verb
 from wakeword.errors import WakewordError
@@ -52,10 +52,11 @@ def _listen(args) -> None:
         return
     if not args.models:
         raise WakewordError("no model to listen with: name one or several .wakeword or .onnx files")
+    if args.device is not None and args.file is not None:
+        raise WakewordError("--device and --file: give a microphone or a recording, not both")
     detectors = load_together(args.models, args.threshold, args.sensitivity, args.budget, args.gate)
     _say_what_is_set(args, detectors)
-    device = int(args.device) if args.device and args.device.isdigit() else args.device
-    raw = sys.stdin.buffer if args.file == "-" else None
+    raw = _standard_input() if args.file == "-" else None
     file = None if raw else args.file
     # The view is for people who watch something live; a file is over before it is drawn.
     viewed = sys.stdout.isatty() and not (args.json or args.plain or file) and _has_rich()
@@ -72,7 +73,7 @@ def _listen(args) -> None:
             stack.callback(_finish, receiver, tell)
         keep = stack.enter_context(keeping(args, detectors, tell))
         with _stoppable() as uninterrupted:
-            for heard in hear(detectors, device, file, raw, tell, capture, keep):
+            for heard in hear(detectors, args.device, file, raw, tell, capture, keep):
                 with uninterrupted():
                     heard_s = heard.time_s
                     for index, hit in heard.hits:
@@ -94,16 +95,19 @@ def _listen(args) -> None:
 
 
 def _list_devices(as_json: bool) -> None:
-    from wakeword.listener import list_devices
-    from wakeword.microphone import NO_DEVICE
+    from wakeword.input_devices import NO_DEVICE, list_devices
 
     devices = list_devices()
     for device in devices:
         show(device, as_json, f"{device['index']:3} {device['name']}")
     if not devices:
-        if as_json:
-            print("[]")
         raise WakewordError(NO_DEVICE)
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise WakewordError("--file -: standard input is closed: pipe raw samples into it, or name a file")
+    return sys.stdin.buffer
 
 
 def _say_what_is_set(args, detectors: list) -> None:
