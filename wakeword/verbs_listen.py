@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 
 
 def _listen_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=".wakeword, .onnx, .tflite or .pte files")
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help=".wakeword, .onnx, .tflite or .pte files; export to .onnx what is left running: "
+        ".wakeword costs several times the CPU and memory",
+    )
     parser.add_argument("--device", help="the microphone: its number or a part of its name (the default one)")
-    parser.add_argument("--list-devices", action="store_true", help="list the input devices and stop")
+    parser.add_argument("--list-devices", action="store_true", help="list the input devices, one a line, and stop")
     parser.add_argument("--file", metavar="AUDIO", help="listen to a recording; '-' is raw 16 kHz 16-bit mono PCM")
     threshold_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object a hit")
+    parser.add_argument("--json", action="store_true", help="one JSON object a hit, or a device")
     parser.add_argument(
         "--on-hit",
         metavar="COMMAND",
