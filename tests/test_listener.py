@@ -359,6 +359,19 @@ def renumbered(fake: FakeSound, *names: str, default: int = -1) -> None:
     fake._initialize = restart
 
 
+@pytest.fixture
+def waits(monkeypatch) -> list[float]:
+    """The seconds that were waited before each attempt, in no time; 20 are too many."""
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        assert len(waited) < 20, "it is not found"
+
+    monkeypatch.setattr(microphone, "time", types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    return waited
+
+
 @pytest.mark.parametrize(
     "wanted, after, found, line",
     [
@@ -370,7 +383,7 @@ def renumbered(fake: FakeSound, *names: str, default: int = -1) -> None:
         (None, ["Dock", "Built-in: - (hw:0,0)"], "Built-in: - (hw:0,0)", "listening on 'Built-in: - (hw:0,0)' now"),
     ],
 )
-def test_what_is_listened_to_after_a_loss_is_the_same_card_or_named(use, wanted, after, found, line) -> None:
+def test_what_is_listened_to_after_a_loss_is_the_same_card_or_named(use, waits, wanted, after, found, line) -> None:
     fake = use(["Built-in: - (hw:0,0)", "USB mic: - (hw:1,0)"], [[block(0.1)], [block(0.2)] * STEADY])
     fake.default.device = (1, -1)
     renumbered(fake, *after, default=1)
@@ -396,11 +409,9 @@ def test_a_device_chosen_by_its_number_is_not_another_one_with_that_number(use, 
     assert [name for name, _ in fake.opened] == ["USB mic", "USB mic"]
 
 
-def test_a_loose_contact_is_told_once_and_the_waits_grow(use, monkeypatch) -> None:
+def test_a_loose_contact_is_told_once_and_the_waits_grow(use, waits, monkeypatch) -> None:
     use(["mic"], [*([[block(0.1)]] * 8), [block(0.2)] * STEADY, [block(0.3)]])
-    waits = []
     monkeypatch.setattr(microphone, "FIRST_WAIT_S", 0.5)
-    monkeypatch.setattr(microphone, "time", types.SimpleNamespace(monotonic=time.monotonic, sleep=waits.append))
     told: list[str] = []
     capture = microphone.Capture()
     listening = microphone_blocks(on_status=told.append, capture=capture)
@@ -416,8 +427,10 @@ def test_a_loose_contact_is_told_once_and_the_waits_grow(use, monkeypatch) -> No
 
 def test_a_device_that_opens_and_gives_no_sound_is_lost(use, monkeypatch) -> None:
     monkeypatch.setattr(microphone, "LOST_AFTER_S", 0.2)
-    # Its stream goes on for ever, as a driver's that hangs does.
-    monkeypatch.setattr(FakeStream, "active", property(lambda self: True, lambda self, value: None), raising=False)
+    # Its stream goes on, as that of a driver which hangs does; not for ever, so that this test ends.
+    polls = iter(range(20))
+    active = property(lambda self: next(polls, None) is not None, lambda self, value: None)
+    monkeypatch.setattr(FakeStream, "active", active, raising=False)
     fake = use(["mic"], [[block(0.1)], [], [block(0.2)] * STEADY])
     told: list[str] = []
     blocks = list(itertools.islice(microphone_blocks(on_status=told.append), 2 + STEADY))

@@ -61,14 +61,14 @@ def test_no_input_device_is_said(monkeypatch, flags, capsys):
     assert len(lines_of(said.err)) == 1 and "no input device" in said.err and "connect one" in said.err
 
 
-@pytest.mark.parametrize("number", ["²", "9" * 5000])
+@pytest.mark.parametrize("number", ["²", "9" * 5000], ids=["superscript", "long"])
 def test_a_device_by_a_number_that_is_none_is_said(monkeypatch, model, number, capsys):
     devices = [{"name": "mic A", "max_input_channels": 1, "default_samplerate": 16000.0}]
     sound = types.SimpleNamespace(
         default=types.SimpleNamespace(device=(-1, -1)), query_devices=lambda: devices, PortAudioError=OSError
     )
     monkeypatch.setitem(sys.modules, "sounddevice", sound)
-    assert main(["listen", model, "--device", number]) == 2
+    assert main(["listen", model, "--device", number]) == 3
     told = lines_of(capsys.readouterr().err)
     assert len(told) == 1 and "choose one of: 0 mic A" in told[0]
 
