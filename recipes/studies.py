@@ -30,7 +30,7 @@ class Variant:
     name: str = ""
     asks: str = ""
     changes: dict = field(default_factory=dict)
-    against: str = ""
+    against: str = field(default="", kw_only=True)
 
 
 def check_names(variants: Sequence, path: Path, kind: str = "variants") -> None:

@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib")
 
 from sweeps import sweep  # noqa: E402
 
-from wakeword import checkpoint, data  # noqa: E402
+from wakeword import batches, checkpoint, data  # noqa: E402
 from wakeword.acoustic import AcousticModel, EncoderSizes  # noqa: E402
 from wakeword.clips import find_clips, share_of  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, WakewordError  # noqa: E402
@@ -216,7 +216,7 @@ def run(study, material, folder, *arguments) -> int:
 def listening(study, monkeypatch):
     """Who is heard in pretraining and by heads, who tests; the noise of both: sets of names that fill as trials run."""
     found = {name: set() for name in ("pretraining", "heads", "tests", "training noise", "test noise")}
-    item, learn = data.Utterances.item, study.probe.learn
+    item, learn = batches.Utterances.item, study.probe.learn
     stream, read, beds = study.probe.negative_stream, study.probe.read_chosen, study.probe.noise_bed
 
     def pretrained(self, cut):
@@ -241,7 +241,7 @@ def listening(study, monkeypatch):
         found["test noise"] |= {clip.path.stem for clip in clips}
         return beds(clips, skipped)
 
-    monkeypatch.setattr(data.Utterances, "item", pretrained)
+    monkeypatch.setattr(batches.Utterances, "item", pretrained)
     monkeypatch.setattr(study.probe, "learn", learnt)
     monkeypatch.setattr(study.probe, "read_chosen", chosen)
     monkeypatch.setattr(study.probe, "negative_stream", tested)
