@@ -116,7 +116,8 @@ def apart(variants: Sequence[Variant], lines: list[dict]) -> list[str]:
     seeds = {variant.name: [row for row in lines if row["variant"] == variant.name] for variant in variants}
     found = []
     for variant in variants:
-        own, others = seeds[variant.name], seeds.get(variant.against or variants[0].name, [])
+        compared = variant.against or variants[0].name
+        own, others = seeds[variant.name], seeds.get(compared, [])
         if own is others or min(len(own), len(others)) < 2:
             continue
         places: dict[str, list[str]] = {"better": [], "worse": []}
@@ -128,7 +129,7 @@ def apart(variants: Sequence[Variant], lines: list[dict]) -> list[str]:
                 places["worse"].append(f"{condition} {rate}")
         told = "; ".join(f"{how}: {', '.join(where)}" for how, where in places.items() if where)
         if told:
-            found.append(f"- `{variant.name}` from `{variant.against or variants[0].name}`: {told}")
+            found.append(f"- `{variant.name}` from `{compared}`: {told}")
     return found
 
 

@@ -10,7 +10,7 @@
     do {                                                   \
         uint32_t begun = instructions_now();               \
         call;                                              \
-        print_number(name, instructions_since(begun));     \
+        print_number(name " ", instructions_since(begun)); \
     } while (0)
 
 static int8_t weight[LARGEST], x8[512], y8[512], scratch[8192];
@@ -18,22 +18,6 @@ static int16_t x16[512], y16[512], multiplier[160], depthwise[480], past[320];
 static uint8_t shift[160];
 static int32_t bias[160], multipliers[160], shifts[160];
 static int64_t wide_bias[160];
-
-static void print(const char *text) {
-    semihost(0x04, (uintptr_t)text);
-}
-
-static void print_number(const char *name, uint64_t value) {
-    char text[24], *at = text + sizeof text - 1;
-    *at = 0;
-    do {
-        *--at = (char)('0' + value % 10);
-    } while (value /= 10);
-    print(name);
-    print(" ");
-    print(at);
-    print("\n");
-}
 
 static int32_t drawn(int bits) {
     static uint32_t state = 1;

@@ -17,21 +17,6 @@ static void keep(const wakeword_hit *hit, void *context) {
     }
 }
 
-static void print(const char *text) {
-    semihost(0x04, (uintptr_t)text);
-}
-
-static void print_number(const char *name, uint64_t value) {
-    char text[24], *at = text + sizeof text - 1;
-    *at = 0;
-    do {
-        *--at = (char)('0' + value % 10);
-    } while (value /= 10);
-    print(name);
-    print(at);
-    print("\n");
-}
-
 int main(void) {
     static int16_t samples[160];
     static const char name[] = "clip.pcm";

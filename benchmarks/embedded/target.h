@@ -49,6 +49,21 @@ static inline uint64_t instructions_since(uint32_t begun) {
 
 #endif
 
+static inline void print(const char *text) {
+    semihost(0x04, (uintptr_t)text);
+}
+
+static inline void print_number(const char *name, uint64_t value) {
+    char text[24], *at = text + sizeof text - 1;
+    *at = 0;
+    do {
+        *--at = (char)('0' + value % 10);
+    } while (value /= 10);
+    print(name);
+    print(at);
+    print("\n");
+}
+
 static inline void semihost_exit(void) {
     uintptr_t stopped[2] = {0x20026, 0}; /* ADP_Stopped_ApplicationExit */
     semihost(0x18, sizeof(uintptr_t) == 4 ? stopped[0] : (uintptr_t)stopped);
