@@ -28,7 +28,8 @@ from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
 from wakeword.levels import active_span
 from wakeword.material import split_clips, without_phrases
-from wakeword.train import TrainConfig, augmentation_of
+from wakeword.train import augmentation_of
+from wakeword.train_config import TrainConfig
 
 HOP_S = BLOCK / SAMPLE_RATE
 BATCH = 128

@@ -28,7 +28,7 @@ from wakeword.examples import Example, frozen, label
 from wakeword.features import SAMPLE_RATE, FeatureSettings
 from wakeword.head import HeadSizes
 from wakeword.settings import from_dict
-from wakeword.train import TrainConfig
+from wakeword.train_config import TrainConfig
 from wakeword.transfer import choose_unfreeze, stacked, unfreeze
 
 CLIPS = 200

@@ -34,7 +34,8 @@ def shared() -> Path:
 def train_word(shared, tmp_path_factory):
     """`train_word(word, clips, readers, **settings)`: a detector's file, trained on clips and so many readers of
     LibriSpeech, new layers alone, and what `train` gave back."""
-    from wakeword.train import Phrase, TrainConfig, train
+    from wakeword.train import train
+    from wakeword.train_config import Phrase, TrainConfig
 
     def make(word: str, clips: list[str], readers: int, **settings):
         output = tmp_path_factory.mktemp("trained") / f"{word}.wakeword"

@@ -109,7 +109,7 @@ def test_training_keeps_copies_together(tmp_path, speech_like, monkeypatch):
     pytest.importorskip("lhotse")
     from wakeword.errors import Skipped
     from wakeword.material import usable_clips
-    from wakeword.train import Phrase, TrainConfig
+    from wakeword.train_config import Phrase, TrainConfig
 
     for index in range(12):
         write_wav(tmp_path / f"{index}.wav", speech_like(0.7, index))
@@ -144,7 +144,7 @@ def test_clips_too_many_to_be_compared_are_told(tmp_path, speech_like, monkeypat
     pytest.importorskip("lhotse")
     from wakeword import material
     from wakeword.errors import Skipped
-    from wakeword.train import Phrase, TrainConfig
+    from wakeword.train_config import Phrase, TrainConfig
 
     for index in range(8):
         write_wav(tmp_path / f"{index}.wav", speech_like(0.7, index))

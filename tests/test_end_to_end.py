@@ -25,7 +25,8 @@ from wakeword.detector import Detector  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
 from wakeword.streams import join, negative_stream, positive_stream, score_stream  # noqa: E402
-from wakeword.train import Phrase, TrainConfig, train  # noqa: E402
+from wakeword.train import train  # noqa: E402
+from wakeword.train_config import Phrase, TrainConfig  # noqa: E402
 
 LISTEN = [sys.executable, "-m", "wakeword.cli", "listen"]
 
@@ -147,11 +148,11 @@ def test_a_killed_training_goes_on_to_the_same_weights(shared, clips, tmp_path) 
 
 SHORT = """
 import dataclasses, sys
-from wakeword import train
+from wakeword import train_config
 # Less to hear than the command line's defaults, so that the test is short; the rest is the command line's.
 small = dict(copies=1, negative_copies=1, negative_hours=0.1, batch=8)
-train.TrainConfig = dataclasses.make_dataclass(
-    "TrainConfig", [], bases=(train.TrainConfig,), frozen=True,
+train_config.TrainConfig = dataclasses.make_dataclass(
+    "TrainConfig", [], bases=(train_config.TrainConfig,), frozen=True,
     namespace={"__post_init__": lambda self: [object.__setattr__(self, k, v) for k, v in small.items()]},
 )
 from wakeword.cli import main

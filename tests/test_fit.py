@@ -17,7 +17,7 @@ from wakeword.examples import Example, label  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.speller import Speller  # noqa: E402
 from wakeword.steps import Steps  # noqa: E402
-from wakeword.train import Phrase, TrainConfig  # noqa: E402
+from wakeword.train_config import Phrase, TrainConfig  # noqa: E402
 from wakeword.transfer import from_scratch, unfreeze  # noqa: E402
 
 BOUNDARY, DIMS = 2, 40  # below it lies a tap, so that what is frozen is two blocks' outputs

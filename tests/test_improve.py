@@ -23,7 +23,8 @@ from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import Skipped  # noqa: E402
 from wakeword.improve_material import cut, negatives_of, reviewed  # noqa: E402
 from wakeword.kept import HIT, NEAR_MISS, Bounds, Kept, decide, keep, kept_clips, private_folder, read_kept  # noqa: E402
-from wakeword.train import Phrase, TrainConfig, train  # noqa: E402
+from wakeword.train import train  # noqa: E402
+from wakeword.train_config import Phrase, TrainConfig  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
 from wakeword.levels import active_span  # noqa: E402
 from wakeword.material import HELD_OUT_VOICES, MOST_TIMES, phrase_material, weighed  # noqa: E402
-from wakeword.train import Phrase, TrainConfig, train  # noqa: E402
+from wakeword.train import train  # noqa: E402
+from wakeword.train_config import Phrase, TrainConfig  # noqa: E402
 
 VARIANTS = ("m1", "m2", "m3", "m4", "m7", "f1", "f2", "f4")
 FEW = [v for v in installed_voices() if v.engine == "flite" or v.name in [f"en-us+{each}" for each in VARIANTS]]

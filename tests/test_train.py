@@ -28,7 +28,8 @@ from wakeword.material import heard_before, split_clips, split_negatives  # noqa
 from wakeword.metrics import alarms, hits  # noqa: E402
 from wakeword.misses import held_out_misses  # noqa: E402
 from wakeword.streams import positive_stream, score_stream  # noqa: E402
-from wakeword.train import Phrase, TrainConfig, check, labels_elsewhere, train  # noqa: E402
+from wakeword.train import labels_elsewhere, train  # noqa: E402
+from wakeword.train_config import Phrase, TrainConfig, check  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def fit(
         positives: for each phrase its examples, from `examples.positives`.
         parts: for each phrase examples of parts of it; may be empty. A third as many as of the phrase are heard.
         stream: negatives, float16 `[frames, dims]`, from `examples.negatives`; may be empty.
-        config: a `train.TrainConfig`.
+        config: a `train_config.TrainConfig`.
         begun: where an interrupted run leaves its state, and finds it.
         look: called once, after a third of the steps, while the model is in eval mode.
     """

@@ -25,7 +25,8 @@ from wakeword.levels import active_span
 from wakeword.misses import HELD_OUT, Misses, count_misses, with_misses
 from wakeword.runtimes import is_exported, running
 from wakeword.settings import from_dict
-from wakeword.train import Phrase, TrainConfig, check, learn
+from wakeword.train import learn
+from wakeword.train_config import Phrase, TrainConfig, check
 from wakeword.transfer import choose_unfreeze, load_wakeword, save_wakeword
 
 GIVEN_AS_TEST = "given to improve as a test"
@@ -86,7 +87,7 @@ def improve(config: ImproveConfig, progress: Progress | None = None) -> Improved
     Raises:
         WakewordError: nothing reviewed, too little to train, calibrate or test on, or the same recording for training
             and testing. ModelError: no trained model, or an exported one. ConfigError: phrases that are not the
-            model's, or as `train.check`.
+            model's, or as `train_config.check`.
     """
     progress = progress or (lambda stage, fraction: None)
     if is_exported(config.model):

@@ -120,7 +120,7 @@ def divided(config, training, skipped: Skipped) -> Given:
     given: the old threshold has heard that half, which speaks for the old model if for any.
 
     Args:
-        config: an `improve.ImproveConfig`. training: the `train.TrainConfig` made of it.
+        config: an `improve.ImproveConfig`. training: the `train_config.TrainConfig` made of it.
 
     Raises:
         WakewordError: too little of something, or a recording both to train (or calibrate) and to test on.

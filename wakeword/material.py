@@ -46,7 +46,7 @@ def phrase_material(phrase, config, skipped: Skipped, progress: Progress) -> Mat
     Recorded clips alone are held out, where they are enough to spare some; else spoken ones, of other voices.
 
     Args:
-        phrase: a `train.Phrase`. config: a `train.TrainConfig`.
+        phrase: a `train_config.Phrase`. config: a `train_config.TrainConfig`.
 
     Raises:
         WakewordError: as `usable_clips` and `spoken.speak_phrase`.

@@ -24,7 +24,7 @@ class Steps:
     """
 
     def __init__(self, model: WakeModel, encoder_parameters: list[Tensor], config, more: nn.Module | None = None):
-        """`config` is a `train.TrainConfig`; `more` trains as fast as the head, and is no part of the model."""
+        """`config` is a `train_config.TrainConfig`; `more` trains as fast as the head, and is no part of the model."""
         self.config, self.encoder = config, encoder_parameters
         scratch = model.encoder.training
         self.thaw = 0 if scratch else config.steps // 3

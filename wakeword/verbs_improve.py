@@ -116,7 +116,7 @@ def _improve(args) -> None:
     from wakeword.guard import table
     from wakeword.improve import ImproveConfig, improve
     from wakeword.runtimes import is_exported
-    from wakeword.train import Phrase
+    from wakeword.train_config import Phrase
 
     texts = args.phrases
     if not texts and not is_exported(args.model):

@@ -154,7 +154,8 @@ def phrases_asked(args: argparse.Namespace) -> tuple[list[str], int]:
 )
 def _train(args) -> None:
     require("torch")
-    from wakeword.train import Phrase, TrainConfig, train
+    from wakeword.train import train
+    from wakeword.train_config import Phrase, TrainConfig
 
     args.phrases, args.spoken = phrases_asked(args)
     given = {key: value for key, value in vars(args).items() if key in TrainConfig.__dataclass_fields__}

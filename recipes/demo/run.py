@@ -37,7 +37,8 @@ def main() -> int:
 
 def demo(args: argparse.Namespace) -> None:
     from wakeword.export import export_onnx
-    from wakeword.train import Phrase, TrainConfig, train
+    from wakeword.train import train
+    from wakeword.train_config import Phrase, TrainConfig
 
     out, share, progress = args.out.resolve(), 0.3 if args.fast else 1.0, bar()
     model = out / (re.sub(r"\W+", "-", args.phrase.lower()).strip("-") + ".wakeword")

@@ -25,7 +25,8 @@ from wakeword.metrics import hits
 from wakeword.settings import from_dict, read_toml
 from wakeword.spoken import speak_phrase
 from wakeword.streams import negative_stream, noise_bed, positive_stream
-from wakeword.train import Phrase, TrainConfig, check, learn
+from wakeword.train import learn
+from wakeword.train_config import Phrase, TrainConfig, check
 from wakeword.transfer import choose_unfreeze, stacked
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -110,7 +110,7 @@ def says(cut, words: Iterable[str]) -> bool:
 
 def settings_of(config: Config, word: str, acoustic: str, negatives: str):
     """How a phrase is trained, a TrainConfig; its output lies in a folder of its own."""
-    from wakeword.train import Phrase, TrainConfig
+    from wakeword.train_config import Phrase, TrainConfig
 
     folder = Path(config.folder) / f"{word}-{Path(acoustic).stem}-{config.unfreeze}"
     return TrainConfig(

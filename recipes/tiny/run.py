@@ -29,7 +29,8 @@ from wakeword.files import replacing
 from wakeword.pretrain import pretrain
 from wakeword.pretrain_config import Config
 from wakeword.settings import from_dict, read_toml
-from wakeword.train import Phrase, TrainConfig, train
+from wakeword.train import train
+from wakeword.train_config import Phrase, TrainConfig
 
 HERE = Path(__file__).resolve().parent
 

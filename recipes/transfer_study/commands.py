@@ -30,7 +30,8 @@ from wakeword.head import HeadSizes, WakeModel
 from wakeword.settings import from_dict
 from wakeword.steps import Steps
 from wakeword.streams import noise_bed
-from wakeword.train import TrainConfig, augmentation_of
+from wakeword.train import augmentation_of
+from wakeword.train_config import TrainConfig
 from wakeword.transfer import choose_unfreeze, stacked, trainable
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "one_hour"))
