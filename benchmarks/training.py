@@ -154,9 +154,7 @@ def main() -> int:
     parser.add_argument("--threads", type=number(least=1), help="instead of the configuration's")
     parser.add_argument("--workers", type=number(least=0), help="instead of the configuration's")
     parser.add_argument("--precision", choices=["32", "bf16"], help="instead of the configuration's")
-    parser.add_argument(
-        "--compile", action="store_true", help="also with torch.compile: the step alone, and together"
-    )
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile: the step alone, and together")
     add_outputs(parser)
     options = parser.parse_args()
 
