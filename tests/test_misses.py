@@ -69,9 +69,23 @@ def test_how_high_a_threshold_may_go_before_it_misses_more(seed, events, thresho
     misses = misses_of(track, 1.0)
     top = misses.as_few_up_to(threshold)
     assert top >= threshold and misses.at(top) <= misses.at(threshold)
+    higher = [each for each in misses.thresholds if each > threshold]
+    if min(map(misses.at, [threshold, *higher])) == events:
+        assert top == threshold
+        return
     for higher in misses.thresholds:
         if higher > top:
             assert missed(track, higher) > missed(track, top)
+
+
+def test_where_no_clip_is_found_a_threshold_stays():
+    """A single held-out clip that is missed must not make a detector that never fires."""
+    time_s = 0.04 * np.arange(1, 151)
+    score = np.where(np.arange(150) == 50, np.float32(0.3), np.float32(0.01))
+    misses = misses_of(Track(time_s, score, 0.0, np.array([1.0]), np.array([3.0])), 1.0)
+    assert misses.thresholds[-1] > 0.999 and misses.at(0.2) == 0
+    assert misses.as_few_up_to(0.2) == pytest.approx(0.3)
+    assert [misses.as_few_up_to(threshold) for threshold in (0.4, 0.9)] == [0.4, 0.9]
 
 
 def test_a_score_that_never_falls_may_go_to_where_the_clips_are_heard():

@@ -268,6 +268,16 @@ def test_phrases_that_cannot_be_trained_are_refused_in_a_line(phrases, named):
         check(TrainConfig(phrases=(Phrase("one", ("a",)),)))
 
 
+def test_an_output_that_cannot_be_is_refused_before_anything_is_heard(tmp_path):
+    def config(output):
+        return TrainConfig(phrases=(Phrase("one", ("nowhere",)),), output=str(output))
+
+    with pytest.raises(WakewordError, match="no regular file"):
+        train(config(tmp_path))
+    with pytest.raises(ConfigError, match="one.onnx: the name of an exported model"):
+        train(config(tmp_path / "one.onnx"))
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

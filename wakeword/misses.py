@@ -56,10 +56,11 @@ class Misses:
         return self.missed[index] if index < len(self.missed) else self.clips
 
     def as_few_up_to(self, threshold: float) -> float:
-        """The highest threshold at which as few are missed as at this one, or as at any above it, if fewer."""
+        """The highest threshold at which as few are missed as at this one, or as at any above it, if fewer; this one
+        where no clip is found at it or above."""
         above = self.missed[bisect_left(self.thresholds, threshold) :]
-        if not above:
-            return threshold
+        if min(above, default=self.clips) == self.clips:
+            return threshold  # else as high as `GRID` goes, where nothing would ever be heard
         return self.thresholds[max(index for index, count in enumerate(self.missed) if count <= min(above))]
 
 

@@ -18,6 +18,7 @@ from wakeword.clips import Clip
 from wakeword.errors import Skipped
 from wakeword.estimates import early, estimate, measure
 from wakeword.features import FeatureSettings
+from wakeword.files import check_writable
 from wakeword.fit import fit
 from wakeword.head import HeadSizes, WakeModel
 from wakeword.material import heard_before, holds, negative_material, phrase_material, weighed
@@ -77,6 +78,7 @@ def train(
     """
     progress = progress or (lambda stage, fraction: None)
     check(config)
+    check_writable(config.output)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     skipped = Skipped()

@@ -9,6 +9,7 @@ from wakeword.align import LABELS
 from wakeword.budget import parse_budget
 from wakeword.errors import ConfigError
 from wakeword.losses import LOSSES
+from wakeword.runtimes import is_exported
 from wakeword.settings import MOST_THREADS
 
 LEAST = {
@@ -113,6 +114,8 @@ def check(config: TrainConfig) -> None:
         spelled.append(tokens.normalise(phrase.text))
     if not config.output:
         raise ConfigError("--output is empty: say where the model goes")
+    if is_exported(config.output):  # readers go by the name
+        raise ConfigError(f"--output {config.output}: the name of an exported model: name it .wakeword and export that")
     for least, names in LEAST.items():
         for name in names:
             if not getattr(config, name) >= least:
