@@ -9,8 +9,10 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
+from wakeword.checkpoint import digest_without_card, shipped
 from wakeword.cli import exit_status, number
 from wakeword.errors import ConfigError
 from wakeword.files import replacing
@@ -50,9 +52,28 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def add_line(line: dict, path: Path) -> None:
-    """One more of them."""
-    with replacing(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in [*read_lines(path), line]))
+    """One more of them: in one write to the file's end, since two processes may share a study."""
+    with path.open("ab", buffering=0) as file:
+        file.write((json.dumps(line) + "\n").encode())
+
+
+def of_these_weights(lines: Sequence[dict], weights: dict[str, str]) -> list[dict]:
+    """The trials whose heads are on the acoustic models that ship now.
+
+    Args:
+        weights: for each variant whose heads are on a model that ships, the digest of it that a line of today tells.
+    """
+    return [row for row in lines if row.get("weights", "") == weights.get(row["variant"], "")]
+
+
+@cache
+def digest_of(acoustic: str) -> str:
+    """What tells the weights of a model that ships from those of another of the same name; empty for no name.
+
+    Raises:
+        WakewordError: there is none of this name.
+    """
+    return digest_without_card(shipped(acoustic))[:12] if acoustic else ""
 
 
 def spread(values: Sequence[float]) -> str:
@@ -146,7 +167,15 @@ def write_section(heading: str, text: Sequence[str], path: Path) -> None:
         temporary.write_text("\n".join([before, "", heading, "", *text, ""]).lstrip("\n"), encoding="utf-8")
 
 
-def run(doc: str, config: Path, lines: Path, read: Callable, trial: Callable, write: Callable) -> int:
+def run(
+    doc: str,
+    config: Path,
+    lines: Path,
+    read: Callable,
+    trial: Callable,
+    write: Callable,
+    acoustic_of: Callable[..., str] = lambda study, variant: "",
+) -> int:
     """A study's command line: run the trials that are not done, each adding its line; then print the table.
 
     Args:
@@ -156,6 +185,8 @@ def run(doc: str, config: Path, lines: Path, read: Callable, trial: Callable, wr
         read: the configuration of a file, with its `variants` and `seeds`.
         trial: runs a variant of a study with a seed, and gives its line.
         write: the table's lines, from a study and its lines, having written them to its page.
+        acoustic_of: from a study and a variant the model that ships on which the heads are, or "" where the trial makes
+            its own. A line tells its weights, and one of other weights is neither shown nor taken for done.
 
     Returns:
         The exit status.
@@ -173,15 +204,23 @@ def run(doc: str, config: Path, lines: Path, read: Callable, trial: Callable, wr
         unknown = [name for name in args.only or () if not fnmatch.filter(names, name)]
         if unknown:
             raise ConfigError(f"{args.config}: no variant named {', '.join(unknown)}")
-        done = {(row["variant"], row["seed"]) for row in read_lines(lines)}
+        weights = {variant.name: digest_of(acoustic_of(study, variant)) for variant in study.variants}
+
+        def current() -> list[dict]:
+            return of_these_weights(read_lines(lines), weights)
+
+        if others := len(read_lines(lines)) - len(current()):
+            print(f"{others} trials in {lines} are of acoustic models that no longer ship: left out", flush=True)
+        done = {(row["variant"], row["seed"]) for row in current()}
         asked = {found for name in args.only or ["*"] for found in fnmatch.filter(names, name)}
         variants = [variant for variant in study.variants if variant.name in asked]
         wanted = [(variant, seed) for seed in args.seeds or study.seeds for variant in variants]
         left = [(variant, seed) for variant, seed in wanted if (variant.name, seed) not in done]
         for variant, seed in left[: args.limit]:
             print(f"== {variant.name}, seed {seed}", flush=True)
-            add_line(trial(study, variant, seed), lines)
-            write(study, read_lines(lines))
-        print("\n".join(write(study, read_lines(lines))))
+            told = {"weights": weights[variant.name]} if weights[variant.name] else {}
+            add_line({**trial(study, variant, seed), **told}, lines)
+            write(study, current())
+        print("\n".join(write(study, current())))
 
     return exit_status(work, Path(sys.argv[0]).stem)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -153,6 +154,28 @@ def test_lines_add_up_and_the_table_is_their_mean_and_range(study, tmp_path):
     page = results.read_text()
     assert page.count(study.HEADING) == 1 and page.startswith("# Before\n\nkept\n")
     assert "219 clips, 5.06 h of negatives" in page and "have heard more or fewer of them" in page
+
+
+def test_trials_on_weights_that_no_longer_ship_are_neither_done_nor_shown(study, tmp_path, monkeypatch, capsys):
+    studies, lines, shown = study.studies, tmp_path / "study.jsonl", []
+    variants = [studies.Variant("first"), studies.Variant("own")]
+    read = SimpleNamespace(variants=variants, seeds=(1, 2))
+    monkeypatch.setattr(studies.sys, "argv", ["study.py"])
+
+    def run(acoustic):
+        ran = []
+        trial = lambda study, variant, seed: ran.append((variant.name, seed)) or line(variant.name, seed, 0.1)  # noqa: E731
+        write = lambda study, rows: shown.append(rows) or []  # noqa: E731
+        acoustic_of = lambda study, variant: acoustic if variant.name == "first" else ""  # noqa: E731
+        assert studies.run("", tmp_path / "x.toml", lines, lambda path: read, trial, write, acoustic_of) == 0
+        return ran
+
+    assert run("micro") == [("first", 1), ("own", 1), ("first", 2), ("own", 2)] and run("micro") == []
+    assert run("base") == [("first", 1), ("first", 2)], "the own encoders are those of before"
+    assert len(lines.read_text().splitlines()) == 6 and len(shown[-1]) == 4
+    assert {row["weights"] for row in shown[-1] if "weights" in row} == {studies.digest_of("base")}
+    assert "2 trials in" in capsys.readouterr().out
+    assert run("base") == []
 
 
 def test_apart_are_variants_whose_seeds_all_lie_on_one_side(study):

@@ -86,4 +86,8 @@ def write(study: Study, lines: list[dict]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(studies.run(__doc__, HERE / "study.toml", LINES, read_study, trial, write))
+    sys.exit(
+        studies.run(
+            __doc__, HERE / "study.toml", LINES, read_study, trial, write, lambda study, variant: study.acoustic
+        )
+    )

@@ -216,5 +216,10 @@ def trial(study: Study, variant: Trial, seed: int) -> dict:
     }
 
 
+def shipped_of(study: Study, variant: Trial) -> str:
+    """The model that ships on which a trial's heads are; none where the study trains its encoder."""
+    return "" if objective_of(study, variant.acoustic) else variant.acoustic
+
+
 if __name__ == "__main__":
-    sys.exit(studies.run(__doc__, HERE / "study.toml", LINES, read_study, trial, page.write))
+    sys.exit(studies.run(__doc__, HERE / "study.toml", LINES, read_study, trial, page.write, shipped_of))
