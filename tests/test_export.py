@@ -14,7 +14,7 @@ from wakeword import Detector  # noqa: E402
 from wakeword.checkpoint import read_meta, rewrite_meta, rewrite_onnx_meta  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
-from wakeword.export import compare, export_onnx, onnx_graph  # noqa: E402
+from wakeword.export import compare, export_onnx, onnx_graph, web_writer  # noqa: E402
 from wakeword.halves import halves_of  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.pte import packed  # noqa: E402
@@ -109,6 +109,29 @@ def test_a_graph_that_differs_is_not_written(model_files, tmp_path, monkeypatch)
     monkeypatch.setattr(onnx_graph, "folded", wrong)
     with pytest.raises(WakewordError, match="differs by"):
         export_onnx(model_files[0], tmp_path / "m.onnx")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_graph_that_gives_no_numbers_is_not_written(model_files, tmp_path, tmp_path_factory, monkeypatch):
+    packages = tmp_path_factory.mktemp("npm")
+    real = onnx_graph.folded
+
+    def wrong(model):
+        model = real(model)
+        with torch.no_grad():
+            model.head.output.bias.fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(onnx_graph, "folded", wrong)
+    with pytest.raises(WakewordError, match="differs by nan"):
+        export_onnx(model_files[0], tmp_path / "m.onnx")
+    monkeypatch.setattr(web_writer, "folded", wrong)
+    monkeypatch.setattr(web_writer, "found_runtime", lambda _: (packages / "package", "1"))
+    (packages / "package" / "dist").mkdir(parents=True)
+    for name in web_writer._RUNTIME_FILES:
+        (packages / "package" / "dist" / name).touch()
+    with pytest.raises(WakewordError, match="differs by nan"):
+        web_writer.export_web(model_files[0], tmp_path / "web")
     assert os.listdir(tmp_path) == []
 
 

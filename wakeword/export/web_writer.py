@@ -164,5 +164,5 @@ def apart(model: WakeModel, meta: dict, session, states: dict[str, list[int]], b
         )
         after = dict(zip(after, values, strict=True))
         apart = (np.abs(wanted - posterior[0]).max(), np.abs(state - after["state"]).max())
-        worst = max(worst, *map(float, apart))
+        worst = float(np.max([worst, *apart]))  # not max(), which passes over what is no number
     return worst
