@@ -41,6 +41,7 @@ from wakeword.runtimes import running
 
 ARENA_ROOM = 1024
 """Bytes that the manifest asks for beyond what was measured."""
+_LONGEST_NAME = 64  # of a file, which no system has to refuse
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _README = Path(__file__).parent / "esphome" / "README.md"
 
@@ -97,7 +98,7 @@ def export_esphome(
     content = packed(made)
     parity = compared(running(model, meta)[:2], running_inside(lambda: begun(content)), meta, heard)
     phrase, window = meta["phrases"][0], meta["smoothing_frames"]
-    name = re.sub(r"[^a-z0-9]+", "_", phrase["phrase"].lower()).strip("_")
+    name = re.sub(r"[^a-z0-9]+", "_", phrase["phrase"].lower())[:_LONGEST_NAME].strip("_")
     if name in ("", Path(ABOUT).stem):
         name = "wake_word"
     with new_folder(output) as temporary:
