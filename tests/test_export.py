@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from wakeword import Detector  # noqa: E402
-from wakeword.checkpoint import read_meta, rewrite_onnx_meta  # noqa: E402
+from wakeword.checkpoint import read_meta, rewrite_meta, rewrite_onnx_meta  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
-from wakeword.export import compare, export_onnx, onnx_graph  # noqa: E402
+from wakeword.export import compare, export_onnx, onnx_graph, web_writer  # noqa: E402
 from wakeword.halves import halves_of  # noqa: E402
 from wakeword.head import HeadSizes  # noqa: E402
 from wakeword.pte import packed  # noqa: E402
@@ -112,6 +112,29 @@ def test_a_graph_that_differs_is_not_written(model_files, tmp_path, monkeypatch)
     assert os.listdir(tmp_path) == []
 
 
+def test_a_graph_that_gives_no_numbers_is_not_written(model_files, tmp_path, tmp_path_factory, monkeypatch):
+    packages = tmp_path_factory.mktemp("npm")
+    real = onnx_graph.folded
+
+    def wrong(model):
+        model = real(model)
+        with torch.no_grad():
+            model.head.output.bias.fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(onnx_graph, "folded", wrong)
+    with pytest.raises(WakewordError, match="differs by nan"):
+        export_onnx(model_files[0], tmp_path / "m.onnx")
+    monkeypatch.setattr(web_writer, "folded", wrong)
+    monkeypatch.setattr(web_writer, "found_runtime", lambda _: (packages / "package", "1"))
+    (packages / "package" / "dist").mkdir(parents=True)
+    for name in web_writer._RUNTIME_FILES:
+        (packages / "package" / "dist" / name).touch()
+    with pytest.raises(WakewordError, match="differs by nan"):
+        web_writer.export_web(model_files[0], tmp_path / "web")
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("kind", ["onnx", "onnx-int8"])
 def test_an_output_of_another_name_or_that_is_there_is_refused(model_files, tmp_path, capsys, kind):
     export = ["export", str(model_files[0]), "--format", kind, "--output"]
@@ -132,6 +155,42 @@ def test_only_a_trained_model_is_exported(model_files, tmp_path):
         with pytest.raises(ModelError):
             export_onnx(source, tmp_path / "m.onnx")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"features": []}, "features"),
+        ({"features": {"mels": 16, "bogus": 3}}, "bogus"),
+        ({"features": {"mels": 20}}, "features of 20 bands, weights for 16"),
+        ({"smoothing_frames": 0}, "smoothing_frames = 0"),
+        ({"refractory_s": None}, "refractory_s"),
+        ({"phrases": [{"phrase": "a", "threshold": "x"}]}, "threshold"),
+        ({"phrases": [{"threshold": 0.5}]}, "phrase"),
+    ],
+)
+@pytest.mark.parametrize("options", [["onnx"], ["onnx-int8"], ["c", "--dtype", "float32"]])
+def test_a_damaged_description_is_one_line_that_names_the_file(model_files, tmp_path, capsys, changes, told, options):
+    source, output = tmp_path / "m.wakeword", tmp_path / "out" / "m.onnx"
+    source.write_bytes(model_files[0].read_bytes())
+    rewrite_meta(source, changes)
+    assert main(["export", str(source), "--output", str(output), "--format", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(source) in line and told in line and "train it again" in line
+    assert os.listdir(tmp_path) == ["m.wakeword"]
+
+
+def test_a_model_of_no_numbers_is_refused(tmp_path, small_model, wake_meta, capsys):
+    model = small_model()
+    with torch.no_grad():
+        model.head.output.weight[0, 0] = float("nan")
+    save_wakeword(tmp_path / "m.wakeword", model, wake_meta())
+    for options in (["onnx"], ["onnx-int8"], ["c", "--dtype", "float32"]):
+        command = ["export", str(tmp_path / "m.wakeword"), "--output", str(tmp_path / "m.onnx"), "--format"]
+        assert main([*command, *options]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "m.wakeword: not all of its weights are finite numbers" in line
+    assert os.listdir(tmp_path) == ["m.wakeword"]
 
 
 def test_meta_is_changed_in_place_and_the_graph_stays(model_files, tmp_path, speech_like):

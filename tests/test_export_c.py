@@ -450,7 +450,7 @@ def test_sizes_are_counted_by_arrays_where_there_is_no_compiler(several_files, t
 
 def test_sizes_in_words():
     assert [parse_size(each) for each in ("350K", "1.5m", "64kb", "99")] == [358400, 1572864, 65536, 99]
-    for text in ("", "K", "-1", "0", "1G", "nan"):
+    for text in ("", "K", "-1", "0", "0.5", "1G", "nan", "9" * 400):
         with pytest.raises(WakewordError, match="size"):
             parse_size(text)
 

@@ -389,6 +389,14 @@ def test_a_phrase_of_no_letters_and_one_named_model(tmp_path, hearing, sounds):
         assert said["wake_word"] == phrase
 
 
+def test_a_long_phrase_gives_a_name_that_a_file_can_have(tmp_path, hearing, sounds):
+    phrase = "computer " * 40
+    model = hearing(tmp_path / "m.wakeword", HeadSizes(depth=0), (phrase,))
+    report = export_esphome(model, tmp_path / "out", [str(sounds)])
+    said = json.loads((tmp_path / "out" / report["manifest"]).read_text(encoding="utf-8"))
+    assert said["wake_word"] == phrase and (tmp_path / "out" / said["model"]).is_file()
+
+
 @pytest.fixture(scope="module")
 def alexa_clips(shared) -> list[str]:
     return [str(clip.path) for clip in find_clips(shared / "wake-words" / "alexa")]

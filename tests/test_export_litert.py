@@ -252,6 +252,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(several_files, sounds, tmp_pat
     named = ["export", model, "--format", "litert", "--output", str(tmp_path / "m.bin")]
     assert "name it .tflite" in told_of(named, capsys)
     assert not output.exists() and not any(tmp_path.glob("**/*unfinished*"))
+    output.parent.mkdir()
     output.write_bytes(b"mine")
     assert "there already" in told_of([*export, "litert"], capsys) and output.read_bytes() == b"mine"
     paths = ["--positives", "x", "--negatives", "y", "--phrase", "one", "--output", str(tmp_path / "z.wakeword")]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wakeword.errors import WakewordError
-from wakeword.files import LEFTOVER_AGE_S, check_writable, replacing
+from wakeword.files import LEFTOVER_AGE_S, check_writable, new_folder, replacing
 
 WRITER = """
 import sys, time
@@ -113,3 +113,36 @@ def test_what_a_killed_process_left_goes_with_a_later_write_and_nothing_else_doe
     with replacing(path) as temporary:
         temporary.write_bytes(b"new")
     assert sorted(os.listdir(tmp_path)) == sorted(file.name for file in (path, *others))
+
+
+@pytest.mark.parametrize("made", [new_folder, replacing])
+def test_folders_that_were_not_there_go_with_what_was_refused(tmp_path, made):
+    path = tmp_path / "new" / "newer" / "out"
+    with pytest.raises(WakewordError, match="too large"), made(path):
+        raise WakewordError("too large")
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "new").mkdir()
+    with pytest.raises(WakewordError, match="too large"), made(path):
+        (tmp_path / "new" / "newer" / "mine").touch()
+        raise WakewordError("too large")
+    assert os.listdir(tmp_path / "new" / "newer") == ["mine"], "what another wrote there, or less, is gone"
+    with made(path):
+        pass
+    assert path.exists()
+
+
+def test_what_was_left_of_a_folder_goes_with_a_later_one(tmp_path):
+    """Whatever stands before it in the listing, and what is no one's but the user's stays."""
+    old = time.time() - LEFTOVER_AGE_S - 60
+    left = [tmp_path / f".computer-c-unfinished-{number:08}" for number in range(5)]
+    for each in left:
+        each.mkdir()
+        (each / "model.json").touch()
+    left.append(tmp_path / ".computer-unfinished-abcdefgh.onnx")
+    left[-1].touch()
+    (tmp_path / ".computer-c-unfinished-fresh123").mkdir()
+    for each in left:
+        os.utime(each, (old, old))
+    with new_folder(tmp_path / "computer-c"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == [".computer-c-unfinished-fresh123", "computer-c"]

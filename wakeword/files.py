@@ -39,13 +39,13 @@ def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path
 
     Raises:
         WakewordError: the folder cannot be written, the disk is full, or `path` is a folder or a device; `path` is
-            then as it was.
+            then as it was, and folders above it that were not there are not there.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
         # A rename would put a file in the place of a device or a folder.
         raise WakewordError(f"{path}: cannot be written (it is there, and no regular file): choose another place")
-    temporary = None
+    temporary, made = None, _missing(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent.absolute())
@@ -62,6 +62,10 @@ def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path
         # Some writers put a file of their own there.
         temporary.chmod(usual if mode is None else mode)
         temporary.replace(path)
+        made = []
+    except _Untouched:
+        made = []
+        raise
     except OSError as error:
         # Code inside the block may raise errors of its own about other files; those pass unchanged.
         named = error.filename is not None and Path(error.filename)
@@ -73,6 +77,7 @@ def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        _remove_empty(made)
 
 
 @contextmanager
@@ -80,16 +85,19 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path`; rename it to `path` when the block ends without an error.
 
     Raises:
-        WakewordError: something is at `path`, or the folder cannot be written; `path` is then as it was.
+        WakewordError: something is at `path`, or the folder cannot be written; `path` and what is above it are then as
+            they were.
     """
     check_new(path)
-    temporary = None
+    temporary, made = None, _missing(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent.absolute())
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{MARK}"))
         yield temporary
         temporary.chmod(0o755)
         temporary.rename(path)
+        made = []
     except OSError as error:
         raise WakewordError(
             f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
@@ -97,6 +105,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+        _remove_empty(made)
 
 
 def check_writable(path: str | os.PathLike) -> None:
@@ -113,11 +122,31 @@ class _Untouched(Exception):
     pass
 
 
+def _missing(path: Path) -> list[Path]:
+    """The folders above `path` that are not there, the lowest first."""
+    return [folder for folder in path.parents if not folder.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
 @cache  # once a folder: some hold a file for each of 100 000 utterances
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes left; not what another process may be writing."""
+    """Remove the temporary files and folders that killed processes left; not what another process may be writing."""
     with suppress(OSError):
         for name in os.listdir(folder):
-            left = folder / name
-            if LEFTOVER.fullmatch(name) and time.time() - left.stat().st_mtime > LEFTOVER_AGE_S:
-                left.unlink()
+            if LEFTOVER.fullmatch(name):
+                with suppress(OSError):
+                    _remove_old(folder / name)
+
+
+def _remove_old(left: Path) -> None:
+    if time.time() - left.lstat().st_mtime <= LEFTOVER_AGE_S:
+        return
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink()

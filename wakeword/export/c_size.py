@@ -84,7 +84,8 @@ def parse_size(text: str) -> int:
     Raises:
         WakewordError: anything else.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KkMm]?)[Bb]?", text.strip())
-    if found is None or float(found[1]) == 0:
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([KkMm]?)[Bb]?", text.strip())
+    size = int(float(found[1]) * {"": 1, "k": 1024, "m": 1024**2}[found[2].lower()]) if found else 0
+    if size < 1:
         raise WakewordError(f"size {text!r}: give bytes, or as 350K or 1M (K is 1024)")
-    return int(float(found[1]) * {"": 1, "k": 1024, "m": 1024**2}[found[2].lower()])
+    return size

@@ -32,15 +32,16 @@ from wakeword.export.layers import flat
 from wakeword.export.litert_graph import Graph, litert_model
 from wakeword.export.litert_micro import arena_bytes, installed
 from wakeword.export.quantise import scales_of
+from wakeword.export.source import load_source
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import check_new, new_folder
 from wakeword.folders import ABOUT
 from wakeword.litert import DIGEST, add_metadata, opened, packed, schema
 from wakeword.runtimes import running
-from wakeword.transfer import load_wakeword
 
 ARENA_ROOM = 1024
 """Bytes that the manifest asks for beyond what was measured."""
+_LONGEST_NAME = 64  # of a file, which no system has to refuse
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _README = Path(__file__).parent / "esphome" / "README.md"
 
@@ -81,7 +82,7 @@ def export_esphome(
         raise ConfigError("esphome needs audio that sets its ranges: --calibrate-on PATHS (speech and noise)")
     if not languages or not all(map(_LANGUAGE.fullmatch, languages)):
         raise ConfigError(f"--language {' '.join(languages) or 'of no code'}: give codes such as en or pt-BR")
-    model, meta = load_wakeword(source)
+    model, meta = load_source(source)
     settings, layers, skipped = FeatureSettings(**meta["features"]), flat(model), Skipped()
     _check(source, meta, settings)
     heard = calibration_audio(calibrate_on, skipped, progress)
@@ -97,7 +98,7 @@ def export_esphome(
     content = packed(made)
     parity = compared(running(model, meta)[:2], running_inside(lambda: begun(content)), meta, heard)
     phrase, window = meta["phrases"][0], meta["smoothing_frames"]
-    name = re.sub(r"[^a-z0-9]+", "_", phrase["phrase"].lower()).strip("_")
+    name = re.sub(r"[^a-z0-9]+", "_", phrase["phrase"].lower())[:_LONGEST_NAME].strip("_")
     if name in ("", Path(ABOUT).stem):
         name = "wake_word"
     with new_folder(output) as temporary:
