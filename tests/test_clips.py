@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wakeword.audio import SAMPLE_RATE, write_wav
-from wakeword.clips import Clip, find_clips, for_development, read_clips
+from wakeword.clips import Clip, find_clips, for_development, read_clips, refuse_shared
 from wakeword.errors import ManifestError, Skipped, WakewordError
 
 SHARED = Path(__file__).parents[2] / "shared" / "corpora"
@@ -118,6 +118,21 @@ def test_what_lhotse_writes_is_read(folder: Path) -> None:
         assert np.abs(samples - clip.load_audio()[0]).max() < 1e-6
     lhotse.CutSet.from_cuts([whole.pad(duration=3.0)]).to_file(folder / "padded.jsonl")
     fails(folder / "padded.jsonl", ManifestError, "line 1", "MixedCut")
+
+
+def test_clips_of_two_sets_are_found_by_file_start_and_channel(folder: Path) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    there = find_clips(folder)
+    for again in (find_clips(folder.parent / "link" / "b"), find_clips(folder / "b" / ".." / "b")):
+        with pytest.raises(WakewordError) as caught:
+            refuse_shared(there, again, "one and other", "it would be wrong")
+        assert f"{again[0].name} (and 1 more): in one and other both: it would be wrong: leave" in str(caught.value)
+    path = folder / "a.wav"
+    cuts = [Clip(path, 0.0, 0.5), Clip(path, 0.5, 0.5), Clip(path, 1.0, 0.5, channel=0)]
+    refuse_shared(cuts, [Clip(path, 0.75, 0.25), Clip(path, 1.0, 0.5, channel=1), Clip(Path("no\0name"))], "", "")
+    for other in (Clip(path), Clip(path, 0.5, 1.5), Clip(path, 1.0), Clip(path, 1.0, channel=0)):
+        with pytest.raises(WakewordError, match="leave it out of one"):
+            refuse_shared(cuts, [other], "", "")
 
 
 def test_real_folders() -> None:

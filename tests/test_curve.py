@@ -212,6 +212,35 @@ def test_few_hours_are_told_with_what_they_can_show():
     assert enough.note == "" and enough.fa_per_hour_expected == enough.fa_per_hour_observed
 
 
+def test_no_rarer_alarms_are_told_than_a_hundred_times_the_hours_could_show():
+    """A clip far above all negatives raises the threshold to where the fitted tail speaks of millions of years."""
+    rng = np.random.default_rng(0)
+    score = 1 / (1 + np.exp(12 - 0.3 * rng.standard_normal(8_000)))
+    hours, budgets = 0.09, budgets_around(0.5)
+    for each in choose_thresholds([score], hours, budgets, held_out=Misses(30, (0.999,), (0,))):
+        budget = each.fa_per_hour_budget
+        assert each.expected_fewer == (hours * budget < 3), "else it is counted"
+        if each.expected_fewer:
+            assert each.fa_per_hour_expected == min(budget, 1 / (100 * hours))
+            assert f"expected fewer than {in_words(min(budget, 1 / (100 * hours)))} by a fitted tail" in each.summary()
+    asked = choose_threshold([score], hours, 0.5, held_out=Misses(30, (0.999,), (0,)))
+    assert "for 1 per 2 h: expected fewer than 1 per 9 h by a fitted tail, seen 0 in 0.09 h" in asked.summary()
+    assert "<1 per 9 h" in table([asked])[1] and table([asked])[-1].startswith("<: fewer than this")
+    plain = choose_threshold([score], hours, 0.5)
+    assert plain.fa_per_hour_expected == 0.5 and not plain.expected_fewer and "fewer" not in plain.summary()
+    assert "<" not in "".join(table([plain]))
+
+
+def test_within_a_hundred_times_the_hours_the_tail_tells_the_rate():
+    rng = np.random.default_rng(0)
+    score = 1 / (1 + np.exp(6 - rng.standard_normal(20_000)))
+    plain = choose_threshold([score], 5.3, 1 / 4)
+    clip = float(1 / (1 + np.exp(-(logit(plain.threshold) + 1.0))))  # half the way to it is 0.5 in the logit
+    found = choose_threshold([score], 5.3, 1 / 4, held_out=Misses(30, (clip,), (0,)))
+    assert 1 / 530 < found.fa_per_hour_expected < 1 / 4 and not found.expected_fewer
+    assert "fewer than" not in found.summary()
+
+
 def test_a_table_says_what_is_known_of_each_point():
     lines = table(
         [point(1 / 24, 0.9, extrapolated=True), point(2.0, 0.5, clips=40, missed=3, miss_interval=(0.03, 0.2))]
@@ -232,6 +261,7 @@ GOOD = [
         "clips": 10,
         "missed": 1,
         "miss_interval": [0.02, 0.4],
+        "expected_fewer": False,
     }
     for budget, threshold in ((0.05, 0.9), (0.5, 0.8), (5, 0.7))
 ]

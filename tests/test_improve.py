@@ -170,6 +170,8 @@ def test_a_model_that_got_worse_is_refused_and_what_is_there_stays(material, nea
     [
         ({"--test-positives": "up"}, "in --positives and --test-positives both"),
         ({"--test-negatives": "dev"}, "and --test-negatives both"),
+        ({"--negatives": "up"}, "in --positives of 'going up' and --negatives both"),
+        ({"--test-negatives": "judge"}, "in clips of 'going up' to test on and negatives both"),
         ({"--dev": "up/0.wav"}, "less than a minute of negatives to calibrate on"),
         ({"--positives": "nowhere"}, "nowhere: no such file or folder"),
     ],

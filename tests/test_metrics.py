@@ -199,6 +199,10 @@ def test_delay_stats_leave_out_misses():
         ("once a week", 1 / 168),
         ("2 / 12 hours", 1 / 6),
         ("1 false alarm every 2 days", 1 / 48),
+        (1e-5, 1e-5),
+        (np.float64(2e-9), 2e-9),
+        ("1e-05", 1e-5),
+        ("3 per 5 mins", 36.0),
     ],
 )
 def test_budgets(text, rate):
@@ -206,7 +210,9 @@ def test_budgets(text, rate):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "few", "0/h", "-1 per day", "1 per fortnight", "1 per 0 h", "inf", "nan", "1e400"]
+    "text",
+    ["", "few", "0/h", "-1 per day", "1 per fortnight", "1 per 0 h", "inf", "nan", "1e400"]
+    + [1e-10, "1e", "1e-5e", "1 per ms", "1 per ss", "1 per hs", "1 per s s", float("nan")],
 )
 def test_malformed_budgets_are_one_line(text):
     with pytest.raises(WakewordError) as error:

@@ -24,7 +24,7 @@ from wakeword.duplicates import groups_of_clips  # noqa: E402
 from wakeword.errors import ConfigError, WakewordError  # noqa: E402
 from wakeword.estimates import lasting  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
-from wakeword.material import heard_before, split_clips, split_negatives  # noqa: E402
+from wakeword.material import check_apart, heard_before, split_clips, split_negatives  # noqa: E402
 from wakeword.metrics import alarms, hits  # noqa: E402
 from wakeword.misses import held_out_misses  # noqa: E402
 from wakeword.streams import positive_stream, score_stream  # noqa: E402
@@ -308,6 +308,40 @@ def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):
     config = TrainConfig(phrases=(Phrase("computer"), Phrase("jarvis")), negatives=("somewhere",))
     kept = [clip.text for part in split_negatives(config) for clip in part]
     assert sorted(map(str, kept)) == sorted(map(str, ["a commuter", None, "x 12"]))
+
+
+def test_clips_that_would_train_against_themselves_are_refused(material, tmp_path):
+    """As negatives, in a folder above, or for another phrase; nothing is read or written before."""
+    up, down = (str(material / name) for name in ("up", "down"))
+    clip = str(material / "up" / "3.wav")
+    output = str(tmp_path / "out" / "m.wakeword")
+    for phrases, negatives, told in (
+        ((Phrase("one", (up,)),), (down, up), "in --positives of 'one' and --negatives both"),
+        ((Phrase("one", (up,)),), (str(material),), "in --positives of 'one' and --negatives both"),
+        ((Phrase("one", (down,)), Phrase("two", (up,))), (clip,), f"{clip}: in --positives of 'two' and --negatives"),
+        (
+            (Phrase("one", (up,)), Phrase("two", (down, clip))),
+            (),
+            f"{clip}: in --positives of 'one' and --positives of",
+        ),
+    ):
+        with pytest.raises(WakewordError) as caught:
+            train(TrainConfig(phrases=phrases, negatives=negatives, acoustic="nowhere", output=output))
+        assert told in str(caught.value) and "leave it out of one" in str(caught.value)
+        assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/*"))
+
+
+def test_one_recording_may_hold_positives_and_negatives(monkeypatch):
+    """Where manifests say which part is which, by start or by what is said."""
+    path = Path("evening.wav")
+    said = [Clip(path, 2.0, 1.0, text="computer"), Clip(path, 5.0, 1.0)]
+    other = [Clip(path, 8.0, 1.0), Clip(path, 2.0, 1.0, text="ask the computer"), Clip(path, 5.0, 1.0, split="test")]
+    monkeypatch.setattr("wakeword.material.find_clips", lambda paths: {"said": said, "other": other}[paths[0]])
+    config = TrainConfig(phrases=(Phrase("computer", ("said",)), Phrase("jarvis")), negatives=("other",))
+    check_apart(config)
+    other.append(Clip(path, 5.0, 1.0))
+    with pytest.raises(WakewordError, match="evening.wav@5: in --positives of 'computer' and --negatives both"):
+        check_apart(config)
 
 
 def test_negatives_that_the_acoustic_model_has_heard_are_told_of():

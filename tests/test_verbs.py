@@ -212,6 +212,25 @@ def test_evaluate_asks_which_phrase(several, recordings, tmp_path, speech_like, 
     assert json.loads(capsys.readouterr().out)["phrase"] == "two"
 
 
+def test_clips_that_are_positives_and_negatives_are_refused(model, tmp_path, speech_like, capsys):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(Path(model).read_bytes())
+    write_wav(tmp_path / "all" / "clips" / "a.wav", speech_like(2, 1))
+    write_wav(tmp_path / "all" / "other.wav", speech_like(60, 3))
+    clips, everything, other = (str(tmp_path / name) for name in ("all/clips", "all", "all/other.wav"))
+    evaluate = ["evaluate", str(path), "--positives", clips, "--negatives"]
+    for command, named in (
+        (["calibrate", str(path), "--positives", clips, "--negatives", everything, "--budget", "1/h"], "--negatives"),
+        ([*evaluate, everything], "--negatives"),
+        ([*evaluate, other, "--dev", everything], "--dev"),
+        ([*evaluate, other, "--other-words", clips], "--other-words"),
+    ):
+        assert main(command) == 2
+        (told,) = lines_of(capsys.readouterr().err)
+        assert f"clips/a.wav: in --positives and {named} both" in told and "leave it out of one" in told
+    assert path.read_bytes() == Path(model).read_bytes()
+
+
 @pytest.fixture
 def curved(curved_files, tmp_path) -> list[str]:
     """Copies of the calibrated models."""

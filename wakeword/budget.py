@@ -9,7 +9,8 @@ from wakeword.errors import WakewordError
 UNIT_HOURS = {"s": 1 / 3600, "min": 1 / 60, "m": 1 / 60, "h": 1.0, "hr": 1.0, "d": 24.0, "w": 168.0}
 UNIT_HOURS |= {"second": 1 / 3600, "minute": 1 / 60, "hour": 1.0, "day": 24.0, "week": 168.0, "month": 730.5}
 BUDGET = re.compile(
-    r"(?P<count>once|one|twice|\d+(?:\.\d*)?|\.\d+)\s*(?:times?|false alarms?|fa)?"
+    # With an exponent, as Python writes numbers below 0.0001.
+    r"(?P<count>once|one|twice|(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)\s*(?:times?|false alarms?|fa)?"
     r"(?:\s*(?:/|per\b|a\b|an\b|every\b|in\b)\s*(?P<length>\d+(?:\.\d*)?|\.\d+)?\s*(?P<unit>[a-z]+))?"
 )
 LEAST, MOST = 1e-9, 1e9
@@ -29,7 +30,9 @@ def parse_budget(budget: str | float) -> float:
     count = float({"once": 1, "one": 1, "twice": 2}.get(match["count"], match["count"]))
     hours = 1.0
     if match["unit"] is not None:
-        unit = match["unit"] if match["unit"] in UNIT_HOURS else match["unit"].removesuffix("s")
+        unit = match["unit"]
+        if unit not in UNIT_HOURS and len(unit) > 2:  # a plural; "ms" is none of "m"
+            unit = unit.removesuffix("s")
         if unit not in UNIT_HOURS:
             raise WakewordError(f"false-alarm budget {str(budget)!r}: unknown unit {match['unit']!r}: {remedy}")
         hours = UNIT_HOURS[unit] * (1.0 if match["length"] is None else float(match["length"]))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FIT_PEAKS = 50  # peaks that the tail's slope is taken from, at most
 FIT_LEAST = 10
+TAIL_REACH = 100.0
+"""A fitted tail tells of no rarer alarm than one in so many times the hours that were heard."""
 LEAST_HOURS = 1 / 60
 
 
@@ -47,12 +49,13 @@ class Calibration(Point):
     def summary(self) -> str:
         """The threshold, its false alarms and its misses in a line."""
         low, high = self.interval
+        expected = "fewer than " * self.expected_fewer + in_words(self.fa_per_hour_expected)
         by_tail = " by a fitted tail" if self.fa_per_hour_expected != self.fa_per_hour_observed else ""
         missed = f"missed {self.misses} clips {self.positives}" if self.clips else "misses not known (no --positives)"
         return (
-            f"threshold {self.threshold:.4f} for {in_words(self.fa_per_hour_budget)}: expected "
-            f"{in_words(self.fa_per_hour_expected)}{by_tail}, seen {round(self.fa_per_hour_observed * self.hours)} in "
-            f"{self.hours:.2f} h ({three_digits(low)} to {three_digits(high)} an hour, 95 %); {missed}. {self.note}"
+            f"threshold {self.threshold:.4f} for {in_words(self.fa_per_hour_budget)}: expected {expected}{by_tail}, "
+            f"seen {round(self.fa_per_hour_observed * self.hours)} in {self.hours:.2f} h ({three_digits(low)} to "
+            f"{three_digits(high)} an hour, 95 %); {missed}. {self.note}"
         ).rstrip()
 
 
@@ -112,7 +115,9 @@ def choose_threshold(
     logit, are taken as exponentially distributed, and the threshold is raised to the level that this tail exceeds at
     the asked rate (Weissman, "Estimation of parameters and large quantiles based on the k largest observations",
     JASA 73, 1978; Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, chapter 4, shape 0).
-    It is an estimate for audio like this, and is marked `extrapolated`.
+    It is an estimate for audio like this, and is marked `extrapolated`. Of a threshold above that level the tail tells
+    the expected rate, but none below one alarm in `TAIL_REACH` times the hours, or below a lower budget: there it is
+    only told to be fewer than that.
 
     The upper end of the interval holds although the alarms are counted on the audio that chose the threshold: where
     k alarms remain because the threshold lies just above the (k + 1)th highest peak, the true rate times the hours is
@@ -186,9 +191,13 @@ def _chosen(
         threshold = 1.0
         notes.append("the negatives score 1, so only a threshold that never fires would keep the budget: train longer")
     count = int(count_alarms(tracks, [threshold], refractory_s)[0])
-    expected = count / hours
+    expected, fewer = count / hours, False
     if few and tail is not None:
-        expected = fa_per_hour if extrapolated and threshold == within else tail.rate(threshold)
+        expected = fa_per_hour
+        if not extrapolated or threshold > within:
+            # Far above the peaks the tail goes on as it was fitted, for as long as anyone asks; the audio does not.
+            least, by_tail = min(fa_per_hour, 1 / (TAIL_REACH * hours)), tail.rate(threshold)
+            expected, fewer = max(by_tail, least), by_tail < least
     return Calibration(
         fa_per_hour,
         threshold,
@@ -196,6 +205,7 @@ def _chosen(
         count / hours,
         poisson_interval(count, hours),
         extrapolated,
+        expected_fewer=fewer,
         hours=hours,
         note="; ".join(filter(None, [too_wide(hours, fa_per_hour, count), *notes])),
     )

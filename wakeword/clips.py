@@ -116,6 +116,43 @@ def for_development(clips: Iterable[Clip]) -> list[Clip]:
     return kept
 
 
+def refuse_shared(one: Iterable[Clip], other: Iterable[Clip], where: str, why: str) -> None:
+    """Refuse audio that two sets of clips hold both: the same file, however it is named, from the same start.
+
+    Cuts of one recording at different starts, or of different channels of it, are different clips.
+
+    Args:
+        where: what the two sets are. why: what is wrong with it.
+
+    Raises:
+        WakewordError: there is such a clip; the first of `other` is named.
+    """
+    resolved: dict[Path, str] = {}  # asks the disk; a recording may have thousands of cuts
+
+    def place(clip: Clip) -> tuple[str, float]:
+        if clip.path not in resolved:
+            try:
+                resolved[clip.path] = os.path.realpath(clip.path)
+            except (OSError, ValueError):
+                resolved[clip.path] = str(clip.path)  # no possible name; reading the clip says so
+        return resolved[clip.path], clip.start_s
+
+    there: dict[tuple[str, float], set[int | None]] = {}
+    for clip in one:
+        there.setdefault(place(clip), set()).add(clip.channel)
+    shared = [
+        clip
+        for clip in other
+        if (channels := there.get(place(clip))) and (clip.channel in channels or None in {clip.channel, *channels})
+    ]
+    if shared:
+        more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
+        raise WakewordError(
+            f"{shared[0].name}{more}: in {where} both: {why}: leave it out of one (a folder is read with the folders "
+            "in it)"
+        )
+
+
 def in_pieces(clips: Iterable[Clip], longest_s: float = 60.0) -> list[Clip]:
     """The same audio with whole recordings of more than `longest_s` seconds cut into pieces of that length."""
     pieces = []

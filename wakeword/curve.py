@@ -37,6 +37,7 @@ class Point:
         extrapolated: whether the threshold lies above what the negatives themselves ask for, by the fitted tail.
         clips, missed, miss_interval: clips of the phrase, how many of them are missed, and the 95 % interval of that
             share; no clips where it is not known.
+        expected_fewer: whether fewer than `fa_per_hour_expected` are expected, and the hours cannot tell how many.
     """
 
     fa_per_hour_budget: float
@@ -48,6 +49,7 @@ class Point:
     clips: int = 0
     missed: int = 0
     miss_interval: tuple[float, ...] = (0.0, 1.0)
+    expected_fewer: bool = False
 
     def __post_init__(self):
         if not 0 < self.fa_per_hour_budget < math.inf:
@@ -177,7 +179,7 @@ def budgets_around(fa_per_hour: float) -> list[float]:
 
 def table(points: Sequence[Point]) -> list[str]:
     """A curve as lines of text: a heading, and a line a point."""
-    row = "{:>12} {:>10} {:>12} {:>8} {:>14}  {}".format
+    row = "{:>12} {:>10} {:>13} {:>8} {:>14}  {}".format
     lines = [row("budget", "threshold ", "expected", "seen", "95 %", "missed")]
     for point in points:
         low, high = map(three_digits, point.interval)
@@ -185,7 +187,7 @@ def table(points: Sequence[Point]) -> list[str]:
             row(
                 in_words(point.fa_per_hour_budget),
                 f"{point.threshold:.4f}" + ("*" if point.extrapolated else " "),
-                in_words(point.fa_per_hour_expected),
+                "<" * point.expected_fewer + in_words(point.fa_per_hour_expected),
                 three_digits(point.fa_per_hour_observed),
                 f"{low} to {high}",
                 point.misses,
@@ -194,6 +196,8 @@ def table(points: Sequence[Point]) -> list[str]:
     lines.append("seen: false alarms an hour on the negatives, with their 95 % interval")
     if any(point.extrapolated for point in points):
         lines.append("*: extrapolated, the negatives are too few hours to show this budget")
+    if any(point.expected_fewer for point in points):
+        lines.append("<: fewer than this, the negatives are too few hours to tell how many")
     return lines
 
 

@@ -19,11 +19,12 @@ from wakeword.clips import (
     for_testing,
     for_training,
     in_pieces,
+    refuse_shared,
     told_seconds,
 )
 from wakeword.errors import AudioError, Skipped, WakewordError
 from wakeword.kept import HIT, NO, YES, Kept, kept_clips
-from wakeword.material import split_clips, split_negatives, usable_clips
+from wakeword.material import check_apart, split_clips, split_negatives, usable_clips
 from wakeword.streams import faded
 
 REFUSED_TIMES = 4
@@ -36,6 +37,7 @@ DELAY_S = 0.2
 """From the phrase's end to a hit, where no test tells it."""
 TOGETHER_S = 6.0
 """Kept clips of so near times may hold the same sound."""
+TESTED = "a test on it would show nothing"
 
 KeptClips = list[tuple[Path, Kept]]
 
@@ -123,8 +125,10 @@ def divided(config, training, skipped: Skipped) -> Given:
         config: an `improve.ImproveConfig`. training: the `train_config.TrainConfig` made of it.
 
     Raises:
-        WakewordError: too little of something, or a recording both to train (or calibrate) and to test on.
+        WakewordError: too little of something, or a recording both to train (or calibrate) and to test on, or both of a
+            phrase and a negative.
     """
+    check_apart(training)
     train_negatives, held = split_negatives(training)
     dev = in_pieces(for_development(find_clips(config.dev))) if config.dev else []
     test_negatives = in_pieces(for_testing(find_clips(config.test_negatives))) if config.test_negatives else []
@@ -150,13 +154,16 @@ def divided(config, training, skipped: Skipped) -> Given:
         test = out
         if config.tests:
             test = for_testing(find_clips(config.tests[index]))
-            _refuse_shared(for_training(find_clips(phrase.positives)), test, "--positives and --test-positives")
+            refuse_shared(for_training(find_clips(phrase.positives)), test, "--positives and --test-positives", TESTED)
+        of_phrase = f"clips of '{phrase.text}' to test on and negatives"
+        refuse_shared(test, [*dev, *test_negatives], of_phrase, "a hit on it would be right and wrong")
         if not test:
             raise WakewordError(f"no clips of '{phrase.text}' to test on: give some by --test-positives")
         clips.append(said)
         held_out.append(out)
         tests.append(test)
-    _refuse_shared([*train_negatives, *dev], test_negatives, "what trains (--negatives, --dev) and --test-negatives")
+    trains = "what trains (--negatives, --dev) and --test-negatives"
+    refuse_shared([*train_negatives, *dev], test_negatives, trains, TESTED)
     return Given(clips, held_out, tests, train_negatives, dev, test_negatives)
 
 
@@ -180,10 +187,3 @@ def _apart_s(one: Kept, other: Kept) -> float:
         return abs((times[0] - times[1]).total_seconds())
     except (ValueError, TypeError):
         return 0.0  # a time that cannot be read may be any
-
-
-def _refuse_shared(one: Iterable[Clip], other: Iterable[Clip], where: str) -> None:
-    there = {(clip.path.absolute(), clip.start_s) for clip in one}
-    for clip in other:
-        if (clip.path.absolute(), clip.start_s) in there:
-            raise WakewordError(f"{clip.name}: in {where} both: a test on it would show nothing: leave it out of one")

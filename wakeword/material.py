@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from wakeword import spoken, tokens
-from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, share_of
+from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips, refuse_shared, share_of
 from wakeword.confusables import speak_confusables
 from wakeword.duplicates import closed, groups_of_clips
 from wakeword.errors import Skipped, WakewordError
@@ -157,6 +158,27 @@ def split_clips(
 def _groups(clips: list[Clip]) -> list[str]:
     """For each clip the copies of one recording that it is of, by its manifest; "" where that says nothing."""
     return [str(clip.attributes.get("group", "")) for clip in clips]
+
+
+def check_apart(config) -> None:
+    """Refuse clips that are of two phrases, or of a phrase and among the negatives.
+
+    Negatives whose transcript holds a phrase are no matter, as they do not train.
+
+    Raises:
+        WakewordError: there are such clips; or as `clips.find_clips`.
+    """
+    texts = [phrase.text for phrase in config.phrases]
+    others = [
+        (f"--positives of '{phrase.text}'", for_training(find_clips(phrase.positives)))
+        for phrase in config.phrases
+        if phrase.positives
+    ]
+    if config.negatives:
+        others.append(("--negatives", without_phrases(for_training(find_clips(config.negatives)), texts)))
+    why = "it would teach to hear a phrase and not to hear it"
+    for (one, clips), (other, more) in combinations(others, 2):
+        refuse_shared(clips, more, f"{one} and {other}", why)
 
 
 def split_negatives(config) -> tuple[list[Clip], list[Clip]]:

@@ -21,7 +21,7 @@ from wakeword.features import FeatureSettings
 from wakeword.files import check_writable
 from wakeword.fit import fit
 from wakeword.head import HeadSizes, WakeModel
-from wakeword.material import heard_before, holds, negative_material, phrase_material, weighed
+from wakeword.material import check_apart, heard_before, holds, negative_material, phrase_material, weighed
 from wakeword.noises import babble, made_noise
 from wakeword.settings import from_dict
 from wakeword.train_config import Phrase as Phrase  # with TrainConfig, what callers of `train` need
@@ -74,11 +74,13 @@ def train(
         tell: told a line for each phrase after a third of the steps: what is known so far (`estimates.early`).
 
     Raises:
-        WakewordError: too few usable clips, no such path, an unusable setting.
+        WakewordError: too few usable clips, clips of a phrase that are given as another's or as negatives too, no such
+            path, an unusable setting.
     """
     progress = progress or (lambda stage, fraction: None)
     check(config)
     check_writable(config.output)
+    check_apart(config)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     skipped = Skipped()
