@@ -39,9 +39,9 @@ FA/h, clean / 10 dB, 0.3 / 0.1 % after both runs (`base`), 0.3 / 0.9 after run 4
 being what run 5 wrote, which is not published: three seeds, whose ranges overlap everywhere, 219 clips and 5.45 h of
 development data). So another restart of this length gains nothing that shows. It is one run a size, which changed
 several things at once, and first lost 4 points to its own learning rate: what one long run from random weights would
-reach, with the study's better settings (160 ms of delay, CTC at 1.0, 8 h of synthetic speech), nobody knows yet; base.toml and
-micro.toml are such runs, under way. All
-runs together, with `micro-esphome`, took 13.5 core hours and 22 minutes of a GPU.
+reach, with the study's better settings (160 ms of delay, CTC at 1.0, 8 h of synthetic speech), nobody knows yet;
+base.toml and micro.toml are such runs, under way. All runs together, with `micro-esphome`, took 13.5 core hours and 22
+minutes of a GPU.
 
 **What nobody can repeat exactly**: run 3 was taken up by code with changes that are in no commit (both cards tell
 `-dirty`), and run 4 begins with run 3's weights, which are in none either: the repository has those of runs 2 and 4.
