@@ -25,7 +25,7 @@ from wakeword.cli import exit_status, main  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError  # noqa: E402
 from wakeword.export import c_size  # noqa: E402
 from wakeword.export.c_host import CHost  # noqa: E402
-from wakeword.export.c_model import array, at_least  # noqa: E402
+from wakeword.export.c_model import array, at_least, config_header  # noqa: E402
 from wakeword.export.c_size import parse_size  # noqa: E402
 from wakeword.export.c_writer import calibrated, export_c  # noqa: E402
 from wakeword.export.calibration import calibration_audio, in_steps  # noqa: E402
@@ -75,6 +75,15 @@ def directories(tmp_path_factory, several_files, sounds) -> dict[str, Path]:
 def libraries(compiler, tmp_path_factory, directories) -> dict[str, CHost]:
     folder = tmp_path_factory.mktemp("libraries")
     return {dtype: CHost(at, folder / f"{dtype}.so") for dtype, at in directories.items()}
+
+
+def test_a_pause_of_years_is_one_that_32_bits_hold(model_files):
+    model, meta = load_wakeword(model_files[0])
+    for pause_s, frames in ((0.0, 1), (1e12, 2**31 - 1)):
+        header = config_header(
+            flat(model), {**meta, "refractory_s": pause_s}, FeatureSettings(**meta["features"]), None
+        )
+        assert f"#define WW_REFRACTORY_FRAMES {frames}\n" in header
 
 
 def pcm(samples: np.ndarray) -> np.ndarray:

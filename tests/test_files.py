@@ -131,6 +131,15 @@ def test_folders_that_were_not_there_go_with_what_was_refused(tmp_path, made):
     assert path.exists()
 
 
+def test_an_error_about_another_file_is_not_told_of_the_folder(tmp_path):
+    path = tmp_path / "out"
+    with pytest.raises(FileNotFoundError, match="other"), new_folder(path):
+        (tmp_path / "other").read_bytes()
+    with pytest.raises(WakewordError, match=f"{path}: cannot be written"), new_folder(path) as temporary:
+        (temporary / "no" / "such").write_bytes(b"")
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_was_left_of_a_folder_goes_with_a_later_one(tmp_path):
     """Whatever stands before it in the listing, and what is no one's but the user's stays."""
     old = time.time() - LEFTOVER_AGE_S - 60

@@ -99,6 +99,11 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.rename(path)
         made = []
     except OSError as error:
+        # As in `replacing`: code inside the block may raise errors of its own about other files.
+        named = error.filename is not None and Path(error.filename)
+        ours = named and (named in (path, *path.parents) or temporary in (named, *named.parents))
+        if temporary is not None and named and not ours:
+            raise
         raise WakewordError(
             f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
         ) from error

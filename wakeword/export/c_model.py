@@ -31,7 +31,8 @@ def config_header(layers: list[Layer], meta: dict, settings: FeatureSettings, fe
         "FRAMES_PER_STEP": FRAMES_PER_STEP,
         **c_features.constants(settings, feature_scale),
         "SMOOTHING_FRAMES": meta["smoothing_frames"],
-        "REFRACTORY_FRAMES": max(1, int(np.ceil(frames / settings.frame_s))),
+        # Counted in 32 bits: a longer pause is the longest that they hold, some years.
+        "REFRACTORY_FRAMES": int(np.clip(np.ceil(frames / settings.frame_s), 1, 2**31 - 1)),
         "LARGEST_KERNEL": max([2, *(layer.kernel for layer in layers if isinstance(layer, Depthwise))]),
     }
     lines = [f"#define WW_{name} {value}\n" for name, value in values.items()]
