@@ -113,15 +113,17 @@ def test_an_exported_model_is_calibrated(tmp_path, model_files, speech_like):
 
 def test_robustness_needs_more_and_says_so_in_one_line(tmp_path, model_files, speech_like):
     write_wav(tmp_path / "a.wav", speech_like(5, 3))
+    write_wav(tmp_path / "b.wav", speech_like(5, 4))
     done = without_extras(
         """
         from wakeword.cli import main
-        arguments = ["evaluate", sys.argv[1], "--positives", sys.argv[2], "--negatives", sys.argv[2]]
+        arguments = ["evaluate", sys.argv[1], "--positives", sys.argv[2], "--negatives", sys.argv[3]]
         assert main(arguments) == 0
         raise SystemExit(main([*arguments, "--robustness"]))
         """,
         model_files[1],
         tmp_path / "a.wav",
+        tmp_path / "b.wav",
     )
     told = [line for line in done.stderr.splitlines() if "%" not in line]
     assert done.returncode == 2 and len(told) == 1 and "wakeword[train]" in told[0], done.stderr

@@ -265,7 +265,8 @@ def test_sentences_for_the_threshold_are_of_other_voices_and_texts(few_voices, t
 def test_the_command_speaks_beside_recorded_clips(few_voices, tmp_path, speech_like, capsys):
     phrase = recorded(tmp_path / "clips", 3, speech_like)
     given = ["--text", phrase.text, "--positives", *phrase.positives, "--spoken", "8", "--acoustic", "micro"]
-    given += ["--negatives", str(tmp_path / "clips"), "--steps", "2", "--threads", "1", "--json"]
+    given += ["--negatives", *recorded(tmp_path / "others", 3, speech_like).positives]
+    given += ["--steps", "2", "--threads", "1", "--json"]
     assert main(["train", *given, "--output", str(tmp_path / "o.wakeword")]) == 0
     report = json.loads(capsys.readouterr().out)
     (about,) = report["notes"]
