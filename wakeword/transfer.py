@@ -12,6 +12,7 @@ from torch import Tensor
 from wakeword import checkpoint
 from wakeword.acoustic import Encoder, EncoderSizes
 from wakeword.acoustic_file import load_acoustic
+from wakeword.description import described
 from wakeword.errors import ConfigError, ModelError
 from wakeword.head import HeadSizes, WakeModel
 from wakeword.runtimes import is_exported
@@ -152,7 +153,8 @@ def load_wakeword(path: str | Path) -> tuple[WakeModel, dict]:
     """A trained model in eval mode, and its meta.
 
     Raises:
-        ModelError: no such file, or a foreign, truncated or older one, or an exported one.
+        ModelError: no such file, or a foreign, truncated or older one, or an exported one; or its description is not
+            one that a detector can go by, or a weight is no finite number.
     """
     if is_exported(path):
         raise ModelError(f"{path}: an exported model: give the .wakeword file that it was made of")
@@ -166,4 +168,12 @@ def load_wakeword(path: str | Path) -> tuple[WakeModel, dict]:
             raise ValueError("as many outputs as phrases are wanted")
     except (RuntimeError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise ModelError(f"{path}: its weights do not fit its sizes: damaged, or of another version") from error
+    try:
+        said, _ = described(meta)
+        if said.features.mels != encoder.mels:
+            raise ConfigError(f"features of {said.features.mels} bands, weights for {encoder.mels}")
+    except ConfigError as error:
+        raise ModelError(f"{path}: {error}: damaged, or made by another version: train it again") from error
+    if not all(bool(torch.isfinite(each).all()) for each in model.state_dict().values()):
+        raise ModelError(f"{path}: not all of its weights are finite numbers: train it again")
     return model.eval(), meta

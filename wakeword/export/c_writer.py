@@ -17,10 +17,10 @@ from wakeword.export.c_size import Size, check_budgets, measured, told
 from wakeword.export.calibration import calibration_audio, compared, peaks_heard
 from wakeword.export.layers import Layer, flat
 from wakeword.export.quantise import Integers, integer_step, quantise
-from wakeword.export.source import load_source
 from wakeword.features import FeatureSettings
 from wakeword.files import check_new, new_folder
 from wakeword.runtimes import running
+from wakeword.transfer import load_wakeword
 
 SOURCES = Path(__file__).parent / "c"
 DTYPES = ("int8", "float32")
@@ -61,7 +61,7 @@ def export_c(
         raise ConfigError("int8 needs audio that sets its ranges: --calibrate-on PATHS (speech and noise), or float32")
     if dtype == "float32" and calibrate_on:
         raise ConfigError("float32 needs no audio: leave out --calibrate-on, or choose int8")
-    model, meta = load_source(source)
+    model, meta = load_wakeword(source)
     settings, layers = FeatureSettings(**meta["features"]), flat(model)
     micro_features.refuse(settings, source, "which the C code does not compute: export it as onnx or esphome")
     parity, skipped, scale, unit = None, Skipped(), np.ones(layers[-1].size), None

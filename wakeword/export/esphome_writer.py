@@ -32,12 +32,12 @@ from wakeword.export.layers import flat
 from wakeword.export.litert_graph import Graph, litert_model
 from wakeword.export.litert_micro import arena_bytes, installed
 from wakeword.export.quantise import scales_of
-from wakeword.export.source import load_source
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import check_new, new_folder
 from wakeword.folders import ABOUT
 from wakeword.litert import DIGEST, add_metadata, opened, packed, schema
 from wakeword.runtimes import running
+from wakeword.transfer import load_wakeword
 
 ARENA_ROOM = 1024
 """Bytes that the manifest asks for beyond what was measured."""
@@ -82,7 +82,7 @@ def export_esphome(
         raise ConfigError("esphome needs audio that sets its ranges: --calibrate-on PATHS (speech and noise)")
     if not languages or not all(map(_LANGUAGE.fullmatch, languages)):
         raise ConfigError(f"--language {' '.join(languages) or 'of no code'}: give codes such as en or pt-BR")
-    model, meta = load_source(source)
+    model, meta = load_wakeword(source)
     settings, layers, skipped = FeatureSettings(**meta["features"]), flat(model), Skipped()
     _check(source, meta, settings)
     heard = calibration_audio(calibrate_on, skipped, progress)

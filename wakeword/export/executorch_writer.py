@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from wakeword.errors import ConfigError, WakewordError, require
 from wakeword.export.layers import Depthwise, Frames, Layer, flat, initial_pasts
 from wakeword.export.onnx_graph import compare
-from wakeword.export.source import load_source
 from wakeword.features import FRAMES_PER_STEP
 from wakeword.files import check_new, replacing
 from wakeword.pte import packed
 from wakeword.runtimes import is_pte
+from wakeword.transfer import load_wakeword
 
 EXTRA = "executorch"
 
@@ -111,7 +111,7 @@ def export_executorch(source: str | Path, output: str | Path) -> float:
         raise ConfigError(f"{output}: name it .pte: by that a model file is known")
     check_new(output)
     require("executorch.exir", EXTRA)  # before anything else is loaded
-    model, meta = load_source(source)
+    model, meta = load_wakeword(source)
     program, inputs = lowered(flat(model), model.encoder.sizes.mels)
     with replacing(output) as temporary:
         temporary.write_bytes(packed(program, {"wakeword": meta, "inputs": inputs}))

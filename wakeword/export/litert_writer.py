@@ -15,11 +15,11 @@ from wakeword.export.litert_graph import litert_graph, litert_model
 from wakeword.export.litert_micro import arena_bytes, installed
 from wakeword.export.litert_units import mixed_units
 from wakeword.export.onnx_graph import compare
-from wakeword.export.source import load_source
 from wakeword.features import FeatureSettings
 from wakeword.files import check_new, replacing
 from wakeword.litert import DIGEST, META, add_metadata, load_litert, packed, schema
 from wakeword.runtimes import is_litert, running
+from wakeword.transfer import load_wakeword
 
 
 def export_litert(
@@ -58,7 +58,7 @@ def export_litert(
     check_new(output)
     if integer and not calibrate_on:
         raise ConfigError("litert-int8 needs audio that sets its ranges: --calibrate-on PATHS (speech and noise)")
-    model, meta = load_source(source)
+    model, meta = load_wakeword(source)
     settings, layers, skipped = FeatureSettings(**meta["features"]), flat(model), Skipped()
     heard = calibration_audio(calibrate_on, skipped, progress) if integer else []
     units = mixed_units(layers, peaks_heard(layers, heard, settings), settings) if integer else (None, None)

@@ -19,10 +19,10 @@ from wakeword.acoustic import SeparableBlock, Stack, WholeBlock
 from wakeword.errors import ConfigError, WakewordError, require
 from wakeword.export.layers import flat, folded, standardised
 from wakeword.export.quantise import float_step, int8_weights, rounded_weights
-from wakeword.export.source import load_source
 from wakeword.files import check_new, replacing
 from wakeword.head import WakeModel
 from wakeword.runtimes import is_onnx, load_model, running
+from wakeword.transfer import load_wakeword
 
 OPSET, IR_VERSION = 18, 8  # read by ONNX Runtime 1.14 and later
 END = 2**63 - 1  # of a slice: to the last row
@@ -179,7 +179,7 @@ def export_onnx(source: str | Path, output: str | Path, integer: bool = False) -
     if not is_onnx(output):
         raise ConfigError(f"{output}: name it .onnx: by that a model file is known; or choose another --format")
     check_new(output)
-    model, meta = load_source(source)
+    model, meta = load_wakeword(source)
     with torch.no_grad():
         proto = model_proto(model, integer)
     digest = hashlib.sha256(proto.graph.SerializeToString()).hexdigest()

@@ -16,11 +16,11 @@ from wakeword._version import __version__
 from wakeword.errors import ConfigError, WakewordError
 from wakeword.export.layers import folded
 from wakeword.export.onnx_graph import END, Graph, proto_of, streaming_graph
-from wakeword.export.source import load_source
 from wakeword.features import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import check_new, new_folder
 from wakeword.head import WakeModel
 from wakeword.runtimes import open_onnx, running
+from wakeword.transfer import load_wakeword
 
 RUNTIME, RUNTIME_VERSION = "onnxruntime-web", "1.30.0"
 _RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -49,7 +49,7 @@ def export_web(source: str | Path, output: str | Path, runtime: str | Path | Non
     output = Path(output)
     check_new(output)
     package, version = found_runtime(runtime)
-    model, meta = load_source(source)
+    model, meta = load_wakeword(source)
     settings = FeatureSettings(**meta["features"])
     micro_features.refuse(settings, source, "which browsers do not compute: export it as onnx or esphome")
     with torch.no_grad():
