@@ -20,6 +20,8 @@ from wakeword.cut_checks import seconds, typed
 from wakeword.errors import AudioError, ManifestError, Skipped, WakewordError
 
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz")
+BOTH_TESTED = "a hit on it would be right and wrong"
+"""Why no clip that tests is a positive and a negative (`refuse_shared`)."""
 
 
 @dataclass(frozen=True)

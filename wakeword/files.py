@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 from wakeword.errors import WakewordError
 
@@ -67,13 +68,7 @@ def replacing(path: str | os.PathLike, mode: int | None = None) -> Iterator[Path
         made = []
         raise
     except OSError as error:
-        # Code inside the block may raise errors of its own about other files; those pass unchanged.
-        named = error.filename is not None and Path(error.filename)
-        if temporary is not None and named and named not in (path, *path.parents, temporary):
-            raise
-        raise WakewordError(
-            f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
-        ) from error
+        _refuse(error, path, temporary)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -99,14 +94,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.rename(path)
         made = []
     except OSError as error:
-        # As in `replacing`: code inside the block may raise errors of its own about other files.
-        named = error.filename is not None and Path(error.filename)
-        ours = named and (named in (path, *path.parents) or temporary in (named, *named.parents))
-        if temporary is not None and named and not ours:
-            raise
-        raise WakewordError(
-            f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
-        ) from error
+        _refuse(error, path, temporary)
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -125,6 +113,20 @@ def check_writable(path: str | os.PathLike) -> None:
 
 class _Untouched(Exception):
     pass
+
+
+def _refuse(error: OSError, path: Path, temporary: Path | None) -> NoReturn:
+    """Raise what a user is told of an error in writing `path`.
+
+    Code inside the block may raise errors of its own about other files; those pass unchanged.
+    """
+    named = error.filename is not None and Path(error.filename)
+    ours = named and (named in (path, *path.parents) or temporary in (named, *named.parents))
+    if temporary is not None and named and not ours:
+        raise error
+    raise WakewordError(
+        f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
+    ) from error
 
 
 def _missing(path: Path) -> list[Path]:

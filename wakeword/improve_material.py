@@ -13,6 +13,7 @@ import numpy as np
 from wakeword.audio import SAMPLE_RATE, check_clip, read_audio
 from wakeword.calibrate import LEAST_HOURS
 from wakeword.clips import (
+    BOTH_TESTED,
     Clip,
     find_clips,
     for_development,
@@ -156,7 +157,7 @@ def divided(config, training, skipped: Skipped) -> Given:
             test = for_testing(find_clips(config.tests[index]))
             refuse_shared(for_training(find_clips(phrase.positives)), test, "--positives and --test-positives", TESTED)
         of_phrase = f"clips of '{phrase.text}' to test on and negatives"
-        refuse_shared(test, [*dev, *test_negatives], of_phrase, "a hit on it would be right and wrong")
+        refuse_shared(test, [*dev, *test_negatives], of_phrase, BOTH_TESTED)
         if not test:
             raise WakewordError(f"no clips of '{phrase.text}' to test on: give some by --test-positives")
         clips.append(said)

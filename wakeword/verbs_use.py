@@ -10,9 +10,6 @@ from functools import partial
 from wakeword.cli import bar, json_flag, say_warnings, show, verb
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError
 
-BOTH = "a hit on it would be right and wrong"
-"""Why no clip is a positive and a negative."""
-
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .wakeword, .onnx, .tflite or .pte file")
@@ -88,7 +85,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _evaluate_arguments,
 )
 def _evaluate(args) -> None:
-    from wakeword.clips import find_clips, for_development, for_testing, in_pieces, refuse_shared
+    from wakeword.clips import BOTH_TESTED, find_clips, for_development, for_testing, in_pieces, refuse_shared
     from wakeword.detector import Detector, output_of
     from wakeword.evaluate import evaluate, evaluate_robustness, format_report
 
@@ -100,7 +97,7 @@ def _evaluate(args) -> None:
     dev, other_words = (find_clips(paths) if paths else [] for paths in (args.dev, args.other_words))
     dev, other_words = for_development(dev), for_testing(other_words)
     for name, clips in (("--negatives", negatives), ("--dev", dev), ("--other-words", other_words)):
-        refuse_shared(positives, clips, f"--positives and {name}", BOTH)
+        refuse_shared(positives, clips, f"--positives and {name}", BOTH_TESTED)
     measure = evaluate
     if args.robustness:
         measure = partial(evaluate_robustness, rir=for_testing(find_clips(args.rir)) if args.rir else ())
@@ -144,7 +141,7 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 def _calibrate(args) -> None:
     from wakeword.budget import parse_budget
     from wakeword.calibrate import calibrate, calibrated
-    from wakeword.clips import find_clips, for_development, for_testing, in_pieces, refuse_shared
+    from wakeword.clips import BOTH_TESTED, find_clips, for_development, for_testing, in_pieces, refuse_shared
     from wakeword.curve import table
     from wakeword.detector import Detector, output_of
     from wakeword.misses import count_misses, held_out_misses
@@ -160,7 +157,7 @@ def _calibrate(args) -> None:
     if args.positives:
         # Nothing is chosen on them, and those that a manifest does not keep for testing may have trained the model.
         clips = for_testing(find_clips(args.positives))
-        refuse_shared(clips, negatives, "--positives and --negatives", BOTH)
+        refuse_shared(clips, negatives, "--positives and --negatives", BOTH_TESTED)
         heard = count_misses(detector, chosen[0], clips, skipped, bar())
         if not heard.clips:
             raise WakewordError(f"no positives to measure misses on: {skipped.summary() or 'none given'}")
