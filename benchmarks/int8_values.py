@@ -102,6 +102,7 @@ def measured(said: argparse.Namespace, given: dict, skipped: Skipped) -> dict:
             threshold,
             detector.refractory_s,
             rate,
+            meta["smoothing_frames"],
         )
         for number, name in enumerate(networks)
     }

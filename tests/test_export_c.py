@@ -291,7 +291,9 @@ def test_the_example_prints_the_hits_of_a_file_and_refuses_others(
     assert heard and not done.returncode
     (tmp_path / "b.wav").write_bytes(b"no sound")
     (tmp_path / "c.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:30])
-    for name in ("b.wav", "c.wav", "none.wav"):
+    backwards = b"RIFF....WAVELIST" + (2**32 - 8).to_bytes(4, "little")  # to a long of 32 bits -8: to itself, for ever
+    (tmp_path / "d.wav").write_bytes(backwards)
+    for name in ("b.wav", "c.wav", "d.wav", "none.wav"):
         done = subprocess.run([folder / "example", tmp_path / name], capture_output=True, text=True)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and name in done.stderr
 

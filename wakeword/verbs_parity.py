@@ -31,16 +31,19 @@ def material(args: argparse.Namespace) -> dict:
     """Arguments of `parity.measure` for what the user named.
 
     Raises:
-        WakewordError: a path that is not there, a manifest that cannot be read, or SNRs without noise.
+        WakewordError: a path that is not there, a manifest that cannot be read, clips that are both positives and
+            negatives, or SNRs without noise.
     """
     if args.snr and not args.noise:
         raise WakewordError("--snr belongs to --noise: add that, or leave it out")
-    from wakeword.clips import find_clips, for_testing
+    from wakeword.clips import BOTH_TESTED, find_clips, for_testing, refuse_shared
     from wakeword.export.parity import at_most
 
+    positives, negatives = (for_testing(find_clips(paths)) for paths in (args.positives, args.negatives))
+    refuse_shared(positives, negatives, "--positives and --negatives", BOTH_TESTED)
     return {
-        "positives": for_testing(find_clips(args.positives)),
-        "negatives": at_most(for_testing(find_clips(args.negatives)), args.hours),
+        "positives": positives,
+        "negatives": at_most(negatives, args.hours),
         "noise": for_testing(find_clips(args.noise)) if args.noise else (),
         "snrs": args.snr or [10.0],
         "fa_per_hour": args.fa,

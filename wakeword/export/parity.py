@@ -138,7 +138,8 @@ def measure(
         threshold = host.info["phrases"][output]["threshold"]
         told = {"measured": date.today().isoformat(), "version": __version__, "runtime": runtime}
         told |= {"threshold": threshold, "smoothing_frames": host.info["smoothing_frames"], "skipped": len(skipped)}
-        found.append(told | beside(pairs, threshold, reference.refractory_s, fa_per_hour))
+        window = host.info["smoothing_frames"]
+        found.append(told | beside(pairs, threshold, reference.refractory_s, fa_per_hour, window))
     return found
 
 
@@ -173,14 +174,18 @@ def tracks_of(
 
 
 def beside(
-    pairs: Mapping[str, tuple[Track, Track]], threshold: float, pause_s: float, fa_per_hour: float
+    pairs: Mapping[str, tuple[Track, Track]], threshold: float, pause_s: float, fa_per_hour: float, window: int
 ) -> dict[str, Any]:
-    """Both tracks of each condition, the negatives the last, side by side."""
+    """Both tracks of each condition, the negatives the last, side by side.
+
+    The difference of scores is that from where they are averages of `window` posteriors: ESPHome's component and
+    pymicro-wakeword have none before.
+    """
     negatives, heard = pairs[NEGATIVES], {}
     for name, pair in pairs.items():
         fired = [alarms(track.time_s, track.score, threshold, pause_s) for track in pair]
         counted = {**dict(zip(SIDES, map(len, fired), strict=True)), "in_common": in_common(*fired)}
-        heard[name] = {**_apart([pair]), "hits": counted}
+        heard[name] = {**_apart([pair], window), "hits": counted}
         if name == NEGATIVES:
             rates = [alarm_figures(len(times), pair[0].hours, len(pair[0].starts_s), fa_per_hour) for times in fired]
             heard[name]["false_alarms"] = dict(zip(SIDES, rates, strict=True))
@@ -200,7 +205,7 @@ def beside(
         "clips": max(len(pair[0].starts_s) for name, pair in pairs.items() if name != NEGATIVES),
         "hours": hours,
         "fa_per_hour": fa_per_hour,
-        **_apart(pairs.values()),
+        **_apart(pairs.values(), window),
         "heard": heard,
         "note": too_wide(hours, fa_per_hour),
     }
@@ -210,8 +215,8 @@ def _missed(track: Track, threshold: float, pause_s: float) -> dict[str, Any]:
     return miss_figures(np.isnan(hits(track, threshold, pause_s)))
 
 
-def _apart(pairs: Iterable[tuple[Track, Track]]) -> dict[str, float]:
-    apart = np.concatenate([np.abs(one.score - other.score) for one, other in pairs])
+def _apart(pairs: Iterable[tuple[Track, Track]], window: int) -> dict[str, float]:
+    apart = np.concatenate([np.abs(one.score - other.score)[window - 1 :] for one, other in pairs])
     return {"largest_difference": float(apart.max()), "mean_difference": float(apart.mean(dtype=np.float64))}
 
 

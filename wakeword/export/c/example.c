@@ -34,7 +34,7 @@ static const char *find_samples(FILE *file, unsigned long *bytes) {
                      little_endian(head + 14, 2) == 16;
             size -= 16;
         }
-        if (fseek(file, (long)(size + (size & 1)), SEEK_CUR) != 0) {
+        if (size >= 0x7fffffffUL || fseek(file, (long)(size + (size & 1)), SEEK_CUR) != 0) { /* a long of 32 bits */
             break;
         }
     }
