@@ -138,8 +138,10 @@ def test_a_model_is_tested_again_when_it_or_the_test_changes(one_hour, config, t
     assert [(positives, negatives) for positives, negatives, _ in tested] == [(1, 2)] and "dev" not in tested[0][2]
     test(replace(config, words=("jarvis",)))  # fewer negatives are left out
     assert [negatives for _, negatives, _ in tested] == [2, 3]
+    (stale,) = Path(config.folder).glob("*/report")
+    (stale.parent / "report_fresh").mkdir()  # of manifests in which a recording was on both sides
     test(replace(config, words=("jarvis",), steps=3))
-    assert len(tested) == 3 and len(trainings) == 2
+    assert len(tested) == 3 and len(trainings) == 2 and not (stale.parent / "report_fresh").exists()
 
 
 def report(alarms: list[int]) -> dict:

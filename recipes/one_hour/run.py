@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -205,7 +206,12 @@ def one(config: Config, settings, test_negatives: str) -> dict:
         )
 
     # Some recordings stand in the corpus several times, on both sides of the split: only the fresh clips are new.
-    for clips, name in ((positives, "report"), *([(fresh, "report_fresh")] if len(fresh) < len(positives) else [])):
+    tests = [(positives, "report")]
+    if len(fresh) < len(positives):
+        tests.append((fresh, "report_fresh"))
+    else:  # the page shows what lies there
+        shutil.rmtree(run["folder"] / "report_fresh", ignore_errors=True)
+    for clips, name in tests:
         report = run["folder"] / name
         once(report / "report.json", made, partial(test, clips, report))
     return run
