@@ -108,6 +108,33 @@ def test_how_long_a_gate_was_open_before_a_hit(module):
     np.testing.assert_allclose(found, [0.04, 0.0, 0.08, 0.04])
 
 
+def test_clips_to_improve_on_are_no_copies_of_those_that_test(module):
+    improve = module("improve")
+    splits = {0: "train", 1: "test", 2: "train", 3: "test", 4: "train", 5: "test", 6: "train", 7: "test"}
+    cuts = [{"id": str(index), "custom": {"split": split, "group": index}} for index, split in splits.items()]
+    cuts[4]["custom"]["group"] = cuts[5]["custom"]["group"] = 0  # recordings that stand there three times
+    cuts[7]["custom"]["group"] = 6
+    own, home, tests = ([cut["id"] for cut in each] for each in improve.divided(cuts, 1))
+    assert (own, home, tests) == (["0"], ["2", "6"], ["1", "3"])
+    with pytest.raises(WakewordError, match="4 clips to train on are too few for --clips 5"):
+        improve.divided(cuts, 5)
+
+
+def test_a_kept_clip_is_reviewed_by_what_was_played(module, tmp_path, speech_like):
+    from wakeword.kept import HIT, NEAR_MISS, Bounds, Kept, keep
+    from wakeword.streams import Event
+
+    improve, folder = module("improve"), tmp_path / "kept"
+    folder.mkdir(mode=0o700)
+    said = improve.within([Event(1.0, 2.0, 2.0, None), Event(5.0, 6.0, 6.0, None)])
+    for kind, at_s in ((HIT, 1.5), (HIT, 2.9), (HIT, 3.5), (NEAR_MISS, 0.5), (NEAR_MISS, 5.5)):
+        about = Kept("two", kind, 0.9, 0.8, 1.0, "2026-01-01T00:00:00Z", stream_s=at_s)
+        keep(folder, speech_like(1, 3), about, Bounds())
+    counted = {"hit, yes": 2, "hit, no": 1, "near miss, no": 1, "near miss, yes": 1}
+    assert improve.reviewed(folder, said) == counted
+    assert not improve.reviewed(folder, said), "what is decided stays"
+
+
 @pytest.mark.parametrize("above_db", [None, 1e3])
 def test_a_gate_is_told_by_what_it_loses(module, model_files, speech_like, tmp_path, monkeypatch, capsys, above_db):
     """As it is it loses nothing; one that shuts for good after its first seconds loses clips."""
