@@ -94,8 +94,9 @@ def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callabl
     output = subprocess.DEVNULL if quiet else 2  # standard output holds hits and nothing else
 
     def deliver(event: dict) -> None:
-        # An environment variable ends at a NUL.
-        told = {f"WAKEWORD_{key.upper()}": str(value).replace("\0", "") for key, value in event.items()}
+        # An environment variable ends at a NUL; a null is empty there.
+        said = {key: "" if value is None else str(value).replace("\0", "") for key, value in event.items()}
+        told = {f"WAKEWORD_{key.upper()}": value for key, value in said.items()}
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -131,6 +132,12 @@ def webhook(url: str, limit_s: float = LIMIT_S) -> Callable[[dict], None]:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError("--webhook: not an http or https address: give one such as http://127.0.0.1:8123/x")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    try:
+        kind(parts.hostname, port)
+    except http.client.InvalidURL as error:  # a name with a space, which no host has
+        raise ConfigError(
+            "--webhook: no host has such a name: give an address such as http://127.0.0.1:8123/x"
+        ) from error
     target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="/%?=&+:@,;~$!*'()[]")
     headers = {"Content-Type": "application/json", "User-Agent": "wakeword"}
     if parts.username is not None:
