@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import time
 from contextlib import ExitStack, contextmanager
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -436,6 +439,44 @@ def test_a_folder_that_fails_is_told_and_the_take_is_kept_for_another_try(server
         assert told(page, "kept")["clip"].startswith("hey-computer_")
 
 
+PAGE = """
+const found = {}, asked = [];
+const $of = (id) => (found[id] ??= { focus() {} });
+globalThis.document = { getElementById: $of };
+%s
+const recording = new Recording({ phrase: "hey", folder: "/clips", seconds: 1 }, (what) => asked.push(what));
+const offered = () => ["keep", "listen", "drop"].filter((id) => !$of(id).disabled).join();
+const steps = {
+  take: () => recording.take({ problem: null, peak_dbfs: -9 }),
+  deleting: () => recording.failed(),
+  keep: () => $of("keep").onclick(),
+  failed: () => recording.failed(),
+  again: () => $of("keep").onclick(),
+  kept: () => recording.kept("hey_0001.wav"),
+  late: () => recording.failed(),
+};
+console.log(JSON.stringify(Object.entries(steps).map(([name, step]) => (step(), [name, offered()]))));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="THE PAGE'S RECORDING WAS NOT RUN: node is missing")
+def test_the_page_offers_a_take_that_was_not_kept_once_more():
+    source = (resources.files("wakeword") / "web" / "recording.js").read_text()
+    command = ["node", "--input-type=module", "-"]
+    said = subprocess.run(command, input=PAGE % source, capture_output=True, text=True, timeout=LATE_S, check=True)
+    all_of_it = "keep,listen,drop"
+    offered = {
+        "take": all_of_it,
+        "deleting": all_of_it,
+        "keep": "",
+        "failed": all_of_it,
+        "again": "",
+        "kept": "",
+        "late": "",
+    }
+    assert dict(json.loads(said.stdout)) == offered
+
+
 BAD = {
     "no JSON": "{",
     "no JSON, deep": "[" * 900,
@@ -585,7 +626,9 @@ def test_a_clip_too_many_is_refused(tmp_path, monkeypatch):
         (["{model}", "--record", "{folder}"], "say with --phrase"),
         (["{model}", "--phrase", "hey"], "say with --record"),
         (["--record", "{folder}", "--phrase", "hey", "--seconds", "99"], "0.5 to 30 s"),
+        (["--record", "{folder}", "--phrase", "hey", "--seconds", "0"], "0.5 to 30 s"),
         (["--record", "{folder}", "--phrase", "?"], "no letter"),
+        (["--record", "{folder}", "--phrase", ""], "no letter"),
         (["--record", "{file}", "--phrase", "hey"], "choose another"),
         (["--record", "{file}/clips", "--phrase", "hey"], "choose another"),
         (["{model}", "--port", "{port}"], "is another one running"),

@@ -78,6 +78,7 @@ def test_the_unit_waits_for_the_slowest_end_and_does_not_repeat_a_mistake():
     in_turn_s = microphone.HANGS_AFTER_S + near_misses.LAST_WAIT_S + 2 * receivers.LIMIT_S
     assert int(said["TimeoutStopSec"]) > in_turn_s
     assert said["RestartPreventExitStatus"] == "2" and said["Restart"] == "on-failure"
+    assert int(said["SuccessExitStatus"]) == 128 + signal.SIGTERM  # `cli.exit_status` before the listening begins
 
 
 def test_a_missing_microphone_has_another_status_than_a_mistake(model_files, monkeypatch, capsys):

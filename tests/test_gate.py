@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -244,10 +247,25 @@ def test_listen_with_a_gate_gives_the_same_hits_and_says_how_long_it_was_open(
     assert len(hits) > 2 and said[0].out == said[1].out
 
 
-def test_a_file_that_does_not_say_how_far_back_it_hears_is_refused_with_a_gate(model_files, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sizes": None}, "export it again"),
+        (
+            {"features": dataclasses.asdict(FeatureSettings(front_end="micro", window=480, mels=40))},
+            "run it without one",
+        ),
+    ],
+)
+def test_a_model_that_cannot_have_a_gate_is_refused_and_named(model_files, tmp_path, changes, told):
     path = tmp_path / "old.onnx"
     path.write_bytes(model_files[1].read_bytes())
-    rewrite_onnx_meta(path, {"sizes": None})
-    assert Detector.load(path)
-    with pytest.raises(ModelError, match=r"old\.onnx: .*export it again"):
-        Detector.load(path, gate=True)
+    rewrite_onnx_meta(path, changes)
+    assert Detector.load(path) and len(load_together([model_files[1], path])) == 2
+    for load in (
+        partial(Detector.load, path),
+        partial(load_together, [path]),
+        partial(load_together, [model_files[1], path]),
+    ):
+        with pytest.raises(ModelError, match=rf"old\.onnx: .*{told}"):
+            load(gate=True)

@@ -47,6 +47,12 @@ def test_misses_are_worse_where_chance_would_seldom_bring_so_many(before, after,
     assert (found["newly_missed"], found["newly_found"]) == (len({*after} - {*before}), len({*before} - {*after}))
 
 
+def test_a_test_that_neither_model_hears_shows_nothing():
+    (reason,) = compare(judged(20, range(20)), judged(20, range(20)))["worse"]
+    assert "neither model hears any of the 20 clip(s)" in reason
+    assert not compare(judged(20, range(20)), judged(20, range(19)))["worse"]
+
+
 def test_few_clips_are_no_excuse():
     assert not compare(judged(20), judged(20, {1}))["worse"]
     assert compare(judged(20), judged(20, {1, 2}))["worse"] and not compare(judged(100), judged(100, {1, 2}))["worse"]

@@ -16,12 +16,14 @@ pytest.importorskip("lhotse")
 from sweeps import sweep, sweep_material  # noqa: E402
 
 from wakeword import checkpoint, guard  # noqa: E402
+from wakeword import improve as improvement  # noqa: E402
 from wakeword.audio import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.clips import find_clips  # noqa: E402
 from wakeword.detector import Detector  # noqa: E402
 from wakeword.errors import Skipped  # noqa: E402
-from wakeword.improve_material import cut, negatives_of, reviewed  # noqa: E402
+from wakeword.improve import ImproveConfig  # noqa: E402
+from wakeword.improve_material import cut, divided, negatives_of, reviewed  # noqa: E402
 from wakeword.kept import HIT, NEAR_MISS, Bounds, Kept, decide, keep, kept_clips, private_folder, read_kept  # noqa: E402
 from wakeword.train import train  # noqa: E402
 from wakeword.train_config import Phrase, TrainConfig  # noqa: E402
@@ -203,6 +205,30 @@ def test_what_cannot_be_improved_is_told_in_a_line(material, near, model_files, 
         assert told in capsys.readouterr().err.strip().splitlines()[-1]
     assert main([*command, "--phrase", "going down"]) == 2
     assert "listens for 'going up'" in capsys.readouterr().err
+
+
+def test_each_phrase_is_tested_on_its_own_clips_in_whatever_order_they_are_given(tmp_path, speech_like):
+    for index, name in enumerate(("one", "two", "one-test", "two-test")):
+        for clip in range(4):
+            write_wav(tmp_path / name / f"{clip}.wav", speech_like(1, 10 * index + clip))
+    for index, name in enumerate(("negatives", "dev", "test")):
+        write_wav(tmp_path / name / "long.wav", speech_like(65, 100 + index))
+    path = lambda name: (str(tmp_path / name),)  # noqa: E731
+    model = tmp_path / "model.wakeword"
+    model.touch()
+    config = ImproveConfig(
+        str(model),
+        "",
+        str(tmp_path / "new.wakeword"),
+        phrases=(Phrase("two", path("two")), Phrase("one", path("one"))),
+        tests=(path("two-test"), path("one-test")),
+        negatives=path("negatives"),
+        dev=path("dev"),
+        test_negatives=path("test"),
+    )
+    meta = {"phrases": [{"phrase": "one"}, {"phrase": "two"}], "smoothing_frames": 3, "refractory_s": 1.0}
+    given = divided(config, improvement._training(config, meta), Skipped())
+    assert [{clip.path.parent.name for clip in test} for test in given.tests] == [{"one-test"}, {"two-test"}]
 
 
 def test_a_confirmed_clip_is_cut_to_the_phrase_whatever_was_said_before(tmp_path, speech_like):

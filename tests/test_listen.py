@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ pytest.importorskip("onnx")
 
 from web import web_server  # noqa: E402
 
-from wakeword import receivers  # noqa: E402
+from wakeword import near_misses, receivers  # noqa: E402
 from wakeword.audio import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.detector import Detector, Hit  # noqa: E402
@@ -182,6 +183,41 @@ def test_a_signal_waits_until_a_hit_is_told_and_the_next_ends_at_once() -> None:
         done.append("went on")
     assert done == ["told"]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_signal_while_receivers_are_waited_for_ends_that_with_the_summary(models, good, monkeypatch, capsys) -> None:
+    close, waits = receivers.Receiver.close, []
+
+    def interrupted(self, timeout_s):
+        waits.append(timeout_s)
+        if len(waits) == 1:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        close(self, timeout_s)
+
+    monkeypatch.setattr(receivers.Receiver, "close", interrupted)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        to = ["--on-hit", "sleep 15", "--webhook", f"http://127.0.0.1:{silent.getsockname()[1]}/"]
+        assert main(["listen", models[0], "--file", good, *SURE, *to]) == 0
+    assert waits == [receivers.LIMIT_S, 0.0], "one signal ends the wait for all"
+    assert capsys.readouterr().err.splitlines() == [
+        "wakeword: --on-hit: 0 delivered, 0 failed, 1 dropped",
+        "wakeword: --webhook: 0 delivered, 0 failed, 1 dropped",
+        "wakeword: 1 hit(s) in 2.0 s of sound, 0 overrun(s)",
+    ]
+
+
+def test_a_signal_while_a_slow_disk_is_waited_for_ends_that_with_the_summary(
+    models, good, tmp_path, monkeypatch, capsys
+):
+    released = threading.Event()
+    monkeypatch.setattr(near_misses, "keep", lambda *_: released.wait(60))
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    close = near_misses.NearMisses.close
+    monkeypatch.setattr(near_misses.NearMisses, "close", lambda self: (timer.start(), close(self)))
+    assert main(["listen", models[0], "--file", good, *SURE, "--save-near-misses", str(tmp_path / "near")]) == 0
+    released.set()
+    told = capsys.readouterr().err.splitlines()
+    assert told[-2].endswith("near, 1 lost") and told[-1].startswith("wakeword: 1 hit(s)")
 
 
 def in_terminal(command: list[str], sound: bytes) -> str:

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -437,7 +438,7 @@ def test_a_device_that_opens_and_gives_no_sound_is_lost(use, monkeypatch) -> Non
     assert blocks[1] is None and blocks[2][0] == pytest.approx(0.2) and fake.closed >= 2
     assert len(told) == 2 and "no sound from it for 0.2 s" in told[0] and "back" in told[1]
     use(["mic"], [[]])
-    with pytest.raises(WakewordError, match="no sound from it for 0.2 s"):
+    with pytest.raises(WakewordError, match="^microphone 'mic' opens, but no sound from it for 0.2 s: connect"):
         next(microphone_blocks())
 
 
@@ -532,7 +533,7 @@ def test_opens_with_channels_that_the_device_has(use, channels: int, allowed: tu
 
 def test_a_device_that_does_not_open_is_one_line(use) -> None:
     use(["mic"], [], allowed=())
-    with pytest.raises(WakewordError, match="cannot be opened.*another program") as caught:
+    with pytest.raises(WakewordError, match="^microphone 'mic' cannot be opened.*another program") as caught:
         next(microphone_blocks())
     assert "\n" not in str(caught.value)
 
@@ -664,6 +665,43 @@ def test_a_sound_system_that_hangs_is_given_up_on(use, monkeypatch) -> None:
     fake._terminate = lambda: time.sleep(3)
     with pytest.raises(WakewordError, match="hangs"):
         list(microphone_blocks(on_status=lambda text: None))
+
+
+@pytest.mark.parametrize("where", ["_open", "start"])
+def test_a_device_that_hangs_as_it_is_opened_is_given_up_on(use, monkeypatch, where) -> None:
+    use(["mic"], [[block(0.1)]])
+    monkeypatch.setattr(microphone, "HANGS_AFTER_S", 0.1)
+    monkeypatch.setattr(*((microphone, where) if where == "_open" else (FakeStream, where)), lambda *_: time.sleep(3))
+    with pytest.raises(WakewordError, match="hangs"):
+        next(microphone_blocks())
+
+
+HANGING = """
+import os, time
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # as sounddevice does while PortAudio starts
+time.sleep({seconds})
+"""
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGINT])
+def test_a_sound_system_that_hangs_at_the_start_is_one_line_and_can_be_interrupted(tmp_path: Path, number) -> None:
+    (tmp_path / "sounddevice.py").write_text(HANGING.format(seconds=60))
+    code = "import sys; from wakeword import cli, input_devices; print('here', flush=True); "
+    code += f"input_devices.HANGS_AFTER_S = {60 if number else 0.2}; sys.exit(cli.main(['listen', '--list-devices']))"
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-c", code]
+    given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": Path(__file__).parents[1], "text": True}
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, **given) as process:
+        try:
+            process.stdout.readline()
+            if number is not None:
+                time.sleep(1)
+                process.send_signal(number)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    expected = (3, "wakeword: the sound system hangs: restart it (and this program)\n")
+    assert (process.returncode, said) == (expected if number is None else (130, "wakeword: interrupted\n"))
 
 
 def test_without_portaudio_the_package_is_named(tmp_path: Path, monkeypatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wakeword import kept
 from wakeword.audio import SAMPLE_RATE, read_audio, write_wav
 from wakeword.cli import main
 from wakeword.curve import logit
@@ -205,6 +206,19 @@ def test_the_folder_is_bounded_in_count_and_the_oldest_go_first(tmp_path):
     clips = kept_clips(folder, Skipped())
     assert [path.name for path, _ in clips] == ["000005_hit.wav", "000006_hit.wav", "000007_hit.wav"]
     assert len(list(folder.iterdir())) == 7 and (folder / "notes.txt").read_text() == "mine"
+
+
+def test_listeners_that_fill_one_folder_at_once_keep_each_its_own(tmp_path, monkeypatch):
+    folder = private_folder(tmp_path / "near")
+    before = kept._stems(folder)
+    monkeypatch.setattr(kept, "_stems", lambda _: before)  # as both see it: the other one's clip comes a moment later
+    for level in (0.1, 0.2):
+        said = Kept(f"{level}", HIT, 0.9, 0.8, 1.0, "")
+        keep(folder, np.full(16000, level, np.float32), said, Bounds())
+    monkeypatch.undo()
+    clips = kept_clips(folder, Skipped())
+    assert [float(said.phrase) for _, said in clips] == [0.1, 0.2]
+    assert [read_audio(path).mean() for path, _ in clips] == pytest.approx([0.1, 0.2], abs=1e-3)
 
 
 def test_the_folder_is_bounded_in_size(tmp_path):

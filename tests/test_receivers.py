@@ -27,12 +27,13 @@ def python(code: str, *arguments: object) -> str:
 
 
 def test_a_command_gets_the_hit_in_its_environment_and_as_json(tmp_path: Path) -> None:
-    command(python(KEEP, tmp_path / "said", "two words"))(EVENT)
+    event = {**EVENT, "delay_s": None}  # of a file
+    command(python(KEEP, tmp_path / "said", "two words"))(event)
     arguments, environment, text = json.loads((tmp_path / "said").read_text())
     assert arguments == [str(tmp_path / "said"), "two words"]
     assert environment["WAKEWORD_PHRASE"] == "hey computer" and environment["WAKEWORD_SCORE"] == "0.91"
-    assert environment["PATH"] == os.environ["PATH"]
-    assert json.loads(text) == EVENT and text.endswith("\n")
+    assert environment["PATH"] == os.environ["PATH"] and environment["WAKEWORD_DELAY_S"] == ""
+    assert json.loads(text) == event and text.endswith("\n")
 
 
 def test_no_phrase_and_no_part_of_a_command_meets_a_shell(tmp_path: Path, monkeypatch) -> None:
@@ -201,7 +202,8 @@ def test_nobody_there_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://x/", "localhost:8123/x", "http://", "http://x:port/", "http://["]
+    "url",
+    ["file:///etc/passwd", "ftp://x/", "localhost:8123/x", "http://", "http://x:port/", "http://[", "http://a b/"],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="http") as caught:

@@ -113,9 +113,10 @@ def compare(before: Judged, after: Judged, budget: float) -> dict:
     It is worse in misses, or in false alarms, if more clips are newly missed than newly found (more alarms new than
     gone), and chance alone would bring so many more, or yet more, with a probability below `CHANCE`; or if its miss
     rate rose by more than `MISS_MOST`, or its false alarms by more than `budget`, in an hour. What is better in one
-    does not make up for what is worse in the other: that trade is a threshold's, and needs no other model. An empty
-    `worse` says that no loss was seen, which is as much as the test can show: `least` is the smallest loss that would
-    have been refused, where nothing is gained.
+    does not make up for what is worse in the other: that trade is a threshold's, and needs no other model. A test of
+    whose clips neither model hears one is held against the second too. An empty `worse` says that no loss was seen,
+    which is as much as the test can show: `least` is the smallest loss that would have been refused, where nothing is
+    gained.
     """
     lost, found = int((after.missed & ~before.missed).sum()), int((before.missed & ~after.missed).sum())
     new, gone = unmatched(before.alarms_s, after.alarms_s)
@@ -126,6 +127,8 @@ def compare(before: Judged, after: Judged, budget: float) -> dict:
         worse.append(f"it misses {lost} clip(s) that were found, and finds {found} that were missed, of {clips}")
     if new > gone and (at_least_by_chance(new, new + gone) < CHANCE or new - gone > budget * hours):
         worse.append(f"it has {new} new false alarm(s), and {gone} fewer of the old ones, in {hours:.2f} h")
+    if before.missed.all() and after.missed.all():
+        worse.append(f"neither model hears any of the {clips} clip(s), which shows nothing: are they of this phrase?")
     fewest = next(k for k in range(1, 100) if at_least_by_chance(k, k) < CHANCE)
     least_missed = min(fewest, math.floor(MISS_MOST * clips) + 1)
     least_alarms = min(fewest, math.floor(budget * hours) + 1)

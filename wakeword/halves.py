@@ -90,7 +90,8 @@ def _onnx_halves(path: str | Path) -> Halves | None:
     constants = {_name(value, TENSOR_NAME): (whole, value) for tag, whole, value in graph if tag == INITIALIZER}
     made = {name for _, node in nodes for name in node.outputs}
     meta = load_onnx(path)[2]
-    if "taps" not in made or "sizes" not in meta:
+    told = meta["sizes"].get("encoder") if isinstance(meta.get("sizes"), dict) else None
+    if "taps" not in made or not isinstance(told, dict) or not {"kernel", "dilations", "channels"} <= told.keys():
         return None
     # A head with blocks has a state of its own; otherwise the whole state is the encoder's (`export.streaming_graph`).
     own = "next_encoder_state" in made

@@ -150,11 +150,13 @@ def divided(config, training, skipped: Skipped) -> Given:
             "too few negatives to train and test on: give more --negatives, or others by --test-negatives"
         )
     clips, held_out, tests = [], [], []
-    for index, phrase in enumerate(training.phrases):
+    # By the phrase: those of `training` are in the order of the model's outputs, whatever order they were given in.
+    given = dict(zip((phrase.text for phrase in config.phrases), config.tests, strict=False))
+    for phrase in training.phrases:
         said, out, _ = usable_clips(phrase, training, skipped)
         test = out
         if config.tests:
-            test = for_testing(find_clips(config.tests[index]))
+            test = for_testing(find_clips(given[phrase.text]))
             refuse_shared(for_training(find_clips(phrase.positives)), test, "--positives and --test-positives", TESTED)
         of_phrase = f"clips of '{phrase.text}' to test on and negatives"
         refuse_shared(test, [*dev, *test_negatives], of_phrase, BOTH_TESTED)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import threading
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 from wakeword.errors import DeviceError, WakewordError
 
+HANGS_AFTER_S = 15.0
 NO_DEVICE = "no microphone: the system has no input device: connect one, or give a file or raw audio"
 
 
@@ -15,7 +20,7 @@ def list_devices() -> list[dict[str, Any]]:
     """The input devices: `index`, `name`, `channels`, `sample_rate` in Hz, and whether it is the `default`.
 
     Raises:
-        WakewordError: the PortAudio library is missing.
+        WakewordError: as `sounddevice`.
     """
     sd = sounddevice()
     default = sd.default.device[0]
@@ -72,16 +77,68 @@ def sounddevice() -> ModuleType:
     """The package sounddevice. Importing it starts PortAudio.
 
     Raises:
-        WakewordError: it, or the PortAudio library, is missing or does not start.
+        WakewordError: it, or the PortAudio library, is missing or does not start. DeviceError: the sound system hangs.
     """
     try:
-        import sounddevice as sd
+        return within(HANGS_AFTER_S, _imported)
     except OSError as error:
         raise WakewordError(
             f"the PortAudio library cannot be loaded ({error}): apt install libportaudio2, or your system's package"
         ) from error
     except ImportError as error:
         raise WakewordError(f"the package sounddevice is missing ({error}): pip install sounddevice") from error
+    except WakewordError:
+        raise
     except Exception as error:  # sounddevice.PortAudioError: importing also starts PortAudio
         raise DeviceError(f"the sound system does not start ({error}): check its configuration") from error
-    return sd
+
+
+def _imported() -> ModuleType:
+    import sounddevice
+
+    return sounddevice
+
+
+def within(seconds: float, action: Callable[[], Any]) -> Any:
+    """What `action` gives, or raises. It may hang in the sound system, where no signal reaches Python: it runs in a
+    thread of its own, and is given up on after `seconds`.
+
+    Raises:
+        DeviceError: it hangs.
+    """
+    given: list[Any] = []
+    raised: list[BaseException] = []
+    ended = threading.Event()  # and no `join`, which an interrupt makes believe that the thread is over
+
+    def work() -> None:
+        try:
+            given.append(action())
+        except BaseException as error:  # it is the caller's
+            raised.append(error)
+        finally:
+            ended.set()
+
+    with _standard_error_back(ended):
+        threading.Thread(target=work, daemon=True).start()
+        if not ended.wait(seconds):
+            raise DeviceError("the sound system hangs: restart it (and this program)")
+    if raised:
+        raise raised[0]
+    return given[0]
+
+
+@contextlib.contextmanager
+def _standard_error_back(ended: threading.Event) -> Iterator[None]:
+    """Where the block ends before what it waits for, standard error is what it was: sounddevice sends it nowhere while
+    PortAudio starts, and would leave it there if that hangs."""
+    try:
+        before = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        yield
+    finally:
+        if not ended.is_set():
+            os.dup2(before, 2)
+        os.close(before)

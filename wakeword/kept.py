@@ -105,16 +105,32 @@ def keep(folder: Path, samples: np.ndarray, about: Kept, bounds: Bounds) -> Path
     there = _stems(folder)
     sidecar = _text(about)
     _make_room(folder, there, bounds, 2 * len(samples) + 44 + len(sidecar))
-    stem = f"{max(map(_number, there), default=0) + 1:06d}_{about.kind.replace(' ', '-')}"
-    # The audio last: a clip that is there has its sidecar.
-    _write_sidecar(folder / f"{stem}.json", sidecar)
-    path = folder / f"{stem}.wav"
+    claimed = _claim(folder, max(map(_number, there), default=0) + 1, about.kind)
+    path = claimed.with_suffix(".wav")
     try:
+        # The audio last: a clip that is there has its sidecar.
+        _write_sidecar(claimed, sidecar)
         write_wav(path, samples, FILE_MODE)
     except WakewordError:
-        path.with_suffix(".json").unlink(missing_ok=True)
+        claimed.unlink(missing_ok=True)
         raise
     return path
+
+
+def _claim(folder: Path, number: int, kind: str) -> Path:
+    """An empty sidecar of that number, or of the first above it that no other listener has taken meanwhile."""
+    while True:
+        path = folder / f"{number:06d}_{kind.replace(' ', '-')}.json"
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise WakewordError(
+                f"{path}: cannot be written ({error.strerror}): free space or choose another place"
+            ) from error
+        else:
+            return path
 
 
 def kept_clips(folder: str | os.PathLike, skipped: Skipped) -> list[tuple[Path, Kept]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 
 from wakeword.audio import SAMPLE_RATE, StreamResampler
 from wakeword.errors import DeviceError, WakewordError
-from wakeword.input_devices import card_unnumbered, choose, sounddevice
+from wakeword.input_devices import HANGS_AFTER_S, card_unnumbered, choose, sounddevice, within
 from wakeword.input_faults import SUSPENDED_S, InputFaults, suspended_s
 from wakeword.ring import Ring
 
@@ -29,7 +28,6 @@ LOST_AFTER_S = 3.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 STEADY_S = 5.0
 """How much sound a microphone must give until it is back: one with a loose contact comes and goes."""
-HANGS_AFTER_S = 15.0
 
 _log = logging.getLogger("wakeword")
 
@@ -59,15 +57,15 @@ def microphone_blocks(
     devices), which ends other PortAudio streams of the process. `capture` is kept up to date.
 
     Raises:
-        DeviceError: at the start, that there is no such device or it gives no sound; later, only that the sound
-            system hangs.
+        DeviceError: at the start, that there is no such device or it gives no sound; at any time, that the sound system
+            hangs.
     """
     sd = sounddevice()
     tell, capture = on_status or _log.warning, capture or Capture()
     name = lost = ""
     wait_s = FIRST_WAIT_S
     while True:
-        heard_s = 0.0
+        heard_s, info = 0.0, None
         try:
             info = choose(device, name)
             for block in _captured(sd, info, tell, capture):
@@ -83,7 +81,7 @@ def microphone_blocks(
                 yield block
         except (WakewordError, sd.PortAudioError) as error:
             if not name:
-                raise DeviceError(_opening_failed(error)) from error
+                raise DeviceError(_opening_failed(error, info)) from error
             if heard_s:
                 capture.losses += 1
             if not lost:
@@ -91,14 +89,17 @@ def microphone_blocks(
                 lost = name
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-        _within(HANGS_AFTER_S, lambda: _restart(sd))
+        within(HANGS_AFTER_S, lambda: _restart(sd))
 
 
-def _opening_failed(error: Exception) -> str:
-    if isinstance(error, WakewordError):
+def _opening_failed(error: Exception, info: dict[str, Any] | None) -> str:
+    if info is None or isinstance(error, DeviceError):
         return str(error)
+    if isinstance(error, WakewordError):
+        return f"microphone '{info['name']}' opens, but {error}: connect it anew, or choose another with --device"
     return (
-        f"the microphone cannot be opened ({error}): another program may hold it; close that or choose another device"
+        f"microphone '{info['name']}' cannot be opened ({error}): another program may hold it; close that or choose "
+        "another device"
     )
 
 
@@ -138,12 +139,12 @@ def _captured(
         if status.input_overflow:
             overflows += 1
 
-    stream = _open(sd, info, callback)
+    stream = within(HANGS_AFTER_S, lambda: _open(sd, info, callback))
     before, slept_s, capture.resting = capture.overruns, suspended_s(), False
     try:
         slots = round(HELD_S / BLOCK_S)
         ring = Ring(slots, stream.blocksize, stream.channels)
-        stream.start()
+        within(HANGS_AFTER_S, stream.start)
         resampler = StreamResampler(stream.samplerate, stream.channels)
         faults = InputFaults(tell, info["name"])
         last = time.monotonic()
@@ -171,7 +172,7 @@ def _captured(
                 yield samples
     finally:
         # A sound server that died can hold a stream's end for ever.
-        _within(HANGS_AFTER_S, lambda: stream.close(ignore_errors=True))
+        within(HANGS_AFTER_S, lambda: stream.close(ignore_errors=True))
 
 
 def _restart(sd: ModuleType) -> None:
@@ -179,12 +180,3 @@ def _restart(sd: ModuleType) -> None:
     for step in (sd._terminate, sd._initialize):
         with contextlib.suppress(sd.PortAudioError):
             step()
-
-
-def _within(seconds: float, action: Callable[[], object]) -> None:
-    """Run `action`, which may hang in the sound system, and give up on it after `seconds`."""
-    worker = threading.Thread(target=action, daemon=True)
-    worker.start()
-    worker.join(seconds)
-    if worker.is_alive():
-        raise DeviceError("the sound system hangs: restart it (and this program)")

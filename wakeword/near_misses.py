@@ -86,8 +86,8 @@ class NearMisses:
         self._tell = on_status or _log.warning
         self._watches: list[list[_Watch]] = []
         self._waiting: queue.Queue[tuple[np.ndarray, Kept] | None] = queue.Queue(WAITING)
-        self._writer = threading.Thread(target=self._write, daemon=True)
-        self._writer.start()
+        self._written = threading.Event()  # `join` would, interrupted, take the thread for ended
+        threading.Thread(target=self._write, daemon=True).start()
         self.reset()
 
     def notice(self) -> str:
@@ -138,10 +138,12 @@ class NearMisses:
         """Keep what goes on at the end, and wait for what is still to be written, `LAST_WAIT_S` at most."""
         self._end()
         ends = time.monotonic() + LAST_WAIT_S
-        with contextlib.suppress(queue.Full):
-            self._waiting.put(None, timeout=LAST_WAIT_S)
-        self._writer.join(max(0.0, ends - time.monotonic()))
-        self.lost += self._waiting.qsize() if self._writer.is_alive() else 0
+        try:
+            with contextlib.suppress(queue.Full):
+                self._waiting.put(None, timeout=LAST_WAIT_S)
+            self._written.wait(max(0.0, ends - time.monotonic()))
+        finally:
+            self.lost += 0 if self._written.is_set() else self._waiting.qsize()
 
     def _end(self) -> None:
         for detector, watches in zip(self._detectors, self._watches, strict=False):
@@ -201,6 +203,7 @@ class NearMisses:
                 self.kept += 1
             except WakewordError as error:
                 self._lose(error)
+        self._written.set()
 
     def _lose(self, why: object) -> None:
         self.lost += 1

@@ -38,9 +38,9 @@ class Receiver:
         self._waiting: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
         self._told_s: float | None = None
         self.delivered = self.failed = self.dropped = 0
+        self._over = threading.Event()  # `join` would, interrupted, take the thread for ended
         # A daemon: a receiver that hangs cannot keep the process.
-        self._worker = threading.Thread(target=self._work, daemon=True)
-        self._worker.start()
+        threading.Thread(target=self._work, daemon=True).start()
 
     def give(self, event: dict) -> None:
         """Queue an event and return at once."""
@@ -52,9 +52,11 @@ class Receiver:
     def close(self, timeout_s: float = LIMIT_S) -> None:
         """Wait until all is delivered that waits, and no longer than `timeout_s`; what is left counts as dropped."""
         self._waiting.put(None)
-        self._worker.join(timeout_s)
-        if self._worker.is_alive():  # what it is at, and what waits without the end mark
-            self.dropped += max(1, self._waiting.qsize())
+        try:
+            self._over.wait(timeout_s)
+        finally:
+            if not self._over.is_set():  # what it is at, and what waits without the end mark
+                self.dropped += max(1, self._waiting.qsize())
 
     def summary(self) -> str:
         return f"{self._name}: {self.delivered} delivered, {self.failed} failed, {self.dropped} dropped"
@@ -71,6 +73,7 @@ class Receiver:
                     self._told_s = now
                     with contextlib.suppress(Exception):  # a standard error that is gone
                         self._tell(f"{self._name}: {error}")
+        self._over.set()
 
 
 def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callable[[dict], None]:
@@ -94,8 +97,9 @@ def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callabl
     output = subprocess.DEVNULL if quiet else 2  # standard output holds hits and nothing else
 
     def deliver(event: dict) -> None:
-        # An environment variable ends at a NUL.
-        told = {f"WAKEWORD_{key.upper()}": str(value).replace("\0", "") for key, value in event.items()}
+        # An environment variable ends at a NUL; a null is empty there.
+        said = {key: "" if value is None else str(value).replace("\0", "") for key, value in event.items()}
+        told = {f"WAKEWORD_{key.upper()}": value for key, value in said.items()}
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -131,6 +135,12 @@ def webhook(url: str, limit_s: float = LIMIT_S) -> Callable[[dict], None]:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError("--webhook: not an http or https address: give one such as http://127.0.0.1:8123/x")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    try:
+        kind(parts.hostname, port)
+    except http.client.InvalidURL as error:  # a name with a space, which no host has
+        raise ConfigError(
+            "--webhook: no host has such a name: give an address such as http://127.0.0.1:8123/x"
+        ) from error
     target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="/%?=&+:@,;~$!*'()[]")
     headers = {"Content-Type": "application/json", "User-Agent": "wakeword"}
     if parts.username is not None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from wakeword import features
 from wakeword.detector import Detector
+from wakeword.errors import ModelError
 from wakeword.gate import Room, gate_of
 from wakeword.halves import halves_of
 from wakeword.runtimes import Step
@@ -60,7 +61,7 @@ def load_together(
         _share_features(detectors)
         _share_encoders(detectors, paths)
     if gate:
-        _share_gates(detectors)
+        _share_gates(detectors, paths)
     return detectors
 
 
@@ -92,15 +93,20 @@ def _share_encoders(detectors: list[Detector], paths: Sequence[str | Path]) -> N
         detector.take_encoder(once, partial(_above, once, head), (zero, head_zero))
 
 
-def _share_gates(detectors: list[Detector]) -> None:
-    memory = max(detector.memory_frames for detector in detectors)
+def _share_gates(detectors: list[Detector], paths: Sequence[str | Path]) -> None:
     shared: dict[features.FeatureSettings, tuple[Once, Room]] = {}
-    for detector in detectors:
+    memory = 0
+    for detector, path in zip(detectors, paths, strict=True):
         settings = detector.feature_settings
-        if settings not in shared:
-            decide, room = gate_of(settings)
-            shared[settings] = Once(decide), room
-        detector.take_gate(*shared[settings], memory)
+        try:
+            if settings not in shared:
+                decide, room = gate_of(settings)
+                shared[settings] = Once(decide), room
+            memory = max(memory, detector.memory_frames)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+    for detector in detectors:
+        detector.take_gate(*shared[detector.feature_settings], memory)
 
 
 def _above(encode: Once, head: Step, frames: np.ndarray, state: tuple) -> tuple[np.ndarray, tuple]:

@@ -47,7 +47,7 @@ def _demo(args) -> None:
 
 def _clips(args: argparse.Namespace, detectors: list[Detector]) -> ClipFolder | None:
     if args.record is None:
-        if args.phrase or args.speaker or args.seconds:
+        if any(given is not None for given in (args.phrase, args.speaker, args.seconds)):
             raise WakewordError("--phrase, --speaker and --seconds are of clips: say with --record where these go")
         return None
     from data_prep.recorded import SECONDS, ClipFolder
@@ -55,7 +55,9 @@ def _clips(args: argparse.Namespace, detectors: list[Detector]) -> ClipFolder | 
     phrases = {phrase for detector in detectors for phrase in detector.phrases}
     if args.phrase is None and len(phrases) != 1:
         raise WakewordError("--record: say with --phrase what the clips say")
-    clips = ClipFolder(args.record, args.phrase or phrases.pop(), args.speaker, args.seconds or SECONDS)
+    phrase = phrases.pop() if args.phrase is None else args.phrase
+    seconds = SECONDS if args.seconds is None else args.seconds
+    clips = ClipFolder(args.record, phrase, args.speaker, seconds)
     clips.check_writable()
     say(
         f"clips of '{clips.text}' are recorded to {clips.folder}: a voice identifies its speaker, so ask whoever speaks"

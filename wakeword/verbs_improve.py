@@ -26,9 +26,9 @@ def keep_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def keeping(args, detectors: Sequence, tell: Callable[[str], None]) -> Iterator:
+def keeping(args, detectors: Sequence, tell: Callable[[str], None], stoppable: Callable) -> Iterator:
     """The recorder that the arguments ask for (`near_misses.NearMisses`), or None; `tell` gets the privacy notice, and
-    in the end what was kept.
+    in the end what was kept. `with stoppable():` is how long a disk is waited for then.
 
     Raises:
         WakewordError: as `NearMisses`.
@@ -43,7 +43,8 @@ def keeping(args, detectors: Sequence, tell: Callable[[str], None]) -> Iterator:
     try:
         yield keep
     finally:
-        keep.close()
+        with stoppable():
+            keep.close()
         tell(f"{keep.kept} clip(s) kept in {keep.folder}" + (f", {keep.lost} lost" if keep.lost else ""))
 
 

@@ -75,9 +75,8 @@ def _listen(args) -> None:
             view = stack.enter_context(View(detectors))
             tell = view.tell
         receivers = _receivers(args, tell, viewed)
-        for receiver in receivers:
-            stack.callback(_finish, receiver, tell)
-        keep = stack.enter_context(keeping(args, detectors, tell))
+        stack.callback(_finish, receivers, tell)
+        keep = stack.enter_context(keeping(args, detectors, tell, _stoppable))
         with _stoppable() as uninterrupted:
             for heard in hear(detectors, args.device, file, raw, tell, capture, keep):
                 with uninterrupted():
@@ -144,11 +143,18 @@ def _receivers(args, tell: Callable[[str], None], quiet: bool) -> list[Receiver]
     return [receivers.Receiver(name, each, tell) for name, each in deliver]
 
 
-def _finish(receiver: Receiver, tell: Callable[[str], None]) -> None:
-    from wakeword import receivers
+def _finish(receivers: list[Receiver], tell: Callable[[str], None]) -> None:
+    """Wait until what they have is delivered; a signal ends the wait for all of them."""
+    from wakeword.receivers import LIMIT_S
 
-    receiver.close(receivers.LIMIT_S)
-    tell(receiver.summary())
+    wait_s = LIMIT_S
+    for receiver in receivers:
+        ended = False
+        with _stoppable():
+            receiver.close(wait_s)
+            ended = True
+        wait_s = wait_s if ended else 0.0
+        tell(receiver.summary())
 
 
 @contextmanager

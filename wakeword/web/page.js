@@ -32,7 +32,7 @@ function told(said) {
   const answers = { hello, heard, hit, take: () => recording.take(said), kept: () => recording.kept(said.clip) };
   answers.clips = () => recording.list(said.clips);
   answers.problem = () => {
-    recording?.stop();
+    recording?.failed();
     problem(said.text);
   };
   if (said.tell !== "heard" && said.tell !== "hit") problem("");

@@ -9,7 +9,7 @@ export class Recording {
   constructor(about, ask) {
     this.about = about;
     this.ask = ask;
-    this.running = false;
+    this.running = this.keeping = false;
     $("recording").hidden = false;
     $("phrase").textContent = about.phrase;
     $("folder").textContent = about.folder + (about.speaker ? `, speaker ${about.speaker}` : "");
@@ -55,6 +55,13 @@ export class Recording {
     $("record").textContent = "Record";
   }
 
+  // Something went wrong. A take that could not be kept is still with the server, for another try.
+  failed() {
+    this.stop();
+    if (this.keeping) this.offer(true);
+    this.keeping = false;
+  }
+
   // The server has the whole take, and says whether it is good.
   take({ problem, peak_dbfs: peak }) {
     this.stop();
@@ -66,6 +73,7 @@ export class Recording {
   }
 
   decide(what) {
+    this.keeping = what === "keep";
     this.ask(what);
     this.offer(false);
     this.verdict("");
@@ -74,6 +82,7 @@ export class Recording {
   }
 
   kept(name) {
+    this.keeping = false;
     this.verdict(`kept as ${name}`);
   }
 
