@@ -509,6 +509,8 @@ BROKEN_META = [
     {"phrases": [{"phrase": "hello"}]},
     {"phrases": [{"threshold": 0.5}]},
     {"phrases": [{"phrase": "hello", "threshold": 0.5}] * 2},
+    {"phrases": [{"phrase": "hel\x1b[2Jlo", "threshold": 0.5}]},
+    {"phrases": [{"phrase": "hello\u2028", "threshold": 0.5}]},
     {"phrases": [{"phrase": "hello", "threshold": "high"}]},
     {"phrases": [{"phrase": "hello", "threshold": None}]},
     {"phrases": [{"phrase": "hello", "threshold": 5.0}]},

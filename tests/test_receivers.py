@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -55,13 +56,15 @@ def test_a_command_that_cannot_run_is_refused_before_the_listening(given: str, t
     assert "\n" not in str(caught.value)
 
 
+STARTS = (
+    "import os, subprocess, sys, time; p = subprocess.Popen(['sleep', '100']); "
+    "open(sys.argv[1] + '~', 'w').write(str(p.pid)); os.rename(sys.argv[1] + '~', sys.argv[1]); time.sleep(100)"
+)
+
+
 def test_a_command_over_its_time_is_killed_with_what_it_started(tmp_path: Path) -> None:
-    child = "import os, subprocess, sys, time; p = subprocess.Popen(['sleep', '100']); "
-    child += (
-        "open(sys.argv[1] + '~', 'w').write(str(p.pid)); os.rename(sys.argv[1] + '~', sys.argv[1]); time.sleep(100)"
-    )
     mark = tmp_path / "pid"
-    deliver = command(python(child, mark), limit_s=6.0)
+    deliver = command(python(STARTS, mark), limit_s=6.0)
     limit = threading.Event()
     began = time.monotonic()
 
@@ -72,10 +75,25 @@ def test_a_command_over_its_time_is_killed_with_what_it_started(tmp_path: Path) 
 
     threading.Thread(target=run, daemon=True).start()
     assert limit.wait(60) and time.monotonic() - began >= 6
+    assert ends_soon(int(mark.read_text())), "its child lives on"
+
+
+def test_a_command_that_still_runs_when_the_listener_ends_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    listener = (
+        "import os, sys, time; from wakeword.receivers import Receiver, command; "
+        "Receiver('--on-hit', command(sys.argv[1]), print).give({'phrase': 'two'})\n"
+        "while not os.path.exists(sys.argv[2]): time.sleep(0.05)"
+    )
+    subprocess.run([sys.executable, "-c", listener, python(STARTS, mark), mark], check=True, timeout=60)
+    assert ends_soon(int(mark.read_text())), "its child lives on"
+
+
+def ends_soon(pid: int) -> bool:
     ends = time.monotonic() + 20
-    while not ended(int(mark.read_text())) and time.monotonic() < ends:
+    while not ended(pid) and time.monotonic() < ends:
         time.sleep(0.05)
-    assert ended(int(mark.read_text())), "its child lives on"
+    return ended(pid)
 
 
 def ended(pid: int) -> bool:

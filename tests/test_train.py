@@ -257,6 +257,7 @@ def test_too_few_clips_of_one_of_the_phrases_are_named(material, tmp_path):
         ((Phrase("one", ("a",)), Phrase("two")), "--positives of 'two' names nothing"),
         ((Phrase("one", ("a",)), Phrase("two", ("b",)), Phrase("One!", ("c",))), "--phrase One!: named twice"),
         ((Phrase("one", ("a",)), Phrase("2", ("b",))), "outside the alphabet"),
+        ((Phrase("one\ntwo", ("a",)),), "one line of text"),
     ],
 )
 def test_phrases_that_cannot_be_trained_are_refused_in_a_line(phrases, named):

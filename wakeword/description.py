@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 from wakeword.curve import checked_threshold
 from wakeword.errors import ConfigError
 from wakeword.features import FeatureSettings
 from wakeword.settings import known
+
+
+def check_line(phrase: str) -> None:
+    """Refuse a phrase that would not be shown as it is, on one line: a terminal obeys control characters.
+
+    Raises:
+        ConfigError: it has one, or a line's end.
+    """
+    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in phrase):
+        raise ConfigError(f"phrase {ascii(phrase)}: must be one line of text without control characters")
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,7 @@ class Phrase:
     calibration: dict | None = None
 
     def __post_init__(self):
+        check_line(self.phrase)
         checked_threshold(self.threshold)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
 import http.client
@@ -81,7 +82,8 @@ def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callabl
 
     The text is split into arguments as a shell would (`shlex`), once, and no shell ever runs: nothing that a model
     file or a recording says can become a part of the command. What the command prints goes to our standard error, or
-    nowhere if `quiet`. After `limit_s` seconds it is killed with all that it started in its process group.
+    nowhere if `quiet`. After `limit_s` seconds, or when this program ends, it is killed with all that it started in its
+    process group.
 
     Raises:
         ConfigError: quotes that do not close, nothing in it, or no such program.
@@ -95,6 +97,15 @@ def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callabl
     if shutil.which(arguments[0]) is None:
         raise ConfigError(f"--on-hit {arguments[0]}: no such program, or not executable: give its full path")
     output = subprocess.DEVNULL if quiet else 2  # standard output holds hits and nothing else
+    running: list[subprocess.Popen] = []
+
+    # A listener that ends meanwhile takes the thread that would kill it with it.
+    @atexit.register
+    def end() -> None:
+        for process in running:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def deliver(event: dict) -> None:
         # An environment variable ends at a NUL; a null is empty there.
@@ -108,6 +119,7 @@ def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callabl
             env={**os.environ, **told},
             start_new_session=True,
         )
+        running[:] = [process]
         try:
             process.communicate(json.dumps(event).encode() + b"\n", limit_s)
         except subprocess.TimeoutExpired:

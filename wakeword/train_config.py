@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wakeword import tokens
 from wakeword.align import LABELS
 from wakeword.budget import parse_budget
+from wakeword.description import check_line
 from wakeword.errors import ConfigError
 from wakeword.losses import LOSSES
 from wakeword.runtimes import is_exported
@@ -103,6 +104,7 @@ def check(config: TrainConfig) -> None:
     for phrase in config.phrases:
         if not phrase.text.strip():
             raise ConfigError("--phrase is empty: say what the clips say")
+        check_line(phrase.text)
         tokens.encode(phrase.text)
         if not phrase.positives and not config.spoken:
             raise ConfigError(
