@@ -61,7 +61,7 @@ def _address(uri: str) -> tuple[str, int]:
 class _Server:
     def __init__(self, detectors: Sequence[Detector], tell: Callable[[str], None]):
         self._detectors, self._tell, self._served = detectors, tell, Served()
-        self._clients: dict[asyncio.Task, tuple[Client, str]] = {}
+        self._clients: dict[asyncio.Task, tuple[Client, str, asyncio.WriteTransport]] = {}
         self._tasks: set[asyncio.Task] = set()
         # One piece of work a client at a time, first come first served: so none gets more than its share.
         self._pool = ThreadPoolExecutor(cpu_count() or 1, "wakeword-serve")
@@ -100,7 +100,7 @@ class _Server:
         client = Client(self._detectors, reader, writer, work, lambda line: self._tell(f"client {peer} {line}"))
         self._make_room()
         self._tasks.add(task)
-        self._clients[task] = client, peer
+        self._clients[task] = client, peer, writer.transport
         self._served.clients += 1
         try:
             await client.converse()
@@ -121,9 +121,10 @@ class _Server:
     def _make_room(self) -> None:
         if len(self._clients) >= MOST_CLIENTS:
             quiet = min(self._clients, key=lambda task: self._clients[task][0].active_s)
-            _, peer = self._clients.pop(quiet)
+            _, peer, transport = self._clients.pop(quiet)
             self._tell(f"client {peer} disconnected: there are more than {MOST_CLIENTS}, and it was quiet for longest")
             quiet.cancel()
+            transport.abort()  # before Python 3.12 a cancellation may be lost
 
 
 def _shown(address: tuple | None) -> str:
