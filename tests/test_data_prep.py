@@ -587,6 +587,24 @@ def test_download_failures_are_clear_and_leave_no_mark(tmp_path, server):
         librispeech.download_librispeech(tmp_path, ["dev-dirty"])
 
 
+def test_an_archive_without_a_digest_is_checked_by_its_own_checksum(tmp_path, server):
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:gz") as archive:
+        # As loud audio: stored as it is, so that a wrong byte in it unpacks without complaint.
+        noise = np.random.default_rng(0).bytes(200_000)
+        member = tarfile.TarInfo("corpus/a.wav")
+        member.size = len(noise)
+        archive.addfile(member, io.BytesIO(noise))
+    body = held.getvalue()
+    server.body = body[:100_000] + bytes([body[100_000] ^ 1]) + body[100_001:]
+    with pytest.raises(WakewordError, match="damaged archive .*CRC.*removed"):
+        download.download(download.Archive(server.url), tmp_path, "corpus")
+    assert [path.name for path in tmp_path.rglob("*")] == ["corpus", "a.wav"], "marked as whole, or kept"
+    server.body = body
+    download.download(download.Archive(server.url), tmp_path, "corpus")
+    assert (tmp_path / "corpus" / ".completed").is_file()
+
+
 def test_an_archive_cannot_write_outside(tmp_path, server):
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w:gz") as archive:
