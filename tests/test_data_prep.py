@@ -185,6 +185,17 @@ def test_commonvoice_csv_with_quotes(tmp_path):
     assert cuts["rit-a"].supervisions[0].speaker == "commonvoice-ab"
 
 
+def test_a_commonvoice_clip_of_nobody_has_no_speaker(tmp_path):
+    """Else all such clips would be one speaker's, held out or not together."""
+    src = tmp_path / "cv"
+    write(src / "validated.tsv", CV_HEADER + "\ta.mp3\tHi\t2\t0\t\t\t\ten\t\nab\tb.mp3\tHi\t2\t0\t\t\t\ten\t\n")
+    tone(src / "clips/a.opus")
+    tone(src / "clips/b.opus")
+    made = prepare_commonvoice(src, tmp_path)
+    assert [cut.supervisions[0].speaker for cut in cuts_of(made).values()] == [None, "commonvoice-ab"]
+    assert made.speakers == 1
+
+
 def kaldi(src: Path) -> Path:
     for split, key in (("train", "000010011"), ("test", "000030012")):
         speaker = key[:5]
