@@ -494,6 +494,7 @@ def test_padding_hides_nothing(lengths, data):
     assert batch["lengths"].tolist() == lengths
     for row, item in enumerate(items):
         np.testing.assert_array_equal(batch["features"][row, : 4 * lengths[row]].numpy(), item["features"])
+        assert (batch["features"][row, 4 * lengths[row] :] == item["features"].min()).all(), "not its own least value"
         known = int(batch["teacher_lengths"][row])
         assert known == (0 if item["teacher"] is None else min(len(item["teacher"]), lengths[row]))
         if known:
