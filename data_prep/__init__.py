@@ -106,7 +106,13 @@ CORPORA: dict[str, Corpus] = {
     ),
     "wakewords": Corpus(wakewords.prepare_wakewords, "a folder of clips of one phrase (--phrase)"),
     "noise": Corpus(noise.prepare_noise, "any tree of noise, a folder a kind"),
-    "musan": Corpus(noise.prepare_noise, "MUSAN", "CC BY 4.0", "https://www.openslr.org/17", noise.download_musan),
+    "musan": Corpus(
+        noise.prepare_noise,
+        "MUSAN: noise, but music and speech too; give SRC/musan/noise for noise alone",
+        "CC BY 4.0",
+        "https://www.openslr.org/17",
+        noise.download_musan,
+    ),
     "esc50": Corpus(
         noise.prepare_noise,
         "ESC-50 environmental sounds",

@@ -54,7 +54,7 @@ def prepare_commonvoice(
                     id=Path(row["path"]).stem,
                     path=first_place([listing.parent / inside / row["path"] for inside in ("clips", "data", "")]),
                     text=row["sentence"],
-                    speaker=f"commonvoice-{row['client_id']}",
+                    speaker=f"commonvoice-{row['client_id']}" if row["client_id"].strip() else None,
                     language=language,
                     gender=row.get("gender"),
                     custom={"split": splits.get(row["path"], "train"), **{k: v for k, v in told.items() if v}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import re
@@ -155,8 +156,11 @@ def _unpack(packed: Path, target_dir: Path) -> None:
         elif hasattr(tarfile, "data_filter"):
             with tarfile.open(packed) as archive:
                 archive.extractall(target_dir, filter="data")
+                # The checksum of the compressed stream stands behind the last file, where nobody has read yet.
+                while archive.fileobj.read(BLOCK):
+                    pass
         else:
             raise WakewordError(f"{packed}: this Python unpacks tar archives unsafely: update it, or unpack by hand")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error) as error:
         packed.unlink()
         raise WakewordError(f"{packed}: damaged archive ({error}); it was removed: run it again") from error

@@ -202,6 +202,15 @@ def test_a_line_of_a_wrong_type_is_named(tmp_path, where, told):
     assert len(str(caught.value).splitlines()) == 1 and "m.jsonl: line 2: " in str(caught.value)
 
 
+def test_what_a_manifest_calls_as_training_calls_its_own_is_left_out(tmp_path):
+    """Token ids of another alphabet would train CTC, and what is no array would be taken for the teacher's."""
+    line = json.loads(GOOD)
+    line["custom"] |= {"tokens": [999], "teacher": {"name": "Miss Smith"}, "own": "kept"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(line) + "\n")
+    custom = read_manifest(tmp_path / "m.jsonl")[0].custom
+    assert custom["own"] == "kept" and "tokens" not in custom and "teacher" not in custom
+
+
 def test_a_manifest_of_mixtures_is_refused(tmp_path):
     (tmp_path / "m").mkdir()
     mixed = saved(tmp_path / "m" / "cuts.jsonl", [cut_of("a").pad(duration=3.0)])
@@ -485,6 +494,7 @@ def test_padding_hides_nothing(lengths, data):
     assert batch["lengths"].tolist() == lengths
     for row, item in enumerate(items):
         np.testing.assert_array_equal(batch["features"][row, : 4 * lengths[row]].numpy(), item["features"])
+        assert (batch["features"][row, 4 * lengths[row] :] == item["features"].min()).all(), "not its own least value"
         known = int(batch["teacher_lengths"][row])
         assert known == (0 if item["teacher"] is None else min(len(item["teacher"]), lengths[row]))
         if known:

@@ -185,6 +185,17 @@ def test_commonvoice_csv_with_quotes(tmp_path):
     assert cuts["rit-a"].supervisions[0].speaker == "commonvoice-ab"
 
 
+def test_a_commonvoice_clip_of_nobody_has_no_speaker(tmp_path):
+    """Else all such clips would be one speaker's, held out or not together."""
+    src = tmp_path / "cv"
+    write(src / "validated.tsv", CV_HEADER + "\ta.mp3\tHi\t2\t0\t\t\t\ten\t\nab\tb.mp3\tHi\t2\t0\t\t\t\ten\t\n")
+    tone(src / "clips/a.opus")
+    tone(src / "clips/b.opus")
+    made = prepare_commonvoice(src, tmp_path)
+    assert [cut.supervisions[0].speaker for cut in cuts_of(made).values()] == [None, "commonvoice-ab"]
+    assert made.speakers == 1
+
+
 def kaldi(src: Path) -> Path:
     for split, key in (("train", "000010011"), ("test", "000030012")):
         speaker = key[:5]
@@ -585,6 +596,24 @@ def test_download_failures_are_clear_and_leave_no_mark(tmp_path, server):
         download.fetch(download.Archive("http://127.0.0.1:9/x.tar.gz"), tmp_path, attempts=1)
     with pytest.raises(WakewordError, match="no part dev-dirty"):
         librispeech.download_librispeech(tmp_path, ["dev-dirty"])
+
+
+def test_an_archive_without_a_digest_is_checked_by_its_own_checksum(tmp_path, server):
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:gz") as archive:
+        # As loud audio: stored as it is, so that a wrong byte in it unpacks without complaint.
+        noise = np.random.default_rng(0).bytes(200_000)
+        member = tarfile.TarInfo("corpus/a.wav")
+        member.size = len(noise)
+        archive.addfile(member, io.BytesIO(noise))
+    body = held.getvalue()
+    server.body = body[:100_000] + bytes([body[100_000] ^ 1]) + body[100_001:]
+    with pytest.raises(WakewordError, match="damaged archive .*CRC.*removed"):
+        download.download(download.Archive(server.url), tmp_path, "corpus")
+    assert [path.name for path in tmp_path.rglob("*")] == ["corpus", "a.wav"], "marked as whole, or kept"
+    server.body = body
+    download.download(download.Archive(server.url), tmp_path, "corpus")
+    assert (tmp_path / "corpus" / ".completed").is_file()
 
 
 def test_an_archive_cannot_write_outside(tmp_path, server):

@@ -497,6 +497,22 @@ def test_data_that_cannot_be_divided_is_refused(config, tmp_path, write_corpus):
         pretrain.pretrain(dataclasses.replace(config, data=(Source(str(tmp_path / "none.jsonl.gz")),)))
 
 
+@pytest.mark.parametrize("teacher", ["", "fake"])
+def test_ctc_without_a_transcript_is_refused_before_the_teacher_works(config, tmp_path, write_corpus, teacher):
+    said = {f"u{i}": word_of("abba", i) for i in range(8)}
+    speakers = {name: f"s{index}" for index, name in enumerate(said)}
+    texts = {"u0": "", "u1": "5", "u2": "привет"}
+    for units in ("characters", "phones"):
+        manifest = write_corpus(tmp_path / units, said, texts, speakers)
+        stages = (Stage(steps=2, distil=1.0), Stage(steps=2, ctc=0.3)) if teacher else (Stage(2, distil=0.0, ctc=1.0),)
+        untold = dataclasses.replace(
+            config, data=(Source(str(manifest)),), held_out=0.0, stages=stages, teacher=teacher, units=units
+        )
+        with pytest.raises(ConfigError, match=f"no utterance that trains has .*transcript.*{units}.*ctc = 0"):
+            pretrain.pretrain(untold)
+        assert not Path(config.output).exists() and not (Path(config.folder) / "teacher").exists()
+
+
 @pytest.mark.parametrize("setting", ["output", "folder"])
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(config, tmp_path, setting):
     place = tmp_path / "there"

@@ -63,7 +63,7 @@ def test_no_bar_goes_beyond_its_end(tmp_path, write_corpus, speech_like, fake_te
     manifest = write_corpus(tmp_path, {f"u{i}": speech_like(1.2, i) for i in range(2)}, speakers={"u0": "a", "u1": "b"})
     monkeypatch.setattr(teacher, "load_teacher", fake_teacher)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)  # the bar of shards shows on terminals alone
-    config = Config(data=(Source(str(manifest)),), teacher="fake", folder=str(tmp_path / "run"))
+    config = Config(data=(Source(str(manifest)),), held_out=0.0, teacher="fake", folder=str(tmp_path / "run"))
     alone = SimpleNamespace(is_global_zero=True, rank_zero_first=nullcontext)
     with warnings.catch_warnings():
         warnings.simplefilter("error", tqdm.TqdmWarning)

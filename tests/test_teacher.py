@@ -14,7 +14,7 @@ lhotse = pytest.importorskip("lhotse")
 
 from wakeword import teacher  # noqa: E402
 from wakeword.data import read_manifest  # noqa: E402
-from wakeword.errors import WakewordError  # noqa: E402
+from wakeword.errors import ManifestError, WakewordError  # noqa: E402
 from wakeword.teacher import Teacher, cache_teacher, find_model, load_teacher  # noqa: E402
 from wakeword.teacher_layers import with_layers  # noqa: E402
 
@@ -172,6 +172,16 @@ def test_the_frames_of_another_recording_of_the_same_name_and_length_are_not_tak
     assert not frames("one", 0.1)[1]
     index.unlink()  # a cache of an earlier version
     assert not frames("two", 0.8)[1], "an earlier version's cache was made again"
+
+
+def test_two_recordings_of_one_name_are_refused_and_one_listed_twice_is_not(fake, tmp_path, write_corpus, speech_like):
+    one = read_manifest(write_corpus(tmp_path / "one", {"a": speech_like(2, 1), "b": speech_like(2, 2)}))
+    other = read_manifest(write_corpus(tmp_path / "other", {"a": speech_like(2, 3)}))
+    with pytest.raises(ManifestError, match="two utterances are named 'a' .*one/a.wav and .*other/a.wav.*--name"):
+        cache_teacher(lhotse.CutSet.from_cuts([*one, *other]), "fake", tmp_path / "cache")
+    assert not (tmp_path / "cache").exists() and not fake.calls
+    twice, _ = cache_teacher(lhotse.CutSet.from_cuts([*one, *one]), "fake", tmp_path / "cache")
+    assert len(twice) == 4
 
 
 def test_a_cache_stays_valid_where_its_corpus_moves(fake, tmp_path, write_corpus, speech_like):

@@ -156,6 +156,21 @@ def test_speech_to_the_very_end_keeps_its_last_frame(hearing, speech_like):
     assert transcript.seconds == pytest.approx(2.02) and transcript.words[-1].end_s <= transcript.seconds
 
 
+def test_a_letter_that_comes_late_is_heard_in_the_silence_behind_the_end(hearing, speech_like, monkeypatch):
+    """And its word ends where the recording does."""
+    samples, heard = speech_like(2, 4), []
+
+    def late(model, settings, blocks):
+        heard.extend(blocks)
+        frames = sum(map(len, heard)) // 640
+        return [tokens.BLANK] * (frames - 1) + path_of("a")
+
+    monkeypatch.setattr(transcribe, "best_path", late)
+    assert hearing.hear([samples]).words == (Word("a", 2.0, 2.0),)
+    behind = np.concatenate(heard)[len(samples) :]
+    assert len(behind) == 0.24 * 16000 and not behind.any()
+
+
 @pytest.mark.parametrize("seconds", [0, 0.001])
 def test_almost_nothing_gives_a_transcript(hearing, seconds):
     transcript = hearing.hear([np.zeros(round(16000 * seconds), np.float32)])

@@ -23,6 +23,9 @@ MIN_S, MAX_S = 0.3, 35.0
 CUTS = (lhotse.MonoCut, lhotse.MultiCut)
 """Of one recording, as what is held out by its name must be."""
 
+OWN = ("tokens", "teacher")
+"""What training puts on an utterance itself; what a manifest calls so is something else, and is left out."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -102,6 +105,9 @@ def read_manifest(path: str | Path) -> lhotse.CutSet:
         raise ManifestError(f"{path}: the manifest is empty")
     for number, cut in enumerate(cuts, 1):
         check_cut(cut, f"{path}: line {number}")
+        for name in OWN:
+            if cut.has_custom(name):
+                cut.drop_custom(name)
     return cuts
 
 

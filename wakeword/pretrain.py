@@ -29,7 +29,7 @@ from wakeword.data import fewer, lowest_of_each, of_people, read_sources, split_
 from wakeword.errors import ConfigError, Skipped, WakewordError, require
 from wakeword.files import check_writable
 from wakeword.objectives import NotFinite, Objective, begins, learning_rate, optimizer_of, stage_at, weights_of
-from wakeword.pretrain_card import card_of, origin, resumed
+from wakeword.pretrain_card import card_of, is_transcribed, origin, resumed
 from wakeword.pretrain_config import Config, Stage
 from wakeword.pretrain_mixed import Mixed, augmentation_of, check_mixed
 from wakeword.pretrain_state import Progress, load_weights, refuse_changed, resume, save_training
@@ -80,6 +80,9 @@ def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet
     if config.minutes:
         training, held = split_speakers(cuts, config.held_out, also)
         cuts = fewer(training, config.minutes, config.seed) + held
+    cuts, unusable = with_tokens(cuts, config.units)
+    training, held = split_speakers(cuts, config.held_out, also)
+    check_sets(config, training, any(True for _ in of_people(held)))  # before hours of the teacher's work
     first, skipped = fabric.is_global_zero, Skipped()
     if config.teacher:
         seconds = sum(cut.duration for cut in cuts)
@@ -90,7 +93,6 @@ def from_manifests(config: Config, fabric) -> tuple[lhotse.CutSet, lhotse.CutSet
             require("tqdm").tqdm(total=math.ceil(seconds), unit="s", desc="teacher", disable=not first) as bar,
         ):
             cuts, skipped = cache_teacher(cuts, config.teacher, cache, config.threads, bar.update)
-    cuts, unusable = with_tokens(cuts, config.units)
     for reason in filter(None, (skipped.summary(), unusable.summary())):
         if first:
             print(reason, file=sys.stderr)
@@ -112,6 +114,25 @@ def check_inputs(config: Config, latest: Path, settings: dict) -> None:
         load_weights(AcousticModel(config.sizes, len(tokens.UNITS[config.units]), 0), config)
     if latest.exists():
         refuse_changed(latest, settings)
+
+
+def check_sets(config: Config, training, some_held: bool) -> None:
+    """Refuse utterances of which none would train, or validate, or teach CTC where a stage weighs it.
+
+    Raises:
+        ConfigError: there are none of one of these.
+    """
+    holds_out = config.held_out or config.held_out_each
+    if next(iter(training), None) is None or (holds_out and not some_held):
+        raise ConfigError(
+            f"held_out = {config.held_out}: the utterances do not divide into two sets of speakers: name data of more "
+            "speakers or another share (0 without held_out_each: none are held out)"
+        )
+    if any(stage.ctc for stage in config.stages) and not any(map(is_transcribed, training)):
+        raise ConfigError(
+            f"data: no utterance that trains has an English transcript that CTC could learn ({config.units}): set "
+            "ctc = 0 in all stages, or name transcribed speech"
+        )
 
 
 def of_epoch(training: lhotse.CutSet | Shards, config: Config, epoch: int) -> lhotse.CutSet:
@@ -157,9 +178,7 @@ def pretrain(config: Config, max_steps: int | None = None) -> Path:
     else:
         training, validation, dims, also = from_manifests(config, fabric)
         held = validation
-    holds_out = config.held_out or config.held_out_each
-    if next(iter(training), None) is None or (first and holds_out and not len(validation)):
-        raise WakewordError(f"held_out = {config.held_out}: the utterances do not divide into two sets of speakers")
+    check_sets(config, training, not first or len(validation) > 0)
 
     model = AcousticModel(config.sizes, len(tokens.UNITS[config.units]), dims)
     anew = load_weights(model, config) if config.init else []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword.errors import Skipped, WakewordError, require
+from wakeword.errors import ManifestError, Skipped, WakewordError, require
 from wakeword.features import FRAME_S, SAMPLE_RATE
 from wakeword.files import replacing
 from wakeword.teacher_keys import add_key, key_of, read_keys
@@ -185,11 +185,13 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
         The cuts with their arrays, and the utterances that could not be read.
 
     Raises:
+        ManifestError: two utterances of one name are not the same.
         WakewordError: no teacher there, one whose frames are not finite, or `folder` was made with another one.
     """
     lhotse = require("lhotse")
     from lhotse.array import Array, TemporalArray
 
+    _refuse_namesakes(cuts)
     folder = Path(folder)
     statistics_file = folder / "statistics.json"
     path_of = lambda cut: folder / cut.id[-2:].replace("/", "_") / f"{cut.id.replace('/', '_')}.npy"  # noqa: E731
@@ -234,6 +236,19 @@ def cache_teacher(cuts, source: str, folder: str | Path, threads: int = 2, progr
             cut.teacher = TemporalArray(array, temporal_dim=0, frame_shift=FRAME_S, start=cut.start)
             kept.append(cut)
     return lhotse.CutSet.from_cuts(kept), skipped
+
+
+def _refuse_namesakes(cuts) -> None:
+    """The cache goes by name: of two recordings with one name, one would get the frames of the other."""
+    known: dict[str, tuple] = {}
+    for cut in cuts:
+        heard = [source.source for source in cut.recording.sources], cut.start, cut.duration, cut.channel
+        first = known.setdefault(cut.id, heard)
+        if first != heard:
+            places = " and ".join(str(sources[0])[:200] for sources, *_ in (first, heard))
+            raise ManifestError(
+                f"two utterances are named '{cut.id}' ({places}): prepare one of their corpora with another --name"
+            )
 
 
 def _is_of(path: Path, cut) -> bool:
