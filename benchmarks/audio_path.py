@@ -42,12 +42,12 @@ from speed import random_model  # noqa: E402
 from virtual_sound import Pulse, pulse_null_sink  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
-from wakeword.audio import SAMPLE_RATE, write_wav  # noqa: E402
+from wakeword.audio.clips import find_clips, for_testing  # noqa: E402
+from wakeword.audio.waveform import SAMPLE_RATE, write_wav  # noqa: E402
 from wakeword.cli import exit_status, number, say  # noqa: E402
-from wakeword.clips import find_clips, for_testing  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
-from wakeword.metrics import delay_stats, poisson_interval, wilson_interval  # noqa: E402
-from wakeword.streams import Event, join, positive_stream  # noqa: E402
+from wakeword.evaluation.metrics import delay_stats, poisson_interval, wilson_interval  # noqa: E402
+from wakeword.evaluation.streams import Event, join, positive_stream  # noqa: E402
 
 HERE = Path(__file__).parent
 PAUSE_S = (2.0, 8.0)
@@ -151,7 +151,7 @@ def listening(pulse: Pulse, models: list[Path], peers: Path | None) -> Iterator[
 
 def filled(models: list[Path], folder: Path) -> list[Path]:
     """The models and, up to `MANY`, others of the first one's size with random weights, which cost as much."""
-    from wakeword.acoustic import SIZES
+    from wakeword.acoustic.encoder import SIZES
     from wakeword.export import export_onnx
 
     channels = Detector.load(models[0]).info["sizes"]["encoder"]["channels"]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 from virtual_sound import Pulse
 
-from wakeword.audio import SAMPLE_RATE
-from wakeword.streams import Event
+from wakeword.audio.waveform import SAMPLE_RATE
+from wakeword.evaluation.streams import Event
 
 GRACE_S = 2.0  # a hit this long after the phrase's end is still its own
 SEARCH_S = 1.5

@@ -15,7 +15,7 @@ from embedded_targets import TARGETS, Target
 
 from wakeword.cli import exit_status
 from wakeword.errors import ModelError
-from wakeword.folders import read_folder
+from wakeword.model.folders import read_folder
 
 
 def measured(exported: Path, cmsis: Path, target: Target, folder: Path) -> str:

@@ -17,10 +17,10 @@ from pathlib import Path
 from embedded import HERE, Run, bare, chosen_audio, command
 from embedded_targets import TARGETS
 
-from wakeword.audio import pcm16
+from wakeword.audio.waveform import pcm16
 from wakeword.cli import exit_status, number, say
 from wakeword.errors import ModelError, WakewordError, require
-from wakeword.folders import read_folder
+from wakeword.model.folders import read_folder
 
 TARGET = TARGETS["m4"]
 RAM_BYTES = 2_000_000

@@ -20,11 +20,11 @@ from subprocess import PIPE, STDOUT
 import numpy as np
 from embedded_targets import TARGETS, Target
 
-from wakeword.audio import pcm16, write_wav
+from wakeword.audio.clips import find_clips, for_development, read_clips
+from wakeword.audio.waveform import pcm16, write_wav
 from wakeword.cli import exit_status, number, say
-from wakeword.clips import find_clips, for_development, read_clips
 from wakeword.errors import ModelError, Skipped, WakewordError
-from wakeword.folders import read_folder
+from wakeword.model.folders import read_folder
 
 HERE = Path(__file__).parent / "embedded"
 RAM_BYTES = 256 * 1024

@@ -29,16 +29,16 @@ from peers_streams import first_hours  # noqa: E402
 from speed import measure, sliced, whole_over  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
-from wakeword.audio import SAMPLE_RATE  # noqa: E402
+from wakeword.audio.clips import Clip, find_clips, for_testing, for_training, in_pieces  # noqa: E402
+from wakeword.audio.microphone import GATHERED_S  # noqa: E402
+from wakeword.audio.waveform import SAMPLE_RATE  # noqa: E402
 from wakeword.cli import exit_status, number, say  # noqa: E402
-from wakeword.clips import Clip, find_clips, for_testing, for_training, in_pieces  # noqa: E402
-from wakeword.detector import output_of  # noqa: E402
+from wakeword.detector.detector import output_of  # noqa: E402
+from wakeword.detector.gate import HOLD_S, gate_of  # noqa: E402
 from wakeword.errors import Skipped, WakewordError, require  # noqa: E402
-from wakeword.features import FRAMES_PER_STEP, extract  # noqa: E402
-from wakeword.gate import HOLD_S, gate_of  # noqa: E402
-from wakeword.metrics import Track, count_alarms, hits, poisson_interval, wilson_interval  # noqa: E402
-from wakeword.microphone import GATHERED_S  # noqa: E402
-from wakeword.streams import Stream, join, negative_stream, noise_bed, positive_stream, score_stream  # noqa: E402
+from wakeword.evaluation.metrics import Track, count_alarms, hits, poisson_interval, wilson_interval  # noqa: E402
+from wakeword.evaluation.streams import Stream, join, negative_stream, noise_bed, positive_stream, score_stream  # noqa: E402
+from wakeword.features.log_mel import FRAMES_PER_STEP, extract  # noqa: E402
 
 BLOCK_S = 0.08
 QUIET_DBFS = -75.0

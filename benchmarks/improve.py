@@ -28,15 +28,15 @@ from machine import about, add_outputs, machine, markdown, publish  # noqa: E402
 
 from data_prep.cuts import read_cuts, write_cuts  # noqa: E402
 from wakeword import cli  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
-from wakeword.clips import find_clips, for_testing, share_of  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.audio.clips import find_clips, for_testing, share_of  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
-from wakeword.evaluate import evaluate  # noqa: E402
-from wakeword.guard import table  # noqa: E402
-from wakeword.kept import NO, YES, decide, kept_clips  # noqa: E402
-from wakeword.report import false_alarms_text, missed_text  # noqa: E402
-from wakeword.streams import Event, join, negative_stream, noise_bed, positive_stream  # noqa: E402
+from wakeword.evaluation.evaluate import evaluate  # noqa: E402
+from wakeword.evaluation.report import false_alarms_text, missed_text  # noqa: E402
+from wakeword.evaluation.streams import Event, join, negative_stream, noise_bed, positive_stream  # noqa: E402
+from wakeword.listener.kept import NO, YES, decide, kept_clips  # noqa: E402
+from wakeword.training.guard import table  # noqa: E402
 
 LATE_S = 1.0
 """A hit so long after a clip's end still is of it."""

@@ -16,7 +16,7 @@ from wakeword.export.layers import Depthwise, Frames, Layer, Linear, compute_flo
 from wakeword.export.litert_graph import SIGMOID_UNIT
 from wakeword.export.litert_units import Int8, head_of, int8_of
 from wakeword.export.quantise import LARGEST, int8_weights, rounded_weights
-from wakeword.runtimes import Step
+from wakeword.model.runtimes import Step
 
 Place = tuple[str, int]
 """What is rounded: `value`, by its number in `layers` (0: the features); or of the layer that makes it `past` (the

@@ -21,7 +21,7 @@ from machine import about, add_outputs, machine, markdown, publish
 from parity_sum import summed
 
 from wakeword.cli import bar, exit_status
-from wakeword.detector import Detector, output_of
+from wakeword.detector.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
 from wakeword.export.calibration import calibration_audio, in_steps
 from wakeword.export.layers import Layer, flat, initial_pasts
@@ -29,11 +29,11 @@ from wakeword.export.litert_graph import litert_graph, litert_model
 from wakeword.export.litert_units import LOGIT, LOGITS, Int8, int8_of, mixed_units
 from wakeword.export.parity import beside, tracks_of
 from wakeword.export.quantise import feature_range, float_step, peaks_of, scales_of
-from wakeword.features import FeatureSettings, extract
-from wakeword.litert import DIGEST, add_metadata, packed, running_litert
-from wakeword.runtimes import Step
-from wakeword.transfer import load_wakeword
-from wakeword.verbs_parity import SPLIT_HELP, heard_arguments, material
+from wakeword.features.log_mel import FeatureSettings, extract
+from wakeword.head.transfer import load_wakeword
+from wakeword.model.litert import DIGEST, add_metadata, packed, running_litert
+from wakeword.model.runtimes import Step
+from wakeword.verbs.parity import SPLIT_HELP, heard_arguments, material
 
 ALL_16, FLOAT, LITERT_16, FILE = "none", "(the float model)", "(none, in LiteRT)", "(the file, in LiteRT)"
 TOGETHER = {

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from wakeword import WakewordError
-from wakeword.features import SAMPLE_RATE
+from wakeword.features.log_mel import SAMPLE_RATE
 
 LISTENER = """
 import json, sys, time
 for name in ("torch", "torchaudio", "lhotse", "librosa", "safetensors", "scipy", "matplotlib", "onnx"):
     sys.modules[name] = None
 import wakeword
-from wakeword.listener import listen
+from wakeword.listener.listener import listen
 detector = wakeword.Detector.load(sys.argv[1])
 began = time.process_time()
 hits = sum(1 for hit in listen([detector], raw=sys.stdin.buffer))

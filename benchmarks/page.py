@@ -15,7 +15,7 @@ from pathlib import Path
 from listening import resident, sound
 from machine import machine
 
-from wakeword.audio import SAMPLE_RATE, pcm16
+from wakeword.audio.waveform import SAMPLE_RATE, pcm16
 from wakeword.cli import number
 from wakeword.errors import require
 

@@ -19,8 +19,10 @@ from tempfile import TemporaryDirectory
 from machine import about, add_outputs, machine, markdown, publish
 
 from wakeword.cli import bar, exit_status
-from wakeword.detector import Detector, output_of
+from wakeword.detector.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
+from wakeword.evaluation.parity_card import SIDES, difference
+from wakeword.evaluation.report import false_alarms_text, missed_text
 from wakeword.export import export_onnx
 from wakeword.export.c_writer import export_c
 from wakeword.export.esphome_writer import export_esphome
@@ -29,9 +31,7 @@ from wakeword.export.litert_writer import export_litert
 from wakeword.export.parity import NEGATIVES, host_of, measure, write
 from wakeword.export.web_writer import export_web
 from wakeword.files import check_new
-from wakeword.parity_card import SIDES, difference
-from wakeword.report import false_alarms_text, missed_text
-from wakeword.verbs_parity import SPLIT_HELP, heard_arguments, material
+from wakeword.verbs.parity import SPLIT_HELP, heard_arguments, material
 
 Export = Callable[[str, Path, argparse.Namespace], object]
 FORMATS: dict[str, tuple[str, Export]] = {

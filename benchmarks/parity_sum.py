@@ -14,9 +14,9 @@ from parity import FORMATS
 
 from wakeword.cli import exit_status
 from wakeword.errors import WakewordError
+from wakeword.evaluation.parity_card import SIDES, difference
 from wakeword.export.parity import NEGATIVES
-from wakeword.parity_card import SIDES, difference
-from wakeword.runtimes import exported_meta
+from wakeword.model.runtimes import exported_meta
 
 
 def cards(folders: list[Path], place: str) -> list[dict]:

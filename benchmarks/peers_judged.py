@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wakeword.calibrate import lowest_within
-from wakeword.guard import at_least_by_chance
-from wakeword.metrics import Track, candidate_thresholds, count_alarms, det_curve, hits
+from wakeword.evaluation.calibrate import lowest_within
+from wakeword.evaluation.metrics import Track, candidate_thresholds, count_alarms, det_curve, hits
+from wakeword.training.guard import at_least_by_chance
 
 RATES = (1.0, 0.5, 0.1)
 """False alarms per hour at which misses are told."""

@@ -19,8 +19,8 @@ from peers_sensitivities import pseudo_score
 from peers_streams import Sound
 
 from wakeword.errors import WakewordError
+from wakeword.evaluation.metrics import Track
 from wakeword.files import replacing
-from wakeword.metrics import Track
 
 REQUIREMENTS = Path(__file__).with_name("peers-requirements.txt")
 CHILD = Path(__file__).with_name("peers_engines.py")

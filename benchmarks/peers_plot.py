@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword.report import blank
+from wakeword.evaluation.report import blank
 
 
 def plot_det(found: dict, path: Path) -> None:

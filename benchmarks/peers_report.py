@@ -12,8 +12,8 @@ from peers_plot import plot_det
 from peers_sensitivities import FINEST, SENSITIVITIES
 from peers_tables import costs, others, tables, tried
 
+from wakeword.evaluation.metrics import too_wide
 from wakeword.files import replacing
-from wakeword.metrics import too_wide
 
 AIM_RATES = (0.5, 0.1)
 CPU_AIMS = {"base": 24.0, "micro": 10.0}

@@ -19,10 +19,10 @@ from peers_judged import RATES
 from peers_streams import Sound, digest, said, unsaid
 from peers_transfer import HOP_S, NOISE, Setting, Task, fitted, heard_of
 
-from wakeword.calibrate import lowest_within
-from wakeword.clips import find_clips, for_training
+from wakeword.audio.clips import find_clips, for_training
+from wakeword.evaluation.calibrate import lowest_within
+from wakeword.evaluation.metrics import Track, hits
 from wakeword.files import replacing
-from wakeword.metrics import Track, hits
 
 GRID = (
     Setting(),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from peers_judged import only, within
 
-from wakeword.metrics import Track, count_alarms
+from wakeword.evaluation.metrics import Track, count_alarms
 
 SENSITIVITIES = tuple(round(0.1 * step, 1) for step in range(11))
 """Those that it is run at in any case."""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword.audio import pcm16
-from wakeword.clips import Clip, find_clips, for_testing, in_pieces, told_seconds
+from wakeword.audio.clips import Clip, find_clips, for_testing, in_pieces, told_seconds
+from wakeword.audio.waveform import pcm16
 from wakeword.errors import Skipped, WakewordError
+from wakeword.evaluation.groups import corpus_of
+from wakeword.evaluation.streams import Stream, negative_stream, noise_bed, positive_stream
 from wakeword.files import replacing
-from wakeword.groups import corpus_of
-from wakeword.streams import Stream, negative_stream, noise_bed, positive_stream
 
 FOREIGN = ("voxforge", "commonvoice")
 """Corpora of negatives of which no training of ours has heard other speakers in the same language."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from peers_judged import FEWER, MORE, NOT_REACHED, UNDECIDED, Beside, beside, missed_of, point_of
 
-from wakeword.metrics import poisson_interval, wilson_interval
+from wakeword.evaluation.metrics import poisson_interval, wilson_interval
 
 BESIDE = """\
 Ours beside each: does it miss fewer of the same clips? In brackets the clips that only ours misses, those that only the

@@ -20,16 +20,16 @@ from peers_streams import digest
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wakeword import examples
-from wakeword.audio import SAMPLE_RATE, pcm16
-from wakeword.augment import Augmentation
-from wakeword.clips import Clip, find_clips, for_training, in_pieces, read_clips
+from wakeword.audio.clips import Clip, find_clips, for_training, in_pieces, read_clips
+from wakeword.audio.levels import active_span
+from wakeword.audio.waveform import SAMPLE_RATE, pcm16
+from wakeword.augmentation.augment import Augmentation
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
-from wakeword.levels import active_span
-from wakeword.material import split_clips, without_phrases
-from wakeword.train import augmentation_of
-from wakeword.train_config import TrainConfig
+from wakeword.training import examples
+from wakeword.training.material import split_clips, without_phrases
+from wakeword.training.train import augmentation_of
+from wakeword.training.train_config import TrainConfig
 
 HOP_S = BLOCK / SAMPLE_RATE
 BATCH = 128
@@ -159,8 +159,8 @@ def fitted(
 ) -> dict[str, np.ndarray]:
     """Train a network in `steps` times `setting.steps_each` steps and give what `peers_engines.probability` needs.
 
-    As `wakeword.fit` does: half of the negatives from where the network's own scores were highest at its last look,
-    a learning rate that falls as a cosine, and an average of the weights over the steps.
+    As `wakeword.training.fit` does: half of the negatives from where the network's own scores were highest at its last
+    look, a learning rate that falls as a cosine, and an average of the weights over the steps.
     """
     torch.manual_seed(seed)
     steps *= setting.steps_each

@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from machine import about, add_outputs, machine, markdown, publish
 
-from wakeword import fit
 from wakeword.cli import exit_status, number
-from wakeword.examples import Example, frozen, label
-from wakeword.features import SAMPLE_RATE, FeatureSettings
-from wakeword.head import HeadSizes
+from wakeword.features.log_mel import SAMPLE_RATE, FeatureSettings
+from wakeword.head.layers import HeadSizes
+from wakeword.head.transfer import choose_unfreeze, stacked, unfreeze
 from wakeword.settings import from_dict
-from wakeword.train_config import TrainConfig
-from wakeword.transfer import choose_unfreeze, stacked, unfreeze
+from wakeword.training import fit
+from wakeword.training.examples import Example, frozen, label
+from wakeword.training.train_config import TrainConfig
 
 CLIPS = 200
 """As many as an hour's recipe has; `auto` then frees the top blocks."""

@@ -17,16 +17,16 @@ import sys
 import numpy as np
 import torch
 
-from wakeword.acoustic_file import load_acoustic
-from wakeword.align import HEARD, LATE_S, Heard, align, chosen, delay, spelled
-from wakeword.audio import SAMPLE_RATE
+from wakeword.acoustic.acoustic_file import load_acoustic
+from wakeword.acoustic.align import HEARD, LATE_S, Heard, align, chosen, delay, spelled
+from wakeword.audio.clips import find_clips, for_training, read_clips
+from wakeword.audio.levels import active_power, active_span
+from wakeword.audio.waveform import SAMPLE_RATE
 from wakeword.cli import exit_status
-from wakeword.clips import find_clips, for_training, read_clips
 from wakeword.errors import Skipped, WakewordError
-from wakeword.features import FeatureSettings
-from wakeword.levels import active_power, active_span
+from wakeword.features.log_mel import FeatureSettings
 from wakeword.settings import from_dict
-from wakeword.spoken import SAID
+from wakeword.training.spoken import SAID
 
 OFF_S = 0.2
 SNR_DB = 5.0

@@ -28,8 +28,8 @@ from listening import resident, sound  # noqa: E402
 from wakeword import Detector  # noqa: E402
 from wakeword.cli import exit_status, json_flag, number, show  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
-from wakeword.features import SAMPLE_RATE, FeatureSettings  # noqa: E402
-from wakeword.metrics import alarms  # noqa: E402
+from wakeword.evaluation.metrics import alarms  # noqa: E402
+from wakeword.features.log_mel import SAMPLE_RATE, FeatureSettings  # noqa: E402
 
 TILE_S = 600.0
 CHEAP = FeatureSettings(window=1600, hop=1600, fft=1600, mels=8)
@@ -53,10 +53,10 @@ def cheap_model(path: Path) -> Path:
     """Write an exported model with random weights and the features `CHEAP`."""
     import torch
 
-    from wakeword.acoustic import EncoderSizes
+    from wakeword.acoustic.encoder import EncoderSizes
     from wakeword.export import export_onnx
-    from wakeword.head import HeadSizes, WakeModel
-    from wakeword.transfer import save_wakeword
+    from wakeword.head.layers import HeadSizes, WakeModel
+    from wakeword.head.transfer import save_wakeword
 
     torch.manual_seed(0)
     sizes = EncoderSizes(CHEAP.mels, 8, 8, separable=True, dilations=(1, 2, 4), taps=(3,))

@@ -29,11 +29,12 @@ import numpy as np  # noqa: E402
 from listening import listening_memory, sound  # noqa: E402
 from machine import about, add_outputs, machine, markdown, publish  # noqa: E402
 
-from wakeword import Detector, features  # noqa: E402
+from wakeword import Detector  # noqa: E402
 from wakeword.cli import exit_status, number  # noqa: E402
-from wakeword.features import SAMPLE_RATE, FeatureSettings  # noqa: E402
-from wakeword.halves import halves_of  # noqa: E402
-from wakeword.runtimes import Step  # noqa: E402
+from wakeword.features import log_mel  # noqa: E402
+from wakeword.features.log_mel import SAMPLE_RATE, FeatureSettings  # noqa: E402
+from wakeword.model.halves import halves_of  # noqa: E402
+from wakeword.model.runtimes import Step  # noqa: E402
 from wakeword.settings import from_dict  # noqa: E402
 
 PARTS = ("features", "encoder", "head", "whole")
@@ -45,9 +46,9 @@ def random_model(size: str, phrases: int, folder: Path, seed: int = 0) -> Path:
     """A wake model of a named size with the default head for so many phrases, and random weights."""
     import torch
 
-    from wakeword.acoustic import SIZES
-    from wakeword.head import HeadSizes, WakeModel
-    from wakeword.transfer import save_wakeword
+    from wakeword.acoustic.encoder import SIZES
+    from wakeword.head.layers import HeadSizes, WakeModel
+    from wakeword.head.transfer import save_wakeword
 
     torch.manual_seed(seed)
     meta = {"smoothing_frames": 3, "refractory_s": 1.0, "features": dataclasses.asdict(FeatureSettings())}
@@ -63,9 +64,9 @@ def sliced(values: np.ndarray, size: int) -> list[np.ndarray]:
 
 def features_over(blocks: list[np.ndarray], settings: FeatureSettings) -> Callable[[], None]:
     def run() -> None:
-        state = features.initial_state(settings)
+        state = log_mel.initial_state(settings)
         for block in blocks:
-            _, state = features.step(block, state, settings)
+            _, state = log_mel.step(block, state, settings)
 
     return run
 
@@ -103,7 +104,7 @@ def cases(path: Path, blocks_ms: list[int], seconds: float) -> Iterator[tuple[Ca
     samples = sound(seconds)
     detector = Detector.load(path)
     settings = from_dict(FeatureSettings, detector.info["features"], str(path))
-    frames = features.extract(samples, settings)[None]
+    frames = log_mel.extract(samples, settings)[None]
     runtime = "ONNX Runtime" if path.suffix == ".onnx" else "torch"
     for ms in blocks_ms:
         heard = sliced(samples, ms * SAMPLE_RATE // 1000)

@@ -27,18 +27,19 @@ import torch
 from machine import about, add_outputs, machine, markdown, publish
 from training_data import data_alone, parts_alone, rates, reading_alone
 
-from wakeword import pretrain, processes, tokens
-from wakeword.acoustic import AcousticModel
-from wakeword.batches import batches
+from wakeword.acoustic import tokens
+from wakeword.acoustic.encoder import AcousticModel
 from wakeword.cli import exit_status, number
-from wakeword.data import read_sources, with_tokens
-from wakeword.objectives import Objective, optimizer_of
-from wakeword.pretrain_config import Config, config_of
-from wakeword.pretrain_mixed import augmentation_of
-from wakeword.pretrain_state import Progress
+from wakeword.pretraining import pretrain, processes
+from wakeword.pretraining.batches import batches
+from wakeword.pretraining.data import read_sources, with_tokens
+from wakeword.pretraining.objectives import Objective, optimizer_of
+from wakeword.pretraining.pretrain_config import Config, config_of
+from wakeword.pretraining.pretrain_mixed import augmentation_of
+from wakeword.pretraining.pretrain_state import Progress
+from wakeword.pretraining.shards import Shards
+from wakeword.pretraining.teacher import cache_teacher
 from wakeword.settings import read_toml
-from wakeword.shards import Shards
-from wakeword.teacher import cache_teacher
 
 DATA = ("data", "teacher", "teacher_cache")
 """The settings that `--data` takes over."""

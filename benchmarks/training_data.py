@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword import WakewordError, pretrain
-from wakeword.augment import mask
-from wakeword.batches import Utterances, at_random, batches
-from wakeword.features import SAMPLE_RATE, extract
-from wakeword.pretrain_config import Config
-from wakeword.pretrain_mixed import augmentation_of
+from wakeword import WakewordError
+from wakeword.augmentation.augment import mask
+from wakeword.features.log_mel import SAMPLE_RATE, extract
+from wakeword.pretraining import pretrain
+from wakeword.pretraining.batches import Utterances, at_random, batches
+from wakeword.pretraining.pretrain_config import Config
+from wakeword.pretraining.pretrain_mixed import augmentation_of
 
 
 def rates(name: str, marks: list[tuple[float, float, float]]) -> dict:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.listings import gender_of
-from wakeword import tokens
-from wakeword.audio import AUDIO_SUFFIXES
-from wakeword.decode import decoded_blocks
+from wakeword.acoustic import tokens
+from wakeword.audio.decode import decoded_blocks
+from wakeword.audio.waveform import AUDIO_SUFFIXES
 from wakeword.errors import AudioError, ManifestError, Skipped, require
 from wakeword.files import check_writable, replacing
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from wakeword.audio import SAMPLE_RATE
+from wakeword.audio.waveform import SAMPLE_RATE
 from wakeword.errors import ManifestError
 from wakeword.files import replacing
 

@@ -9,9 +9,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from wakeword.audio.clips import Clip, find_clips
 from wakeword.cli import exit_status
-from wakeword.clips import Clip, find_clips
-from wakeword.duplicates import groups_of_clips
+from wakeword.training.duplicates import groups_of_clips
 
 Place = tuple[str, str]
 

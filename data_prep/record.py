@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.recorded import SECONDS, ClipFolder, problem
-from wakeword.audio import SAMPLE_RATE, quality
+from wakeword.audio.loudspeaker import play
+from wakeword.audio.microphone import microphone_blocks
+from wakeword.audio.waveform import SAMPLE_RATE, quality
 from wakeword.errors import WakewordError
-from wakeword.loudspeaker import play
-from wakeword.microphone import microphone_blocks
 
 Recorder = Callable[[float, Callable[[], None]], np.ndarray]
 Player = Callable[[np.ndarray], None]

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.cuts import mono_cut, read_cuts, write_cuts
 from data_prep.synthesise import check_phrase
-from wakeword.audio import SAMPLE_RATE, SILENT_DBFS, quality, write_wav
+from wakeword.audio.waveform import SAMPLE_RATE, SILENT_DBFS, quality, write_wav
 from wakeword.errors import WakewordError
 from wakeword.files import check_writable
 

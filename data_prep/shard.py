@@ -56,10 +56,10 @@ def write_shards(
     lhotse = require("lhotse")
     from lhotse.shar import SharWriter
 
-    from wakeword.data import read_manifest
-    from wakeword.features import SAMPLE_RATE
-    from wakeword.shards import INDEX
-    from wakeword.teacher import cache_teacher
+    from wakeword.features.log_mel import SAMPLE_RATE
+    from wakeword.pretraining.data import read_manifest
+    from wakeword.pretraining.shards import INDEX
+    from wakeword.pretraining.teacher import cache_teacher
 
     out = Path(out)
     if (out / INDEX).exists():
@@ -123,9 +123,9 @@ def write_shards_of(
     Raises:
         WakewordError: the configuration, a manifest or the teacher is unusable.
     """
-    from wakeword.data import read_sources
-    from wakeword.pretrain_config import read_config
-    from wakeword.shards import INDEX
+    from wakeword.pretraining.data import read_sources
+    from wakeword.pretraining.pretrain_config import read_config
+    from wakeword.pretraining.shards import INDEX
 
     config = read_config(config_file)
     if any(source.shar for source in config.data):

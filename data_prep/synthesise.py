@@ -24,7 +24,7 @@ from data_prep.cuts import mono_cut, write_cuts
 from data_prep.sentences import SENTENCES
 from data_prep.takes import SLOW_ENGINES, TAKES, Take, in_turn, render, take_of
 from data_prep.voices import NO_VOICES, Voice, installed_voices, speak
-from wakeword.audio import SAMPLE_RATE, write_wav
+from wakeword.audio.waveform import SAMPLE_RATE, write_wav
 from wakeword.errors import Skipped, WakewordError
 from wakeword.files import replacing
 

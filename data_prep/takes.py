@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.vary import vary
 from data_prep.voices import Voice
-from wakeword.audio import SAMPLE_RATE
+from wakeword.audio.waveform import SAMPLE_RATE
 
 TAKES = (("", 1.0), (".", 0.87), ("!", 1.1), ("?", 1.0))  # what follows the phrase, and the voice's own pace
 SLOW_ENGINES = {"kokoro", "piper", "festival"}  # these give two takes, not four

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from wakeword.audio import SAMPLE_RATE
+from wakeword.audio.waveform import SAMPLE_RATE
 
 HOP = 240  # samples between WSOLA's windows of 2 * HOP, 30 ms: two pitch periods or more of most voices
 SEARCH = 128  # samples either side; twice that is the longest pitch period found, of 62 Hz

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from data_prep.common import Prepared, Utterance, audio_files, file_key, folder, write_manifest
-from wakeword.clips import Clip
-from wakeword.duplicates import groups_of_clips
+from wakeword.audio.clips import Clip
+from wakeword.training.duplicates import groups_of_clips
 
 REMEDY = "give a folder that holds clips of the phrase"
 

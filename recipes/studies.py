@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from wakeword.checkpoint import digest_without_card, shipped
 from wakeword.cli import exit_status, number
 from wakeword.errors import ConfigError
 from wakeword.files import replacing
+from wakeword.model.checkpoint import digest_without_card, shipped
 
 COUNTS = ("tested", "hours")
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)

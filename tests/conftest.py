@@ -34,8 +34,8 @@ def shared() -> Path:
 def train_word(shared, tmp_path_factory):
     """`train_word(word, clips, readers, **settings)`: a detector's file, trained on clips and so many readers of
     LibriSpeech, new layers alone, and what `train` gave back."""
-    from wakeword.train import train
-    from wakeword.train_config import Phrase, TrainConfig
+    from wakeword.training.train import train
+    from wakeword.training.train_config import Phrase, TrainConfig
 
     def make(word: str, clips: list[str], readers: int, **settings):
         output = tmp_path_factory.mktemp("trained") / f"{word}.wakeword"
@@ -82,7 +82,7 @@ def speech_like():
 @pytest.fixture(scope="session")
 def sounds(tmp_path_factory, speech_like) -> Path:
     """A folder of recordings for an export to calibrate on."""
-    from wakeword.audio import write_wav
+    from wakeword.audio.waveform import write_wav
 
     folder = tmp_path_factory.mktemp("sounds")
     for seed in range(3):
@@ -104,7 +104,7 @@ def one_hour(monkeypatch):
 @pytest.fixture(scope="session")
 def small_sizes():
     """Encoder sizes of which not every block is a tap and whose dilations repeat nothing by chance."""
-    from wakeword.acoustic import EncoderSizes
+    from wakeword.acoustic.encoder import EncoderSizes
 
     return EncoderSizes(mels=16, stem=12, channels=20, separable=True, dilations=(1, 2, 1, 3), taps=(1, 4))
 
@@ -138,7 +138,7 @@ def lively():
 @pytest.fixture(scope="session")
 def small_model(lively, small_sizes):
     """`small_model(seed, head, sizes)`: a random wake model in eval mode whose posteriors move about."""
-    from wakeword.head import HeadSizes, WakeModel
+    from wakeword.head.layers import HeadSizes, WakeModel
 
     def make(seed: int = 0, head: HeadSizes | None = None, sizes=None) -> WakeModel:
         torch.manual_seed(seed)
@@ -159,7 +159,7 @@ def small_model(lively, small_sizes):
 @pytest.fixture(scope="session")
 def wake_meta():
     """`wake_meta(mels, said, **changes)`: the meta of a wake model, as training writes it, for the phrases `said`."""
-    from wakeword.features import FeatureSettings
+    from wakeword.features.log_mel import FeatureSettings
 
     def make(mels: int = 16, said: tuple[str, ...] = ("hello",), **changes) -> dict:
         settings = dataclasses.asdict(FeatureSettings(mels=mels))
@@ -173,7 +173,7 @@ def wake_meta():
 def model_files(tmp_path_factory, small_model, wake_meta):
     """A small model as `(path of the .wakeword file, path of the .onnx file)`; tests must not change them."""
     from wakeword.export import export_onnx
-    from wakeword.transfer import save_wakeword
+    from wakeword.head.transfer import save_wakeword
 
     folder = tmp_path_factory.mktemp("model")
     save_wakeword(folder / "small.wakeword", small_model(), wake_meta())
@@ -185,8 +185,8 @@ def model_files(tmp_path_factory, small_model, wake_meta):
 def several_files(tmp_path_factory, small_model, wake_meta):
     """As `model_files`, a model of the phrases "one", "two" and "three"."""
     from wakeword.export import export_onnx
-    from wakeword.head import HeadSizes
-    from wakeword.transfer import save_wakeword
+    from wakeword.head.layers import HeadSizes
+    from wakeword.head.transfer import save_wakeword
 
     folder = tmp_path_factory.mktemp("several")
     model = small_model(4, HeadSizes(depth=3, channels=8, outputs=3))
@@ -201,8 +201,8 @@ def calibrated_entry():
 
     Its points lie a factor of ten apart, the budget's in the middle of them.
     """
-    from wakeword.calibrate import Calibration, calibrated
-    from wakeword.curve import Point
+    from wakeword.evaluation.calibrate import Calibration, calibrated
+    from wakeword.model.curve import Point
 
     def make(phrase: str, budget: float, thresholds: tuple[float, ...]) -> dict:
         middle = len(thresholds) // 2
@@ -222,7 +222,7 @@ def calibrated_entry():
 @pytest.fixture(scope="session")
 def curved_files(tmp_path_factory, several_files, calibrated_entry):
     """As `several_files`, calibrated: "one" for 0.5 false alarms an hour, "two" for 0.05, "three" for 2."""
-    from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta
+    from wakeword.model.checkpoint import rewrite_meta, rewrite_onnx_meta
 
     folder = tmp_path_factory.mktemp("curved")
     phrases = [
@@ -241,7 +241,7 @@ def write_corpus():
     """`write_corpus(folder, recordings, ...)`: WAV files and their lhotse manifest; returns the manifest's path."""
     import lhotse
 
-    from wakeword.audio import write_wav
+    from wakeword.audio.waveform import write_wav
 
     def make(folder: Path, recordings: dict, texts=None, speakers=None, splits=None, name="cuts.jsonl.gz") -> Path:
         folder.mkdir(parents=True, exist_ok=True)
@@ -267,7 +267,7 @@ def write_corpus():
 @pytest.fixture(scope="session")
 def fake_teacher():
     """In the place of `teacher.load_teacher`: a teacher of three numbers a frame."""
-    from wakeword.teacher import Teacher
+    from wakeword.pretraining.teacher import Teacher
 
     def load(name: str, *ignored) -> Teacher:
         return Teacher(
@@ -294,7 +294,7 @@ def shard_corpus(tmp_path_factory, write_corpus, speech_like):
 def shard_folder(shard_corpus, fake_teacher, tmp_path_factory):
     """Five shards of it with the frames of the teacher "fake"; tests must not change them."""
     from data_prep.shard import write_shards
-    from wakeword import teacher
+    from wakeword.pretraining import teacher
 
     out = tmp_path_factory.mktemp("shards") / "made"
     with pytest.MonkeyPatch.context() as patch:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword import checkpoint
-from wakeword.acoustic import AcousticModel, EncoderSizes
-from wakeword.audio import write_wav
-from wakeword.features import FeatureSettings
+from wakeword.acoustic.encoder import AcousticModel, EncoderSizes
+from wakeword.audio.waveform import write_wav
+from wakeword.features.log_mel import FeatureSettings
+from wakeword.model import checkpoint
 
 
 def sweep(up: bool, seed: int) -> np.ndarray:

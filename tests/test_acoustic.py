@@ -6,12 +6,12 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import features  # noqa: E402
-from wakeword.acoustic import SIZES, AcousticModel, Encoder, EncoderSizes, fold_norm  # noqa: E402
-from wakeword.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
+from wakeword.acoustic.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
+from wakeword.acoustic.encoder import SIZES, AcousticModel, Encoder, EncoderSizes, fold_norm  # noqa: E402
 from wakeword.errors import ConfigError  # noqa: E402
 from wakeword.export import folded  # noqa: E402
-from wakeword.head import Head, HeadSizes, WakeModel  # noqa: E402
+from wakeword.features import log_mel  # noqa: E402
+from wakeword.head.layers import Head, HeadSizes, WakeModel  # noqa: E402
 
 STEPS = st.lists(st.integers(1, 12), min_size=1, max_size=15)
 
@@ -112,7 +112,7 @@ def test_the_receptive_field_is_as_long_as_stated(lively, small_sizes, name, hop
     with torch.no_grad():  # positive weights: no contribution can cancel, none is cut off by a ReLU
         for parameter in encoder.parameters():
             parameter.abs_()
-    settings = features.FeatureSettings(hop=hop)
+    settings = log_mel.FeatureSettings(hop=hop)
     field = encoder.receptive_field_s(settings)
     last = int(field / settings.frame_s) + 20
     x = frames_of(6, 1, last + 4, sizes.mels).abs().requires_grad_()
@@ -129,12 +129,12 @@ def test_the_receptive_field_is_as_long_as_stated(lively, small_sizes, name, hop
 @torch.no_grad()
 def test_sound_older_than_the_receptive_field_is_forgotten(lively, small_sizes, speech_like, hop):
     encoder = lively(Encoder(small_sizes))
-    settings = features.FeatureSettings(mels=16, hop=hop)
+    settings = log_mel.FeatureSettings(mels=16, hop=hop)
     samples = speech_like(4)
     output = 90  # complete after 3.64 s, or 1.82 s
     end = 4 * hop * (output + 1)
     begin = end - round(encoder.receptive_field_s(settings) * 16000)
-    heard = lambda s: encoder(torch.from_numpy(features.extract(s, settings))[None])[-1][0, output]  # noqa: E731
+    heard = lambda s: encoder(torch.from_numpy(log_mel.extract(s, settings))[None])[-1][0, output]  # noqa: E731
     other = samples.copy()
     other[:begin], other[end:] = speech_like(4, 9)[:begin], 0.5
     torch.testing.assert_close(heard(other), heard(samples), atol=1e-5, rtol=1e-5)
@@ -226,9 +226,9 @@ def test_weights_in_16_bits_hardly_change_what_a_model_says(lively, speech_like,
     """
     torch.manual_seed(0)
     model = lively(AcousticModel(SIZES[name], 29), 3)
-    save_acoustic(tmp_path / "m.safetensors", model, features.FeatureSettings(), {})
+    save_acoustic(tmp_path / "m.safetensors", model, log_mel.FeatureSettings(), {})
     written, _ = load_acoustic(tmp_path / "m.safetensors")
-    heard = torch.from_numpy(features.extract(speech_like(4.0, 1)))[None]
+    heard = torch.from_numpy(log_mel.extract(speech_like(4.0, 1)))[None]
     for before, after in zip(model.encoder(heard), written.encoder(heard), strict=True):
         assert 0 < float((after - before).abs().max()) < 8e-3 * float(before.std())
     difference = written.log_probs(heard).exp() - model.log_probs(heard).exp()

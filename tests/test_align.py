@@ -12,13 +12,13 @@ torch = pytest.importorskip("torch")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import align, tokens  # noqa: E402
-from wakeword.acoustic import AcousticModel, EncoderSizes  # noqa: E402
-from wakeword.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
-from wakeword.align import FEWEST, HEARD, LATE_S, STRETCH, SURE, Heard, Located  # noqa: E402
-from wakeword.audio import read_audio  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.levels import active_span  # noqa: E402
+from wakeword.acoustic import align, tokens  # noqa: E402
+from wakeword.acoustic.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
+from wakeword.acoustic.align import FEWEST, HEARD, LATE_S, STRETCH, SURE, Heard, Located  # noqa: E402
+from wakeword.acoustic.encoder import AcousticModel, EncoderSizes  # noqa: E402
+from wakeword.audio.levels import active_span  # noqa: E402
+from wakeword.audio.waveform import read_audio  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
 
 SAID = tokens.encode("hello")
 CLIPS = 20
@@ -150,7 +150,7 @@ def saved(folder, units: str, symbols=None):
     model, path = AcousticModel(sizes, len(tokens.UNITS[units])), folder / "small.safetensors"
     save_acoustic(path, model, FeatureSettings(mels=16), {}, units)
     if symbols:
-        from wakeword.checkpoint import rewrite_meta
+        from wakeword.model.checkpoint import rewrite_meta
 
         rewrite_meta(path, {"tokens": symbols})
     return path
@@ -163,7 +163,7 @@ def test_without_a_spelling_it_is_energy_wholly(tmp_path, speech_like, monkeypat
     found = align.locate("aligned", clips, ["one", "two"], odd)
     assert [each.spans for each in found] == by_energy and not any(each.aligned for each in found)
     assert "neither characters nor phones" in found[0].summary("one") and "all 2 clips" in found[0].summary("one")
-    monkeypatch.setattr("wakeword.lexicon.pronunciations", lambda: {"one": [("W", "AH", "N")]})
+    monkeypatch.setattr("wakeword.acoustic.lexicon.pronunciations", lambda: {"one": [("W", "AH", "N")]})
     known, unknown = align.locate("aligned", clips, ["one", "zyx"], saved(tmp_path, "phones"))
     assert not known.reason and "CMU dictionary" in unknown.summary("zyx") and unknown.spans == by_energy[1]
     # By energy no model is looked for.
@@ -171,7 +171,7 @@ def test_without_a_spelling_it_is_energy_wholly(tmp_path, speech_like, monkeypat
 
 
 def test_a_model_of_phones_spells_the_phrase_in_phones(monkeypatch):
-    monkeypatch.setattr("wakeword.lexicon.pronunciations", lambda: {"one": [("W", "AH", "N")]})
+    monkeypatch.setattr("wakeword.acoustic.lexicon.pronunciations", lambda: {"one": [("W", "AH", "N")]})
     symbols = tokens.UNITS["phones"]
     assert [symbols[index] for index in align.spelled("one", {"tokens": list(symbols)})] == ["W", "AH", "N"]
 

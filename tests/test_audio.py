@@ -14,8 +14,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wakeword import decode
-from wakeword.audio import (
+from wakeword.audio import decode
+from wakeword.audio.waveform import (
     SAMPLE_RATE,
     StreamResampler,
     check_clip,

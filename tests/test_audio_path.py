@@ -36,8 +36,8 @@ def recorder(module, samples: np.ndarray, begun_s: float, late_s):
 
 def test_the_end_of_each_phrase_is_found_in_what_was_recorded(module, speech_like):
     """The player begins late, drops out once and one clip never comes; the reader is mostly late."""
-    from wakeword.clips import Clip
-    from wakeword.streams import Event
+    from wakeword.audio.clips import Clip
+    from wakeword.evaluation.streams import Event
 
     rng = np.random.default_rng(0)
     played = rng.normal(0, 5, 16000 * 20)
@@ -101,8 +101,8 @@ def test_a_row_says_cost_by_the_time_that_it_was_measured_in(module):
 
 
 def test_models_are_filled_up_with_others_of_the_same_size_that_share_nothing(module, tmp_path, monkeypatch):
+    from wakeword.detector.together import encoders, load_together
     from wakeword.export import export_onnx
-    from wakeword.together import encoders, load_together
 
     export_onnx(module("speed").random_model("micro", 1, tmp_path, 9), tmp_path / "mine.onnx")
     path = module("audio_path")
@@ -115,7 +115,7 @@ def test_models_are_filled_up_with_others_of_the_same_size_that_share_nothing(mo
 def test_what_is_played_is_a_quiet_room_and_then_clips_amid_pauses(module, tmp_path, speech_like):
     import argparse
 
-    from wakeword.audio import write_wav
+    from wakeword.audio.waveform import write_wav
     from wakeword.errors import Skipped, WakewordError
 
     for index in range(2):

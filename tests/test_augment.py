@@ -10,8 +10,8 @@ pytest.importorskip("pyroomacoustics")
 from hypothesis import example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword.audio import write_wav  # noqa: E402
-from wakeword.augment import (  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
+from wakeword.augmentation.augment import (  # noqa: E402
     Augmentation,
     at_level,
     at_speed,

@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 
-from wakeword.audio import read_audio, write_wav  # noqa: E402
+from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -121,8 +121,8 @@ def test_clips_to_improve_on_are_no_copies_of_those_that_test(module):
 
 
 def test_a_kept_clip_is_reviewed_by_what_was_played(module, tmp_path, speech_like):
-    from wakeword.kept import HIT, NEAR_MISS, Bounds, Kept, keep
-    from wakeword.streams import Event
+    from wakeword.evaluation.streams import Event
+    from wakeword.listener.kept import HIT, NEAR_MISS, Bounds, Kept, keep
 
     improve, folder = module("improve"), tmp_path / "kept"
     folder.mkdir(mode=0o700)
@@ -144,7 +144,7 @@ def test_a_gate_is_told_by_what_it_loses(module, model_files, speech_like, tmp_p
             (tmp_path / name).mkdir(exist_ok=True)
             write_wav(tmp_path / name / f"{index}.wav", speech_like(seconds, index))
     if above_db:
-        monkeypatch.setattr("wakeword.gate.ABOVE_DB", above_db)
+        monkeypatch.setattr("wakeword.detector.gate.ABOVE_DB", above_db)
     gate = module("gate")
     paths = [part for name in parts for part in (f"--{name}", str(tmp_path / name))]
     options = ["--snr", "10", "--cpu-seconds", "1", "--repeats", "1", "--json", "--output", str(tmp_path / "gate.md")]

@@ -17,15 +17,15 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import checkpoint  # noqa: E402
-from wakeword.acoustic import EncoderSizes  # noqa: E402
-from wakeword.acoustic_file import load_acoustic  # noqa: E402
-from wakeword.checkpoint import load, read_meta, rewrite_meta, save, shipped  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.acoustic.acoustic_file import load_acoustic  # noqa: E402
+from wakeword.acoustic.encoder import EncoderSizes  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, WakewordError  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
+from wakeword.head.transfer import load_wakeword  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
+from wakeword.model.checkpoint import load, read_meta, rewrite_meta, save, shipped  # noqa: E402
 from wakeword.settings import from_dict  # noqa: E402
-from wakeword.transfer import load_wakeword  # noqa: E402
 
 TENSORS = {
     "weight": torch.arange(12, dtype=torch.float32).reshape(3, 4) / 7,
@@ -256,7 +256,7 @@ def test_rewriting_meta_keeps_the_weights_bit_for_bit(file):
 FULL_DISK = """
 import resource, signal, sys
 import torch
-from wakeword import checkpoint
+from wakeword.model import checkpoint
 from wakeword.errors import WakewordError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.voices import Voice
-from wakeword.audio import write_wav
+from wakeword.audio.waveform import write_wav
 from wakeword.cli import exit_status, number, show
 from wakeword.errors import ConfigError
 

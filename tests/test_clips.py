@@ -12,8 +12,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wakeword.audio import SAMPLE_RATE, write_wav
-from wakeword.clips import Clip, find_clips, for_development, read_clips, refuse_shared
+from wakeword.audio.clips import Clip, find_clips, for_development, read_clips, refuse_shared
+from wakeword.audio.waveform import SAMPLE_RATE, write_wav
 from wakeword.errors import ManifestError, Skipped, WakewordError
 
 SHARED = Path(__file__).parents[2] / "shared" / "corpora"

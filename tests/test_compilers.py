@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wakeword.checkpoint import FORMATS
 from wakeword.cli import exit_status
+from wakeword.model.checkpoint import FORMATS
 
 PROGRAM = """
 hal.command_buffer.create device(%d) bindings(%c4) : !hal.command_buffer

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 pytest.importorskip("pyroomacoustics")
 pytest.importorskip("lhotse")
 
-from wakeword.audio import SAMPLE_RATE, write_wav  # noqa: E402
-from wakeword.clips import Clip, find_clips  # noqa: E402
-from wakeword.conditions import (  # noqa: E402
+from wakeword.audio.clips import Clip, find_clips  # noqa: E402
+from wakeword.audio.levels import active_power  # noqa: E402
+from wakeword.audio.waveform import SAMPLE_RATE, write_wav  # noqa: E402
+from wakeword.errors import Skipped, WakewordError  # noqa: E402
+from wakeword.evaluation.conditions import (  # noqa: E402
     CLEAN,
     Condition,
     noisy,
@@ -21,9 +23,7 @@ from wakeword.conditions import (  # noqa: E402
     robustness,
     rooms_by_time,
 )
-from wakeword.errors import Skipped, WakewordError  # noqa: E402
-from wakeword.levels import active_power  # noqa: E402
-from wakeword.streams import join, positive_stream  # noqa: E402
+from wakeword.evaluation.streams import join, positive_stream  # noqa: E402
 
 
 def decaying(t60_s, seconds=2.0, seed=0, direct=1.0):
@@ -131,8 +131,8 @@ def test_a_room_is_heard_and_as_loud_as_before(clips, found):
 
 
 def test_the_rooms_are_not_those_of_training(found):
-    from wakeword.augment import simulated_rooms
-    from wakeword.train import ROOMS
+    from wakeword.augmentation.augment import simulated_rooms
+    from wakeword.training.train import ROOMS
 
     heard_in_training = {len(room): room for room in simulated_rooms(ROOMS)}
     for rooms in rooms_by_time((), Skipped()).values():

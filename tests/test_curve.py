@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from wakeword.budget import in_words, parse_budget
-from wakeword.calibrate import Calibration, choose_threshold, choose_thresholds
-from wakeword.curve import BUDGETS, Curve, Point, budgets_around, curve_of, logit, table
 from wakeword.errors import ConfigError
-from wakeword.misses import Misses
+from wakeword.evaluation.calibrate import Calibration, choose_threshold, choose_thresholds
+from wakeword.evaluation.misses import Misses
+from wakeword.model.budget import in_words, parse_budget
+from wakeword.model.curve import BUDGETS, Curve, Point, budgets_around, curve_of, logit, table
 
 
 def point(budget: float, threshold: float, **more) -> Point:

@@ -13,11 +13,13 @@ lhotse = pytest.importorskip("lhotse")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import tokens  # noqa: E402
-from wakeword.augment import Augmentation, at_speed, simulated_rooms  # noqa: E402
-from wakeword.batches import Utterances, batches, collate, paced  # noqa: E402
-from wakeword.clips import share_of  # noqa: E402
-from wakeword.data import (  # noqa: E402
+from wakeword.acoustic import tokens  # noqa: E402
+from wakeword.audio.clips import share_of  # noqa: E402
+from wakeword.augmentation.augment import Augmentation, at_speed, simulated_rooms  # noqa: E402
+from wakeword.errors import ManifestError  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
+from wakeword.pretraining.batches import Utterances, batches, collate, paced  # noqa: E402
+from wakeword.pretraining.data import (  # noqa: E402
     Source,
     fewer,
     held_out,
@@ -27,8 +29,6 @@ from wakeword.data import (  # noqa: E402
     split_speakers,
     with_tokens,
 )
-from wakeword.errors import ManifestError  # noqa: E402
-from wakeword.features import FeatureSettings, extract  # noqa: E402
 
 SETTINGS = FeatureSettings(mels=16)
 

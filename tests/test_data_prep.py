@@ -488,7 +488,7 @@ def test_text_outside_the_alphabet_is_kept_counted_and_told_last(tmp_path, capsy
     assert cli.main(["prepare", *map(str, words), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outside_alphabet"] == 3
     pytest.importorskip("torch")
-    from wakeword import data
+    from wakeword.pretraining import data
 
     # What CTC skips is what was counted, and a language that it never learns is not.
     _, unusable = data.with_tokens(lhotse.CutSet.from_file(report["manifest"]).to_eager())

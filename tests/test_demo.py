@@ -26,12 +26,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 from websockets.sync.client import connect  # noqa: E402
 
 from data_prep.cuts import read_cuts  # noqa: E402
-from wakeword.audio import StreamResampler, pcm16, pcm_samples, quality, read_audio, write_wav  # noqa: E402
+from wakeword.audio.waveform import StreamResampler, pcm16, pcm_samples, quality, read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.demo import DEFAULT_PORT, HOST, MOST_CONNECTIONS, MOST_PAGES  # noqa: E402
-from wakeword.demo_door import Denied, Door  # noqa: E402
-from wakeword.demo_page import HIGHEST_RATE, MESSAGE_BYTES, TEXT_CHARACTERS  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
+from wakeword.listener.demo import DEFAULT_PORT, HOST, MOST_CONNECTIONS, MOST_PAGES  # noqa: E402
+from wakeword.listener.demo_door import Denied, Door  # noqa: E402
+from wakeword.listener.demo_page import HIGHEST_RATE, MESSAGE_BYTES, TEXT_CHARACTERS  # noqa: E402
 
 THRESHOLD = 0.7
 SOON_S = 2
@@ -39,7 +39,8 @@ SECONDS = 1.5
 # Waits that are minutes in all would be as long in the tests: nothing else of the command is changed.
 COMMAND = f"""
 import sys
-from wakeword import cli, demo, demo_page
+from wakeword import cli
+from wakeword.listener import demo, demo_page
 demo.REQUEST_S = demo_page.WRITE_S = {SOON_S}
 sys.exit(cli.main(["demo", *sys.argv[1:]]))
 """
@@ -461,7 +462,7 @@ console.log(JSON.stringify(Object.entries(steps).map(([name, step]) => (step(), 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="THE PAGE'S RECORDING WAS NOT RUN: node is missing")
 def test_the_page_offers_a_take_that_was_not_kept_once_more():
-    source = (resources.files("wakeword") / "web" / "recording.js").read_text()
+    source = (resources.files("wakeword.listener") / "web" / "recording.js").read_text()
     command = ["node", "--input-type=module", "-"]
     said = subprocess.run(command, input=PAGE % source, capture_output=True, text=True, timeout=LATE_S, check=True)
     all_of_it = "keep,listen,drop"

@@ -17,9 +17,9 @@ from test_demo import Server  # noqa: E402
 from test_record import take  # noqa: E402
 
 from data_prep.cuts import read_cuts  # noqa: E402
-from wakeword.audio import SAMPLE_RATE, read_audio, write_wav  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
-from wakeword.levels import active_span  # noqa: E402
+from wakeword.audio.levels import active_span  # noqa: E402
+from wakeword.audio.waveform import SAMPLE_RATE, read_audio, write_wav  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
 
 PERIOD_S, LEAD_S, CLIP_S = 3.5, 1.0, 2.5
 COUNT_DOWN_S = 1.8  # of the page

@@ -72,7 +72,8 @@ def test_systemd_would_tell_of_a_mistake_in_it(verified, right, wrong):
 
 
 def test_the_unit_waits_for_the_slowest_end_and_does_not_repeat_a_mistake():
-    from wakeword import microphone, near_misses, receivers
+    from wakeword.audio import microphone
+    from wakeword.listener import near_misses, receivers
 
     said = dict(line.split("=", 1) for line in UNIT.splitlines() if "=" in line and not line.startswith("#"))
     in_turn_s = microphone.HANGS_AFTER_S + near_misses.LAST_WAIT_S + 2 * receivers.LIMIT_S

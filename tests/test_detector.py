@@ -14,18 +14,19 @@ torch = pytest.importorskip("torch")
 from hypothesis import example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import Detector, Hit, checkpoint  # noqa: E402
-from wakeword.acoustic import SIZES  # noqa: E402
-from wakeword.audio import read_audio, write_wav  # noqa: E402
-from wakeword.clips import find_clips  # noqa: E402
-from wakeword.detector import output_of  # noqa: E402
+from wakeword import Detector, Hit  # noqa: E402
+from wakeword.acoustic.encoder import SIZES  # noqa: E402
+from wakeword.audio.clips import find_clips  # noqa: E402
+from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
+from wakeword.detector.detector import output_of  # noqa: E402
 from wakeword.errors import AudioError, ConfigError, ModelError, WakewordError  # noqa: E402
+from wakeword.evaluation.metrics import alarms  # noqa: E402
+from wakeword.evaluation.streams import join, negative_stream, score_stream  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
-from wakeword.features import FeatureSettings, extract  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.metrics import alarms  # noqa: E402
-from wakeword.streams import join, negative_stream, score_stream  # noqa: E402
-from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
 
 CHUNKS = st.lists(
     st.one_of(st.just(1), st.integers(0, 700), st.sampled_from([160, 640, 1600, 16000]), st.integers(0, 90_000)),

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from wakeword.audio import read_audio, write_wav
-from wakeword.clips import Clip, find_clips
-from wakeword.duplicates import SAME, closed, duplicate_groups, groups_of_clips, likenesses
+from wakeword.audio.clips import Clip, find_clips
+from wakeword.audio.waveform import read_audio, write_wav
+from wakeword.training.duplicates import SAME, closed, duplicate_groups, groups_of_clips, likenesses
 
 
 def encoded_again(samples: np.ndarray) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_read_is_alone(tmp_path, speech_like):
 def test_copies_stay_on_one_side():
     pytest.importorskip("torch")
     pytest.importorskip("lhotse")
-    from wakeword.material import split_clips
+    from wakeword.training.material import split_clips
 
     clips = [Clip(Path(f"/x/{index}.wav")) for index in range(40)]
     alone = list(range(40))
@@ -88,7 +88,7 @@ def test_copies_stay_on_one_side():
 
 def test_copies_of_one_speaker_stay_on_one_side_too():
     """Clips of one speaker are held out one by one, the copies that a manifest tells of together."""
-    from wakeword.material import may_hide_copies, split_clips
+    from wakeword.training.material import may_hide_copies, split_clips
 
     def clip(index: int, speaker: str, **about) -> Clip:
         return Clip(Path(f"{index}.wav"), speaker=speaker, attributes=about)
@@ -108,8 +108,8 @@ def test_training_keeps_copies_together(tmp_path, speech_like, monkeypatch):
     pytest.importorskip("torch")
     pytest.importorskip("lhotse")
     from wakeword.errors import Skipped
-    from wakeword.material import usable_clips
-    from wakeword.train_config import Phrase, TrainConfig
+    from wakeword.training.material import usable_clips
+    from wakeword.training.train_config import Phrase, TrainConfig
 
     for index in range(12):
         write_wav(tmp_path / f"{index}.wav", speech_like(0.7, index))
@@ -142,9 +142,9 @@ def test_the_command_lists_the_copies_across_manifests_and_splits(tmp_path, spee
 def test_clips_too_many_to_be_compared_are_told(tmp_path, speech_like, monkeypatch):
     pytest.importorskip("torch")
     pytest.importorskip("lhotse")
-    from wakeword import material
     from wakeword.errors import Skipped
-    from wakeword.train_config import Phrase, TrainConfig
+    from wakeword.training import material
+    from wakeword.training.train_config import Phrase, TrainConfig
 
     for index in range(8):
         write_wav(tmp_path / f"{index}.wav", speech_like(0.7, index))

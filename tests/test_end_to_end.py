@@ -17,16 +17,16 @@ torch = pytest.importorskip("torch")
 
 from pulse import pulse_null_sink  # noqa: E402
 
-from wakeword.audio import write_wav  # noqa: E402
-from wakeword.checkpoint import load  # noqa: E402
+from wakeword.audio.clips import find_clips  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.clips import find_clips  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
+from wakeword.evaluation.metrics import alarms, hits  # noqa: E402
+from wakeword.evaluation.streams import join, negative_stream, positive_stream, score_stream  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
-from wakeword.metrics import alarms, hits  # noqa: E402
-from wakeword.streams import join, negative_stream, positive_stream, score_stream  # noqa: E402
-from wakeword.train import train  # noqa: E402
-from wakeword.train_config import Phrase, TrainConfig  # noqa: E402
+from wakeword.model.checkpoint import load  # noqa: E402
+from wakeword.training.train import train  # noqa: E402
+from wakeword.training.train_config import Phrase, TrainConfig  # noqa: E402
 
 LISTEN = [sys.executable, "-m", "wakeword.cli", "listen"]
 
@@ -148,7 +148,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(shared, clips, tmp_path) 
 
 SHORT = """
 import dataclasses, sys
-from wakeword import train_config
+from wakeword.training import train_config
 # Less to hear than the command line's defaults, so that the test is short; the rest is the command line's.
 small = dict(copies=1, negative_copies=1, negative_hours=0.1, batch=8)
 train_config.TrainConfig = dataclasses.make_dataclass(

@@ -11,14 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from wakeword import checkpoint, tokens  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
-from wakeword.clips import Clip, find_clips  # noqa: E402
-from wakeword.data import Source  # noqa: E402
-from wakeword.error_rates import error_rates  # noqa: E402
+from wakeword.acoustic import tokens  # noqa: E402
+from wakeword.acoustic.transcribe import Hearing, Transcript, Word  # noqa: E402
+from wakeword.audio.clips import Clip, find_clips  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
-from wakeword.pretrain_config import read_config  # noqa: E402
-from wakeword.transcribe import Hearing, Transcript, Word  # noqa: E402
+from wakeword.evaluation.error_rates import error_rates  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
+from wakeword.pretraining.data import Source  # noqa: E402
+from wakeword.pretraining.pretrain_config import read_config  # noqa: E402
 
 
 class Ears:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tones import ToneDetector, clip_of
 
-from wakeword.audio import SAMPLE_RATE, write_wav
-from wakeword.calibrate import calibrate
-from wakeword.clips import Clip
+from wakeword.audio.clips import Clip
+from wakeword.audio.waveform import SAMPLE_RATE, write_wav
 from wakeword.errors import WakewordError
-from wakeword.evaluate import evaluate, format_report, score_negatives
+from wakeword.evaluation.calibrate import calibrate
+from wakeword.evaluation.evaluate import evaluate, format_report, score_negatives
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,8 @@ def test_calibrate_on_nothing_is_one_line(material):
 def test_base_install_suffices():
     heavy = {"torch", "lhotse", "librosa", "tqdm", "matplotlib", "scipy"}
     code = (
-        "import sys, wakeword.evaluate, wakeword.calibrate, wakeword.report, wakeword.trigger;"
+        "import sys; from wakeword.evaluation import calibrate, evaluate, report\n"
+        "from wakeword.detector import trigger\n"
         f"print(sorted({heavy!r} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

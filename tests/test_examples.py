@@ -13,13 +13,13 @@ pytest.importorskip("lhotse")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import examples  # noqa: E402
-from wakeword.acoustic import Encoder  # noqa: E402
-from wakeword.augment import Augmentation  # noqa: E402
+from wakeword.acoustic.encoder import Encoder  # noqa: E402
+from wakeword.audio.levels import active_span  # noqa: E402
+from wakeword.augmentation.augment import Augmentation  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
-from wakeword.examples import LATEST_S, UNSURE_S, label, on_disk  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.levels import active_span  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
+from wakeword.training import examples  # noqa: E402
+from wakeword.training.examples import LATEST_S, UNSURE_S, label, on_disk  # noqa: E402
 
 
 @given(

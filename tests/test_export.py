@@ -11,15 +11,15 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from wakeword import Detector  # noqa: E402
-from wakeword.checkpoint import read_meta, rewrite_meta, rewrite_onnx_meta  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.errors import ModelError, WakewordError  # noqa: E402
 from wakeword.export import compare, export_onnx, onnx_graph, web_writer  # noqa: E402
-from wakeword.halves import halves_of  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.pte import packed  # noqa: E402
-from wakeword.runtimes import load_onnx  # noqa: E402
-from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.model.checkpoint import read_meta, rewrite_meta, rewrite_onnx_meta  # noqa: E402
+from wakeword.model.halves import halves_of  # noqa: E402
+from wakeword.model.pte import packed  # noqa: E402
+from wakeword.model.runtimes import load_onnx  # noqa: E402
 
 
 def test_the_graph_is_the_model_step_by_step(model_files):

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from wakeword import Detector  # noqa: E402
-from wakeword.audio import read_audio, write_wav  # noqa: E402
-from wakeword.checkpoint import rewrite_meta  # noqa: E402
+from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import exit_status, main  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError  # noqa: E402
 from wakeword.export import c_size  # noqa: E402
@@ -39,10 +38,11 @@ from wakeword.export.quantise import (  # noqa: E402
     peaks_of,
     quantise,
 )
-from wakeword.features import FeatureSettings, extract  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.runtimes import running  # noqa: E402
-from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.model.checkpoint import rewrite_meta  # noqa: E402
+from wakeword.model.runtimes import running  # noqa: E402
 
 SETTINGS = FeatureSettings(mels=16)
 STRICT = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]

@@ -17,14 +17,14 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from data_prep.voices import installed_voices  # noqa: E402
-from wakeword.audio import read_audio, write_wav  # noqa: E402
+from wakeword.audio.clips import find_clips  # noqa: E402
+from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.clips import find_clips  # noqa: E402
 from wakeword.export.c_size import parse_size  # noqa: E402
-from wakeword.features import FeatureSettings, extract  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.runtimes import load_model  # noqa: E402
-from wakeword.transfer import save_wakeword, stacked  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import save_wakeword, stacked  # noqa: E402
+from wakeword.model.runtimes import load_model  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,12 +18,13 @@ pytest.importorskip("pymicro_features", reason="NO FRONT END: pip install 'wakew
 from documented import program  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
-from wakeword.acoustic import EncoderSizes  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
-from wakeword.checkpoint import rewrite_meta, shipped  # noqa: E402
+from wakeword.acoustic.encoder import EncoderSizes  # noqa: E402
+from wakeword.audio.clips import find_clips  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.clips import find_clips  # noqa: E402
 from wakeword.errors import ModelError, Skipped, WakewordError  # noqa: E402
+from wakeword.evaluation.metrics import alarms, hits  # noqa: E402
+from wakeword.evaluation.streams import join, negative_stream, positive_stream, score_stream  # noqa: E402
 from wakeword.export import esphome_writer  # noqa: E402
 from wakeword.export.calibration import calibration_audio, peaks_heard  # noqa: E402
 from wakeword.export.esphome_graph import FEATURE_UNIT, component_features  # noqa: E402
@@ -31,12 +32,11 @@ from wakeword.export.esphome_host import EsphomeHost  # noqa: E402
 from wakeword.export.esphome_writer import ARENA_ROOM, cutoff_of, export_esphome, running_inside  # noqa: E402
 from wakeword.export.layers import flat  # noqa: E402
 from wakeword.export.quantise import integer_step, quantise  # noqa: E402
-from wakeword.features import FeatureSettings, extract  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.litert import schema  # noqa: E402
-from wakeword.metrics import alarms, hits  # noqa: E402
-from wakeword.streams import join, negative_stream, positive_stream, score_stream  # noqa: E402
-from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.model.checkpoint import rewrite_meta, shipped  # noqa: E402
+from wakeword.model.litert import schema  # noqa: E402
 
 SETTINGS = FeatureSettings(front_end="micro", window=480, mels=40)
 # What register_streaming_ops_ of the component adds to its interpreter.

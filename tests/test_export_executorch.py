@@ -19,18 +19,18 @@ pytest.importorskip("executorch.runtime", reason=absent)
 from documented import program  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
-from wakeword.audio import read_audio, write_wav  # noqa: E402
-from wakeword.checkpoint import shipped  # noqa: E402
+from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.errors import ModelError  # noqa: E402
 from wakeword.export import executorch_writer  # noqa: E402
 from wakeword.export.executorch_writer import export_executorch  # noqa: E402
 from wakeword.export.onnx_graph import compare  # noqa: E402
-from wakeword.features import FeatureSettings, extract  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.pte import load_pte, packed, read_pte  # noqa: E402
-from wakeword.runtimes import rewrite_model_meta  # noqa: E402
-from wakeword.transfer import load_wakeword, save_wakeword, stacked  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import load_wakeword, save_wakeword, stacked  # noqa: E402
+from wakeword.model.checkpoint import shipped  # noqa: E402
+from wakeword.model.pte import load_pte, packed, read_pte  # noqa: E402
+from wakeword.model.runtimes import rewrite_model_meta  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ pytest.importorskip("ai_edge_litert", reason=absent)
 from documented import program  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
-from wakeword.audio import read_audio, write_wav  # noqa: E402
+from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
 from wakeword.export import c_size, litert_micro  # noqa: E402
@@ -29,11 +29,11 @@ from wakeword.export.litert_units import LOGIT  # noqa: E402
 from wakeword.export.litert_writer import export_litert  # noqa: E402
 from wakeword.export.onnx_graph import compare  # noqa: E402
 from wakeword.export.quantise import integer_step, quantise, scales_of  # noqa: E402
-from wakeword.features import FeatureSettings, extract  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.litert import DIGEST, META, add_metadata, load_litert, packed, schema  # noqa: E402
-from wakeword.runtimes import rewrite_model_meta  # noqa: E402
-from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.model.litert import DIGEST, META, add_metadata, load_litert, packed, schema  # noqa: E402
+from wakeword.model.runtimes import rewrite_model_meta  # noqa: E402
 
 DTYPES = ("int8", "float32")
 MICRO = {"CONCATENATION", "STRIDED_SLICE", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD"}

@@ -23,14 +23,14 @@ from browser import program as chromium  # noqa: E402
 from documented import DOCS, command, program  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
-from wakeword.checkpoint import rewrite_meta  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.errors import ModelError  # noqa: E402
 from wakeword.export import web_writer  # noqa: E402
 from wakeword.export.web_host import web_host  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.transfer import load_wakeword  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
+from wakeword.head.transfer import load_wakeword  # noqa: E402
+from wakeword.model.checkpoint import rewrite_meta  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "node_modules" / web_writer.RUNTIME

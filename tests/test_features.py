@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wakeword.audio import read_audio
-from wakeword.features import FeatureSettings, extract, initial_state, mel_filters, step
+from wakeword.audio.waveform import read_audio
+from wakeword.features.log_mel import FeatureSettings, extract, initial_state, mel_filters, step
 
 SETTINGS = FeatureSettings()
 CHUNKS = st.lists(st.one_of(st.integers(0, 500), st.integers(0, 12000)), max_size=40)

@@ -12,13 +12,14 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from wakeword import fit, losses, tokens  # noqa: E402
-from wakeword.examples import Example, label  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.speller import Speller  # noqa: E402
-from wakeword.steps import Steps  # noqa: E402
-from wakeword.train_config import Phrase, TrainConfig  # noqa: E402
-from wakeword.transfer import from_scratch, unfreeze  # noqa: E402
+from wakeword.acoustic import tokens  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import from_scratch, unfreeze  # noqa: E402
+from wakeword.training import fit, losses  # noqa: E402
+from wakeword.training.examples import Example, label  # noqa: E402
+from wakeword.training.speller import Speller  # noqa: E402
+from wakeword.training.steps import Steps  # noqa: E402
+from wakeword.training.train_config import Phrase, TrainConfig  # noqa: E402
 
 BOUNDARY, DIMS = 2, 40  # below it lies a tap, so that what is frozen is two blocks' outputs
 

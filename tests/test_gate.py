@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")  # the models below are made with it
 pytest.importorskip("onnx")
 
-from wakeword import gate  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
-from wakeword.checkpoint import rewrite_onnx_meta  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.detector import gate  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
+from wakeword.detector.gate import gate_of  # noqa: E402
+from wakeword.detector.together import load_together  # noqa: E402
 from wakeword.errors import ModelError  # noqa: E402
-from wakeword.features import FeatureSettings, extract  # noqa: E402
-from wakeword.gate import gate_of  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.together import load_together  # noqa: E402
-from wakeword.transfer import load_wakeword  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import load_wakeword  # noqa: E402
+from wakeword.model.checkpoint import rewrite_onnx_meta  # noqa: E402
 
 CHUNKS = st.lists(
     st.one_of(st.just(1), st.integers(0, 700), st.sampled_from([160, 640, 1280, 16000]), st.integers(0, 90_000)),
@@ -82,7 +82,7 @@ def test_noise_that_grows_opens_it_until_the_floor_has_followed():
 
 def test_speech_does_not_draw_the_floor_up(shared):
     """Two minutes of one reader: the gate is open nearly always, at the end as at the beginning."""
-    from wakeword.audio import read_audio
+    from wakeword.audio.waveform import read_audio
 
     paths = sorted((shared / "LibriSpeech").rglob("*.opus"))[:10]
     found = opened(np.concatenate([read_audio(path) for path in paths]))
@@ -169,7 +169,7 @@ def test_memory_is_what_a_posterior_depends_on(several_files):
 
 def test_several_models_share_one_gate_and_their_encoder(tmp_path, small_model, wake_meta, speech_like, monkeypatch):
     from wakeword.export import export_onnx
-    from wakeword.transfer import save_wakeword
+    from wakeword.head.transfer import save_wakeword
 
     encoder, paths = small_model(0).encoder.state_dict(), []
     for depth in (1, 4):

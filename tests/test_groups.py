@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from wakeword.clips import Clip
-from wakeword.groups import corpus_of, groups_of, kind_of
+from wakeword.audio.clips import Clip
+from wakeword.evaluation.groups import corpus_of, groups_of, kind_of
 
 
 def clip(path="a/b.wav", text=None, speaker=None, **attributes) -> Clip:

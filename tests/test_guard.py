@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tones import ToneDetector, clip_of
 
-from wakeword import guard
-from wakeword.clips import find_clips
+from wakeword.audio.clips import find_clips
 from wakeword.errors import Skipped, WakewordError
-from wakeword.guard import Judged, at_least_by_chance, judge, table, unmatched
-from wakeword.misses import Misses
+from wakeword.evaluation.misses import Misses
+from wakeword.training import guard
+from wakeword.training.guard import Judged, at_least_by_chance, judge, table, unmatched
 
 
 def judged(clips: int, missed=(), alarms=(), hours: float = 6.0) -> Judged:

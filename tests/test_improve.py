@@ -15,18 +15,19 @@ pytest.importorskip("lhotse")
 
 from sweeps import sweep, sweep_material  # noqa: E402
 
-from wakeword import checkpoint, guard  # noqa: E402
-from wakeword import improve as improvement  # noqa: E402
-from wakeword.audio import read_audio, write_wav  # noqa: E402
+from wakeword.audio.clips import find_clips  # noqa: E402
+from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.clips import find_clips  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
 from wakeword.errors import Skipped  # noqa: E402
-from wakeword.improve import ImproveConfig  # noqa: E402
-from wakeword.improve_material import cut, divided, negatives_of, reviewed  # noqa: E402
-from wakeword.kept import HIT, NEAR_MISS, Bounds, Kept, decide, keep, kept_clips, private_folder, read_kept  # noqa: E402
-from wakeword.train import train  # noqa: E402
-from wakeword.train_config import Phrase, TrainConfig  # noqa: E402
+from wakeword.listener.kept import HIT, NEAR_MISS, Bounds, Kept, decide, keep, kept_clips, private_folder, read_kept  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
+from wakeword.training import guard  # noqa: E402
+from wakeword.training import improve as improvement  # noqa: E402
+from wakeword.training.improve import ImproveConfig  # noqa: E402
+from wakeword.training.improve_material import cut, divided, negatives_of, reviewed  # noqa: E402
+from wakeword.training.train import train  # noqa: E402
+from wakeword.training.train_config import Phrase, TrainConfig  # noqa: E402
 
 
 @pytest.fixture(scope="module")

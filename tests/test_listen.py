@@ -24,11 +24,11 @@ pytest.importorskip("onnx")
 
 from web import web_server  # noqa: E402
 
-from wakeword import near_misses, receivers  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.detector import Detector, Hit  # noqa: E402
-from wakeword.verbs_listen import _stoppable  # noqa: E402
+from wakeword.detector.detector import Detector, Hit  # noqa: E402
+from wakeword.listener import near_misses, receivers  # noqa: E402
+from wakeword.verbs.listen import _stoppable  # noqa: E402
 
 LISTEN = [sys.executable, "-m", "wakeword", "listen"]
 SURE = ["--threshold", "1e-6"]

@@ -23,10 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pulse import pulse_null_sink
 
-from wakeword import input_faults, microphone
-from wakeword.audio import write_wav
+from wakeword.audio import input_faults, microphone
+from wakeword.audio.waveform import write_wav
 from wakeword.errors import AudioError, WakewordError
-from wakeword.listener import hear, list_devices, listen, microphone_blocks, pcm_blocks
+from wakeword.listener.listener import hear, list_devices, listen, microphone_blocks, pcm_blocks
 
 ONSETS_S = (0.5, 1.2, 2.5)
 LEVEL = 0.4
@@ -686,7 +686,7 @@ time.sleep({seconds})
 @pytest.mark.parametrize("number", [None, signal.SIGINT])
 def test_a_sound_system_that_hangs_at_the_start_is_one_line_and_can_be_interrupted(tmp_path: Path, number) -> None:
     (tmp_path / "sounddevice.py").write_text(HANGING.format(seconds=60))
-    code = "import sys; from wakeword import cli, input_devices; print('here', flush=True); "
+    code = "import sys; from wakeword import cli; from wakeword.audio import input_devices; print('here', flush=True); "
     code += f"input_devices.HANGS_AFTER_S = {60 if number else 0.2}; sys.exit(cli.main(['listen', '--list-devices']))"
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-c", code]

@@ -10,8 +10,8 @@ pytest.importorskip("lhotse")
 pytest.importorskip("matplotlib")
 
 from data_prep.voices import installed_voices  # noqa: E402
-from wakeword import spoken  # noqa: E402
 from wakeword.errors import ConfigError  # noqa: E402
+from wakeword.training import spoken  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 MODULES = ("run", "probe", "divided", "heard", "study", "studies")

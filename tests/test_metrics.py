@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword.calibrate import choose_threshold, lowest_within, parse_budget
+from wakeword.detector.trigger import Trigger
 from wakeword.errors import WakewordError
-from wakeword.metrics import (
+from wakeword.evaluation.calibrate import choose_threshold, lowest_within, parse_budget
+from wakeword.evaluation.metrics import (
     Track,
     alarms,
     candidate_thresholds,
@@ -21,7 +22,6 @@ from wakeword.metrics import (
     too_wide,
     wilson_interval,
 )
-from wakeword.trigger import Trigger
 
 # A coarse grid, so that ties with the threshold happen.
 levels = st.one_of(st.integers(0, 8).map(lambda k: k / 8), st.just(math.nan))

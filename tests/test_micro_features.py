@@ -14,10 +14,10 @@ pytest.importorskip("pymicro_features")
 
 from pymicro_features import MicroFrontend  # noqa: E402
 
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, WakewordError  # noqa: E402
-from wakeword.features import FeatureSettings, extract, initial_state, step  # noqa: E402
-from wakeword.micro_features import PEAK  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract, initial_state, step  # noqa: E402
+from wakeword.features.micro_features import PEAK  # noqa: E402
 from wakeword.settings import from_dict  # noqa: E402
 
 SETTINGS = FeatureSettings(front_end="micro", mels=40, window=480)
@@ -105,7 +105,7 @@ def files(tmp_path_factory, small_model, small_sizes, wake_meta):
     """A small model that hears these features, as `.wakeword` and `.onnx`."""
     pytest.importorskip("onnx")
     from wakeword.export import export_onnx
-    from wakeword.transfer import save_wakeword
+    from wakeword.head.transfer import save_wakeword
 
     folder = tmp_path_factory.mktemp("micro")
     model = small_model(3, sizes=dataclasses.replace(small_sizes, mels=40))
@@ -133,7 +133,7 @@ def test_models_hear_it_wherever_they_run(files, speech_like):
 
 
 def test_detectors_on_one_stream_stay_right_when_one_hears_something_else(files, speech_like):
-    from wakeword.together import load_together
+    from wakeword.detector.together import load_together
 
     alone, (first, second) = Detector.load(files[1]), load_together([files[1], files[0]])
     sound, noise = speech_like(2, 3), speech_like(2, 4)
@@ -146,9 +146,9 @@ def test_detectors_on_one_stream_stay_right_when_one_hears_something_else(files,
 
 
 def test_a_gate_and_exports_that_compute_log_mels_are_refused(files, tmp_path):
+    from wakeword.detector.together import load_together
     from wakeword.export.c_writer import export_c
     from wakeword.export.web_writer import export_web
-    from wakeword.together import load_together
 
     with pytest.raises(ModelError, match="m.onnx: its features .*'micro'.* run it without"):
         Detector.load(files[1], gate=True)

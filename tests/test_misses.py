@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wakeword.curve import Point
 from wakeword.errors import ModelError
-from wakeword.metrics import Track, hits
-from wakeword.misses import GRID, Misses, held_out_misses, misses_of, with_misses
+from wakeword.evaluation.metrics import Track, hits
+from wakeword.evaluation.misses import GRID, Misses, held_out_misses, misses_of, with_misses
+from wakeword.model.curve import Point
 
 
 def track_of(seed: int, events: int) -> Track:

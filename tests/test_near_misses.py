@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wakeword import kept
-from wakeword.audio import SAMPLE_RATE, read_audio, write_wav
+from wakeword.audio.waveform import SAMPLE_RATE, read_audio, write_wav
 from wakeword.cli import main
-from wakeword.curve import logit
-from wakeword.detector import Hit
+from wakeword.detector.detector import Hit
+from wakeword.detector.trigger import Trigger
 from wakeword.errors import Skipped, WakewordError
-from wakeword.improve_material import reviewed
-from wakeword.kept import HIT, NEAR_MISS, Bounds, Kept, decide, keep, kept_clips, private_folder
-from wakeword.listener import listen
-from wakeword.near_misses import NEAR, NearMisses
-from wakeword.trigger import Trigger
+from wakeword.listener import kept
+from wakeword.listener.kept import HIT, NEAR_MISS, Bounds, Kept, decide, keep, kept_clips, private_folder
+from wakeword.listener.listener import listen
+from wakeword.listener.near_misses import NEAR, NearMisses
+from wakeword.model.curve import logit
+from wakeword.training.improve_material import reviewed
 
 
 class Scripted:
@@ -69,7 +69,7 @@ def listened(monkeypatch):
         blocks: list = [audio[i : i + size] for i in range(0, len(audio), size)]
         if gap is not None:
             blocks.insert(gap, None)  # lost, and back
-        monkeypatch.setattr("wakeword.listener.microphone_blocks", lambda *_: iter(blocks))
+        monkeypatch.setattr("wakeword.listener.listener.microphone_blocks", lambda *_: iter(blocks))
         recorder = NearMisses(folder, detectors, **options)
         hits = list(listen(list(detectors), keep=recorder))
         recorder.close()

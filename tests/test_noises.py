@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wakeword.noises import RMS, SECONDS, babble, clatter, coloured, hum, made_noise, music
+from wakeword.augmentation.noises import RMS, SECONDS, babble, clatter, coloured, hum, made_noise, music
 
 COUNT = int(SECONDS * 16000)
 KINDS = (coloured, hum, clatter, music)

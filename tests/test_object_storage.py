@@ -24,11 +24,12 @@ pytest.importorskip("moto", reason="NO S3 SERVER: moto is absent, nothing was re
 
 from running import Running  # noqa: E402
 
-from wakeword import checkpoint, pretrain  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.data import Source  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
-from wakeword.shards import Shards, read_index  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
+from wakeword.pretraining import pretrain  # noqa: E402
+from wakeword.pretraining.data import Source  # noqa: E402
+from wakeword.pretraining.shards import Shards, read_index  # noqa: E402
 
 SERVER = """
 import os

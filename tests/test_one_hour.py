@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("lhotse")
 torch = pytest.importorskip("torch")
 
-from wakeword import checkpoint  # noqa: E402
-from wakeword.clips import find_clips  # noqa: E402
+from wakeword.audio.clips import find_clips  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,7 +63,7 @@ def trainings(one_hour, monkeypatch):
         Path(settings.output).write_text(f"model {len(called)}")
         return types.SimpleNamespace(unfrozen="none")
 
-    monkeypatch.setattr("wakeword.train.train", train)
+    monkeypatch.setattr("wakeword.training.train.train", train)
     return called
 
 
@@ -108,7 +108,7 @@ def test_what_a_training_left_when_it_was_interrupted_is_not_taken(one_hour, con
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("wakeword.train.train", interrupted)
+        patch.setattr("wakeword.training.train.train", interrupted)
         one_hour.trained(replace(settings, steps=9))
     one_hour.trained(settings)
     assert len(trainings) == 2

@@ -14,19 +14,19 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from wakeword import Detector  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
+from wakeword.audio.clips import find_clips  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.clips import find_clips  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
+from wakeword.evaluation.metrics import wilson_interval  # noqa: E402
+from wakeword.evaluation.streams import join, negative_stream, positive_stream  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
 from wakeword.export.c_writer import export_c  # noqa: E402
 from wakeword.export.parity import at_most, host_of, in_common  # noqa: E402
 from wakeword.export.web_writer import web_proto  # noqa: E402
-from wakeword.folders import read_folder  # noqa: E402
-from wakeword.metrics import wilson_interval  # noqa: E402
-from wakeword.runtimes import exported_meta, rewrite_model_meta  # noqa: E402
-from wakeword.streams import join, negative_stream, positive_stream  # noqa: E402
-from wakeword.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.head.transfer import load_wakeword, save_wakeword  # noqa: E402
+from wakeword.model.folders import read_folder  # noqa: E402
+from wakeword.model.runtimes import exported_meta, rewrite_model_meta  # noqa: E402
 
 PHRASE, OUTPUT, THRESHOLD = "two", 1, 0.6
 

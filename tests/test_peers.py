@@ -20,9 +20,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 pytest.importorskip("matplotlib")
 
-from wakeword.calibrate import lowest_within  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
-from wakeword.metrics import Track, count_alarms, hits  # noqa: E402
+from wakeword.evaluation.calibrate import lowest_within  # noqa: E402
+from wakeword.evaluation.metrics import Track, count_alarms, hits  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from wakeword import lexicon, phones
+from wakeword.acoustic import lexicon, phones
+from wakeword.audio.clips import Clip
 from wakeword.cli import main
-from wakeword.clips import Clip
 from wakeword.errors import WakewordError
 
 COSTS = phones.substitution_costs()
@@ -94,7 +94,7 @@ def test_the_dictionary_has_the_phones_that_are_described(dictionary):
 
 
 def test_a_computer_sounds_like_a_commuter(dictionary):
-    from wakeword.phrase import examine
+    from wakeword.phrases.phrase import examine
 
     report = examine("computer")
     assert (report.phones, report.syllables, report.ways, report.chance) == (8, 3, (COMPUTER,), None)
@@ -108,14 +108,14 @@ def test_a_computer_sounds_like_a_commuter(dictionary):
 
 
 def test_words_that_sound_the_same_are_at_no_distance(dictionary):
-    from wakeword.phrase import examine
+    from wakeword.phrases.phrase import examine
 
     assert {each.words for each in examine("two").neighbours.nearest if each.relative == 0} >= {"to", "too"}
 
 
 def test_words_that_have_the_phrase_in_them_are_found(dictionary):
-    from wakeword.neighbours import LIMITS, NEAR
-    from wakeword.phrase import examine
+    from wakeword.phrases.neighbours import LIMITS, NEAR
+    from wakeword.phrases.phrase import examine
 
     found = examine("man").neighbours
     containing = {each.words: each for each in found.containing}
@@ -134,7 +134,7 @@ def test_words_that_have_the_phrase_in_them_are_found(dictionary):
 
 def test_what_woke_smart_speakers_is_found(dictionary):
     """Two words that Schönherr et al. (2020) found to wake Alexa."""
-    from wakeword.phrase import examine
+    from wakeword.phrases.phrase import examine
 
     found = examine("alexa").neighbours
     assert {"election", "unacceptable"} <= {each.words for each in found.containing}
@@ -149,7 +149,7 @@ def sounds(draw_from: str = "P B AA IY M", least: int = 0, most: int = 4):
 @settings(max_examples=100)
 @given(sounds(" ".join(phones.PHONES), 1, 6), *[sounds(" ".join(phones.PHONES))] * 2, st.data())
 def test_a_word_that_contains_the_phrase_is_found_whatever_is_around_it(phrase, before, after, data):
-    from wakeword.neighbours import NEAR, neighbours, vocabulary
+    from wakeword.phrases.neighbours import NEAR, neighbours, vocabulary
 
     assume(phrase != ("ZH",))  # the word's other pronunciation
     among = vocabulary({"word": 5.0, "other": 2.0}, {"word": [("ZH",), before + phrase + after], "other": [("?",) * 9]})
@@ -175,7 +175,7 @@ def test_a_word_that_contains_the_phrase_is_found_whatever_is_around_it(phrase, 
     st.data(),
 )
 def test_pairs_and_their_rates_are_those_of_every_stretch_of_every_pair(said, ways, data):
-    from wakeword.neighbours import LIMITS, NEAR, PAIR_PER_MILLION, neighbours, vocabulary
+    from wakeword.phrases.neighbours import LIMITS, NEAR, PAIR_PER_MILLION, neighbours, vocabulary
 
     names = [f"w{index}" for index in range(len(said))]
     rates = {name: data.draw(st.sampled_from([1.0, 40.0, 900.0, 70000.0])) for name in names}
@@ -220,7 +220,7 @@ def test_pairs_and_their_rates_are_those_of_every_stretch_of_every_pair(said, wa
 
 
 def test_pairs_are_exact_and_often_enough_by_chance(dictionary):
-    from wakeword.neighbours import LIMITS, NEAR, PAIR_PER_MILLION, english, neighbours
+    from wakeword.phrases.neighbours import LIMITS, NEAR, PAIR_PER_MILLION, english, neighbours
 
     way = phones.parse("HH EY K AH M P Y UW T ER")
     found = neighbours([way], "hey computer", english())
@@ -240,7 +240,7 @@ def test_pairs_are_exact_and_often_enough_by_chance(dictionary):
 
 
 def test_a_longer_phrase_is_in_fewer_words(dictionary):
-    from wakeword.phrase import examine
+    from wakeword.phrases.phrase import examine
 
     within = [examine(phrase).neighbours.within[2] for phrase in ("cat", "alexa", "computer", "hey jarvis")]
     assert [at.limit for at in within] == [0.2] * 4
@@ -250,14 +250,14 @@ def test_a_longer_phrase_is_in_fewer_words(dictionary):
 
 
 def test_a_phrase_of_one_phone_is_in_most_words_and_across_none(dictionary):
-    from wakeword.phrase import examine
+    from wakeword.phrases.phrase import examine
 
     found = examine("oh", ["OW"]).neighbours
     assert found.within[0].words > 1000 and found.pairs == () and found.within[-1].pairs_per_million_by_chance == 0
 
 
 def test_words_that_the_dictionary_lacks_can_be_spelled_in_phones(dictionary):
-    from wakeword.phrase import examine
+    from wakeword.phrases.phrase import examine
 
     with pytest.raises(WakewordError, match="'zyzzlo' is not in the CMU dictionary: .*--phones"):
         examine("hey zyzzlo")
@@ -282,9 +282,9 @@ def spoken(write_corpus, tmp_path):
 
 
 def test_chance_is_counted_by_the_hour(dictionary, spoken):
-    from wakeword.chance import LIMITS
-    from wakeword.clips import find_clips
-    from wakeword.phrase import examine
+    from wakeword.audio.clips import find_clips
+    from wakeword.phrases.chance import LIMITS
+    from wakeword.phrases.phrase import examine
 
     found = examine("computer", speech=find_clips(spoken)).chance
     assert found.words == 15
@@ -296,8 +296,8 @@ def test_chance_is_counted_by_the_hour(dictionary, spoken):
 
 
 def test_chance_counts_across_words_and_not_through_unknown_ones(dictionary, spoken):
-    from wakeword.chance import chance
-    from wakeword.clips import find_clips
+    from wakeword.audio.clips import find_clips
+    from wakeword.phrases.chance import chance
 
     clips = find_clips(spoken)
     across = chance([phones.parse("W EH N T HH OW M")], "wenthome", clips)
@@ -306,14 +306,14 @@ def test_chance_counts_across_words_and_not_through_unknown_ones(dictionary, spo
 
 
 def test_without_a_transcript_nothing_is_counted(dictionary, tmp_path):
-    from wakeword.phrase import examine
+    from wakeword.phrases.phrase import examine
 
     with pytest.raises(WakewordError, match="no transcript to count in: 1 clip"):
         examine("computer", speech=[Clip(tmp_path / "a.wav")])
 
 
 def test_real_transcripts_hold_a_short_phrase_more_often(dictionary, shared):
-    from wakeword.chance import chance
+    from wakeword.phrases.chance import chance
 
     folder = shared / "LibriSpeech" / "train-clean-5" / "1088" / "134315"
     lines = [line.split(" ", 1) for line in (folder / "1088-134315.trans.txt").read_text().splitlines()]
@@ -353,8 +353,8 @@ def test_the_verb_shows_as_many_words_as_asked(dictionary, capsys):
 
 
 def test_phrases_are_compared_as_each_is_measured_alone(dictionary, spoken, capsys):
-    from wakeword.clips import find_clips
-    from wakeword.phrase import examine
+    from wakeword.audio.clips import find_clips
+    from wakeword.phrases.phrase import examine
 
     arguments = ["phrase", "computer", "--compare", "alexa", "went home", "--speech", str(spoken)]
     assert main(arguments) == 0

@@ -17,17 +17,20 @@ pytest.importorskip("lhotse")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import __version__, checkpoint, lineage, pretrain, pretrain_card, pretrain_state, teacher, tokens  # noqa: E402
-from wakeword.acoustic import SIZES, AcousticModel, EncoderSizes  # noqa: E402
-from wakeword.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
+from wakeword import __version__  # noqa: E402
+from wakeword.acoustic import tokens  # noqa: E402
+from wakeword.acoustic.acoustic_file import load_acoustic, save_acoustic  # noqa: E402
+from wakeword.acoustic.encoder import SIZES, AcousticModel, EncoderSizes  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.data import Source, held_out  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, ModelError, WakewordError  # noqa: E402
-from wakeword.features import FeatureSettings, extract  # noqa: E402
-from wakeword.objectives import learning_rate, losses  # noqa: E402
-from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402
-from wakeword.pretrain_mixed import Mixed, augmentation_of  # noqa: E402
-from wakeword.pretrain_state import Progress, load_weights  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
+from wakeword.model import checkpoint, lineage  # noqa: E402
+from wakeword.pretraining import pretrain, pretrain_card, pretrain_state, teacher  # noqa: E402
+from wakeword.pretraining.data import Source, held_out  # noqa: E402
+from wakeword.pretraining.objectives import learning_rate, losses  # noqa: E402
+from wakeword.pretraining.pretrain_config import Config, Stage, read_config  # noqa: E402
+from wakeword.pretraining.pretrain_mixed import Mixed, augmentation_of  # noqa: E402
+from wakeword.pretraining.pretrain_state import Progress, load_weights  # noqa: E402
 
 SPEAKERS = 20
 WORDS = ["abba", "cab", "dad", "bead", "deed"]
@@ -98,8 +101,9 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
-from wakeword import checkpoint, pretrain
-from wakeword.pretrain_config import Config
+from wakeword.model import checkpoint
+from wakeword.pretraining import pretrain
+from wakeword.pretraining.pretrain_config import Config
 from wakeword.settings import from_dict
 
 kind, config = sys.argv[1], from_dict(Config, json.loads(sys.argv[2]), "argument")
@@ -313,7 +317,7 @@ def test_a_run_that_trains_nothing_is_an_error_however_often_it_is_taken_up(conf
 
 
 def test_a_run_that_trains_nothing_any_more_ends(config, without_a_loss, monkeypatch):
-    monkeypatch.setattr("wakeword.objectives.MOST_NOT_FINITE", 4)
+    monkeypatch.setattr("wakeword.pretraining.objectives.MOST_NOT_FINITE", 4)
     without_a_loss += [1, 2, 3, *range(7, 1000)]
     with pytest.raises(WakewordError, match="7 of 11 steps trained nothing.*the last 4 in a row"):
         pretrain.pretrain(config)

@@ -17,20 +17,21 @@ pytest.importorskip("lhotse")
 pytest.importorskip("lightning_fabric")
 
 from data_prep import shard  # noqa: E402
-from wakeword import checkpoint, pretrain, teacher  # noqa: E402
-from wakeword.acoustic import EncoderSizes  # noqa: E402
-from wakeword.data import Source, read_sources  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.pretrain_config import Config, Stage  # noqa: E402
+from wakeword.acoustic.encoder import EncoderSizes  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
+from wakeword.pretraining import pretrain, teacher  # noqa: E402
+from wakeword.pretraining.data import Source, read_sources  # noqa: E402
+from wakeword.pretraining.pretrain_config import Config, Stage  # noqa: E402
 
 RUN = """
 import gc, json, os, signal, sys
 from pathlib import Path
 import torch
-from wakeword import pretrain, processes
-from wakeword.pretrain_config import Config
+from wakeword.pretraining import pretrain, processes
+from wakeword.pretraining.pretrain_config import Config
 from wakeword.settings import from_dict
-from wakeword.shards import Shards
+from wakeword.pretraining.shards import Shards
 
 config, marker = from_dict(Config, json.loads(sys.argv[1]), "argument"), Path(sys.argv[2])
 if os.environ["RANK"] == "1" and not marker.exists():  # the second process dies once, two steps after a checkpoint
@@ -71,7 +72,7 @@ def config(tmp_path_factory, write_corpus, speech_like):
     matrix = rng.standard_normal((16, 8)).astype(np.float32) / 4
 
     def encode(samples):
-        from wakeword.features import extract
+        from wakeword.features.log_mel import extract
 
         frames = extract(samples, FeatureSettings(mels=16))
         frames = np.pad(frames, [(0, -len(frames) % 4), (0, 0)], mode="edge")
@@ -132,7 +133,7 @@ def same_curves(one: Config, two: Config) -> list[int]:
 
 def torchrun(config: Config, marker: Path, restarts: int) -> subprocess.CompletedProcess:
     script = marker.with_suffix(".py")
-    script.write_text("from wakeword import pretrain\npretrain.LOG_EVERY = 1\n" + RUN)
+    script.write_text("from wakeword.pretraining import pretrain\npretrain.LOG_EVERY = 1\n" + RUN)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--max-restarts", str(restarts), str(script), json.dumps(dataclasses.asdict(config)), str(marker)]
     root = str(Path(__file__).parents[1])

@@ -16,7 +16,7 @@ import pytest
 from web import web_server
 
 from wakeword.errors import ConfigError
-from wakeword.receivers import MOST_WAITING, Receiver, command, webhook
+from wakeword.listener.receivers import MOST_WAITING, Receiver, command, webhook
 
 EVIL = "$(touch pwned); `touch pwned` | \"'\\ && touch pwned\n"
 EVENT = {"utc": "2024-05-01T10:00:00.000Z", "phrase": "hey computer", "model": "c.onnx", "score": 0.91, "time_s": 12.08}
@@ -81,7 +81,7 @@ def test_a_command_over_its_time_is_killed_with_what_it_started(tmp_path: Path) 
 def test_a_command_that_still_runs_when_the_listener_ends_is_killed_with_what_it_started(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     listener = (
-        "import os, sys, time; from wakeword.receivers import Receiver, command; "
+        "import os, sys, time; from wakeword.listener.receivers import Receiver, command; "
         "Receiver('--on-hit', command(sys.argv[1]), print).give({'phrase': 'two'})\n"
         "while not os.path.exists(sys.argv[2]): time.sleep(0.05)"
     )

@@ -8,8 +8,8 @@ import pytest
 from data_prep import record as module
 from data_prep.cuts import read_cuts
 from data_prep.record import problem, record
-from wakeword.audio import read_audio
-from wakeword.clips import find_clips
+from wakeword.audio.clips import find_clips
+from wakeword.audio.waveform import read_audio
 from wakeword.errors import WakewordError
 
 RATE = 16000

@@ -12,8 +12,8 @@ import pytest
 
 from wakeword.cli import main
 from wakeword.errors import Skipped, WakewordError
-from wakeword.kept import HIT, NEAR_MISS, Bounds, Kept, keep, kept_clips, private_folder
-from wakeword.review import review
+from wakeword.listener.kept import HIT, NEAR_MISS, Bounds, Kept, keep, kept_clips, private_folder
+from wakeword.listener.review import review
 
 
 @pytest.fixture

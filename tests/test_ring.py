@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wakeword.ring import Ring
+from wakeword.audio.ring import Ring
 
 
 def raw(block: np.ndarray) -> memoryview:

@@ -11,12 +11,12 @@ pytest.importorskip("lhotse")
 
 from tones import ToneDetector, clip_of  # noqa: E402
 
-from wakeword.audio import SAMPLE_RATE, write_wav  # noqa: E402
+from wakeword.audio.clips import Clip  # noqa: E402
+from wakeword.audio.waveform import SAMPLE_RATE, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.clips import Clip  # noqa: E402
 from wakeword.errors import WakewordError  # noqa: E402
-from wakeword.evaluate import evaluate, evaluate_robustness, format_report  # noqa: E402
-from wakeword.robustness import tables  # noqa: E402
+from wakeword.evaluation.evaluate import evaluate, evaluate_robustness, format_report  # noqa: E402
+from wakeword.evaluation.robustness import tables  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
@@ -239,7 +239,7 @@ def test_the_verb_measures_and_writes(model_files, tmp_path, speech_like, capsys
 
 def test_the_recipe_measures_once_and_writes_all_words(one_hour, material, write_corpus, tmp_path, monkeypatch):
     folder = material[0]
-    from wakeword.audio import read_audio
+    from wakeword.audio.waveform import read_audio
 
     for word, letter, splits in (("bell", "p", {}), ("gong", "o", {})):
         recordings = {f"{word}-{i}": read_audio(folder / f"{letter}{i}.wav") for i in range(12)}

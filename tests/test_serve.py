@@ -28,18 +28,19 @@ from wyoming.info import Describe, Info  # noqa: E402
 from wyoming.ping import Ping, Pong  # noqa: E402
 from wyoming.wake import Detect, Detection, NotDetected  # noqa: E402
 
-from wakeword.audio import StreamResampler  # noqa: E402
+from wakeword.audio.waveform import StreamResampler  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.detector import Detector, Hit  # noqa: E402
-from wakeword.serve import MOST_CLIENTS  # noqa: E402
-from wakeword.wyoming_events import HEADER_BYTES, PAYLOAD_BYTES, Refused, read_event  # noqa: E402
+from wakeword.detector.detector import Detector, Hit  # noqa: E402
+from wakeword.listener.serve import MOST_CLIENTS  # noqa: E402
+from wakeword.listener.wyoming_events import HEADER_BYTES, PAYLOAD_BYTES, Refused, read_event  # noqa: E402
 
 THRESHOLD = 0.7
 SOON_S = 3
 # Waits that are minutes in all would be as long in the tests: nothing else of the command is changed.
 COMMAND = f"""
 import sys
-from wakeword import cli, wyoming_client, wyoming_events
+from wakeword import cli
+from wakeword.listener import wyoming_client, wyoming_events
 wyoming_client.WRITE_S = wyoming_events.EVENT_S = {SOON_S}
 sys.exit(cli.main(["serve", *sys.argv[1:]]))
 """
@@ -425,7 +426,7 @@ def test_a_port_that_is_taken_and_a_phrase_twice_are_refused_in_a_line(server, m
 
 
 def test_it_listens_on_the_loopback_unless_told_otherwise_and_then_says_what_that_means(model, monkeypatch, capsys):
-    from wakeword import serve
+    from wakeword.listener import serve
 
     assert serve.DEFAULT_URI.startswith("tcp://127.0.0.1:")
     with socket.socket() as free:

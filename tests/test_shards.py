@@ -23,15 +23,17 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 
 from data_prep import shard  # noqa: E402
-from wakeword import checkpoint, pretrain, teacher, tokens  # noqa: E402
-from wakeword.acoustic import EncoderSizes  # noqa: E402
-from wakeword.batches import Utterances, batches  # noqa: E402
-from wakeword.clips import share_of  # noqa: E402
-from wakeword.data import Source, held_out, read_manifest, read_sources, with_tokens  # noqa: E402
+from wakeword.acoustic import tokens  # noqa: E402
+from wakeword.acoustic.encoder import EncoderSizes  # noqa: E402
+from wakeword.audio.clips import share_of  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, WakewordError  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.pretrain_config import Config, Stage, read_config  # noqa: E402
-from wakeword.shards import INDEX, Shards, read_index  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
+from wakeword.pretraining import pretrain, teacher  # noqa: E402
+from wakeword.pretraining.batches import Utterances, batches  # noqa: E402
+from wakeword.pretraining.data import Source, held_out, read_manifest, read_sources, with_tokens  # noqa: E402
+from wakeword.pretraining.pretrain_config import Config, Stage, read_config  # noqa: E402
+from wakeword.pretraining.shards import INDEX, Shards, read_index  # noqa: E402
 
 COUNT = 130
 SETTINGS = FeatureSettings(mels=16)

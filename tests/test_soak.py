@@ -29,13 +29,13 @@ from soak import Soak, between, cheap_model, soak, tile_of  # noqa: E402
 from test_listener import FakeSound, FakeStream  # noqa: E402
 
 from wakeword import Detector  # noqa: E402
-from wakeword.audio import StreamResampler, read_audio  # noqa: E402
+from wakeword.audio.microphone import BLOCK_S, Capture  # noqa: E402
+from wakeword.audio.waveform import StreamResampler, read_audio  # noqa: E402
 from wakeword.errors import Skipped  # noqa: E402
-from wakeword.kept import HIT, Bounds, kept_clips  # noqa: E402
-from wakeword.listener import hear  # noqa: E402
-from wakeword.metrics import alarms  # noqa: E402
-from wakeword.microphone import BLOCK_S, Capture  # noqa: E402
-from wakeword.near_misses import NearMisses  # noqa: E402
+from wakeword.evaluation.metrics import alarms  # noqa: E402
+from wakeword.listener.kept import HIT, Bounds, kept_clips  # noqa: E402
+from wakeword.listener.listener import hear  # noqa: E402
+from wakeword.listener.near_misses import NearMisses  # noqa: E402
 
 TILE_S, TILES = 60, 30
 

@@ -13,17 +13,17 @@ from data_prep import voices as voices_module  # noqa: E402
 from data_prep.synthesise import synthesise  # noqa: E402
 from data_prep.takes import split_voices  # noqa: E402
 from data_prep.voices import Voice, installed_voices  # noqa: E402
-from wakeword import spoken  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
+from wakeword.audio.clips import find_clips, read_clips  # noqa: E402
+from wakeword.audio.levels import active_span  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.clips import find_clips, read_clips  # noqa: E402
-from wakeword.confusables import EACH, confusables, likest, speak_confusables  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
-from wakeword.levels import active_span  # noqa: E402
-from wakeword.material import HELD_OUT_VOICES, MOST_TIMES, phrase_material, weighed  # noqa: E402
-from wakeword.train import train  # noqa: E402
-from wakeword.train_config import Phrase, TrainConfig  # noqa: E402
+from wakeword.training import spoken  # noqa: E402
+from wakeword.training.confusables import EACH, confusables, likest, speak_confusables  # noqa: E402
+from wakeword.training.material import HELD_OUT_VOICES, MOST_TIMES, phrase_material, weighed  # noqa: E402
+from wakeword.training.train import train  # noqa: E402
+from wakeword.training.train_config import Phrase, TrainConfig  # noqa: E402
 
 VARIANTS = ("m1", "m2", "m3", "m4", "m7", "f1", "f2", "f4")
 FEW = [v for v in installed_voices() if v.engine == "flite" or v.name in [f"en-us+{each}" for each in VARIANTS]]

@@ -4,11 +4,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wakeword.audio import SAMPLE_RATE, read_audio, write_wav
-from wakeword.clips import Clip, find_clips
+from wakeword.audio.clips import Clip, find_clips
+from wakeword.audio.levels import active_power, active_span, noise_power
+from wakeword.audio.waveform import SAMPLE_RATE, read_audio, write_wav
 from wakeword.errors import AudioError, Skipped
-from wakeword.levels import active_power, active_span, noise_power
-from wakeword.streams import TAIL_S, join, mix_at_snr, negative_stream, noise_bed, positive_stream, score_stream
+from wakeword.evaluation.streams import (
+    TAIL_S,
+    join,
+    mix_at_snr,
+    negative_stream,
+    noise_bed,
+    positive_stream,
+    score_stream,
+)
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "corpora"
 

@@ -12,15 +12,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lhotse")
 
-from wakeword import checkpoint  # noqa: E402
-from wakeword.audio import write_wav  # noqa: E402
-from wakeword.clips import Clip, find_clips  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.audio.clips import Clip, find_clips  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
 from wakeword.errors import ConfigError  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.runtimes import running  # noqa: E402
-from wakeword.streams import negative_stream, positive_stream, score_stream  # noqa: E402
+from wakeword.evaluation.streams import negative_stream, positive_stream, score_stream  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
+from wakeword.model.runtimes import running  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 MODULES = ("run", "probe", "divided", "heard", "study", "studies", "results", "synthetic")
@@ -200,7 +200,7 @@ def test_an_encoder_that_is_whole_is_not_trained_again(study, tmp_path, monkeypa
     Path(config.output).touch()
     card = {"parameters": 1, "hours_heard": 10.1, "held_out_speakers": {"cer": 0.5}}
     Path(config.output).with_suffix(".json").write_text(json.dumps(card))
-    monkeypatch.setattr("wakeword.pretrain.pretrain", lambda config: pytest.fail("trained again"))
+    monkeypatch.setattr("wakeword.pretraining.pretrain.pretrain", lambda config: pytest.fail("trained again"))
     found = {"missed": {}, "tested": 219, "hours": 5.06}
     monkeypatch.setattr(study.probe, "probed", lambda acoustic, *more: found if acoustic == config.output else None)
     made = study.trial(read, read.variants[0], 1)
@@ -296,7 +296,7 @@ def test_the_probe_keeps_a_stream_apart_from_others(probe, clips, tmp_path):
 
 
 def test_random_sentences_are_words_of_the_dictionary_and_hang_on_the_seed(synthetic):
-    from wakeword.lexicon import frequent_words, pronunciations
+    from wakeword.acoustic.lexicon import frequent_words, pronunciations
 
     said = synthetic.random_sentences(60, 3)
     assert said == synthetic.random_sentences(60, 3) and said[:20] == synthetic.random_sentences(20, 3)

@@ -17,8 +17,8 @@ from data_prep.synthesise import check_phrase, synthesise, synthesise_speech
 from data_prep.takes import in_turn
 from data_prep.vary import shift_formants, stretch, vary
 from data_prep.voices import Voice, installed_voices, speak
-from wakeword.audio import check_clip, read_audio
-from wakeword.clips import find_clips
+from wakeword.audio.clips import find_clips
+from wakeword.audio.waveform import check_clip, read_audio
 from wakeword.errors import ManifestError, WakewordError
 
 INSTALLED = installed_voices()

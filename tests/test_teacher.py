@@ -12,11 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 lhotse = pytest.importorskip("lhotse")
 
-from wakeword import teacher  # noqa: E402
-from wakeword.data import read_manifest  # noqa: E402
 from wakeword.errors import ManifestError, WakewordError  # noqa: E402
-from wakeword.teacher import Teacher, cache_teacher, find_model, load_teacher  # noqa: E402
-from wakeword.teacher_layers import with_layers  # noqa: E402
+from wakeword.pretraining import teacher  # noqa: E402
+from wakeword.pretraining.data import read_manifest  # noqa: E402
+from wakeword.pretraining.teacher import Teacher, cache_teacher, find_model, load_teacher  # noqa: E402
+from wakeword.pretraining.teacher_layers import with_layers  # noqa: E402
 
 
 class Fake:

@@ -11,16 +11,18 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from wakeword import Detector, features, together  # noqa: E402
-from wakeword.acoustic import Stack  # noqa: E402
-from wakeword.checkpoint import read_meta, rewrite_meta, rewrite_onnx_meta  # noqa: E402
+from wakeword import Detector  # noqa: E402
+from wakeword.acoustic.encoder import Stack  # noqa: E402
+from wakeword.detector import together  # noqa: E402
+from wakeword.detector.together import Once, encoders, load_together  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.halves import halves_of  # noqa: E402
-from wakeword.head import HeadSizes  # noqa: E402
-from wakeword.runtimes import load_onnx  # noqa: E402
-from wakeword.together import Once, encoders, load_together  # noqa: E402
-from wakeword.transfer import save_wakeword  # noqa: E402
+from wakeword.features import log_mel  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import save_wakeword  # noqa: E402
+from wakeword.model.checkpoint import read_meta, rewrite_meta, rewrite_onnx_meta  # noqa: E402
+from wakeword.model.halves import halves_of  # noqa: E402
+from wakeword.model.runtimes import load_onnx  # noqa: E402
 
 HEADS = {
     "deep": HeadSizes(depth=3, channels=8),
@@ -71,9 +73,9 @@ def test_each_model_scores_as_if_alone_and_the_common_parts_run_once(family, spe
     paths = [family[name][suffix] for name in names]
     samples = speech_like(4, 2)
     alone = [streamed([Detector.load(path)], samples, block)[0] for path in paths]
-    computed, step = [], features.step
+    computed, step = [], log_mel.step
     monkeypatch.setattr(
-        features, "step", lambda x, state, settings: computed.append(settings) or step(x, state, settings)
+        log_mel, "step", lambda x, state, settings: computed.append(settings) or step(x, state, settings)
     )
     detectors = load_together(paths)
     runs, once = [], {id(each.encoder): each.encoder for each in detectors if each.encoder}

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wakeword import lexicon, phones
+from wakeword.acoustic import lexicon, phones
+from wakeword.acoustic.tokens import BLANK, SYMBOLS, UNITS, TextError, decode, encode, merged, normalise
 from wakeword.errors import WakewordError
-from wakeword.tokens import BLANK, SYMBOLS, UNITS, TextError, decode, encode, merged, normalise
 
 SPOKEN = st.text(alphabet=string.ascii_letters + " '", min_size=1)
 

@@ -15,21 +15,21 @@ pytest.importorskip("lhotse")
 
 from sweeps import sweep_material  # noqa: E402
 
-from wakeword import checkpoint  # noqa: E402
+from wakeword.audio.clips import Clip, find_clips  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.clips import Clip, find_clips  # noqa: E402
-from wakeword.curve import budgets_around  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
-from wakeword.duplicates import groups_of_clips  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
 from wakeword.errors import ConfigError, WakewordError  # noqa: E402
-from wakeword.estimates import lasting  # noqa: E402
+from wakeword.evaluation.metrics import alarms, hits  # noqa: E402
+from wakeword.evaluation.misses import held_out_misses  # noqa: E402
+from wakeword.evaluation.streams import positive_stream, score_stream  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
-from wakeword.material import check_apart, heard_before, split_clips, split_negatives  # noqa: E402
-from wakeword.metrics import alarms, hits  # noqa: E402
-from wakeword.misses import held_out_misses  # noqa: E402
-from wakeword.streams import positive_stream, score_stream  # noqa: E402
-from wakeword.train import labels_elsewhere, train  # noqa: E402
-from wakeword.train_config import Phrase, TrainConfig, check  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
+from wakeword.model.curve import budgets_around  # noqa: E402
+from wakeword.training.duplicates import groups_of_clips  # noqa: E402
+from wakeword.training.estimates import lasting  # noqa: E402
+from wakeword.training.material import check_apart, heard_before, split_clips, split_negatives  # noqa: E402
+from wakeword.training.train import labels_elsewhere, train  # noqa: E402
+from wakeword.training.train_config import Phrase, TrainConfig, check  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +305,7 @@ def test_a_phrase_within_another_is_no_negative_of_it():
 def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):
     said = ["Hey, computer!", "a commuter", None, "jarvis and computers", "x 12", "ask Jarvis"]
     clips = [Clip(Path(f"{index}.wav"), text=text, duration_s=1.0) for index, text in enumerate(said)]
-    monkeypatch.setattr("wakeword.material.find_clips", lambda paths: clips)
+    monkeypatch.setattr("wakeword.training.material.find_clips", lambda paths: clips)
     config = TrainConfig(phrases=(Phrase("computer"), Phrase("jarvis")), negatives=("somewhere",))
     kept = [clip.text for part in split_negatives(config) for clip in part]
     assert sorted(map(str, kept)) == sorted(map(str, ["a commuter", None, "x 12"]))
@@ -337,7 +337,7 @@ def test_one_recording_may_hold_positives_and_negatives(monkeypatch):
     path = Path("evening.wav")
     said = [Clip(path, 2.0, 1.0, text="computer"), Clip(path, 5.0, 1.0)]
     other = [Clip(path, 8.0, 1.0), Clip(path, 2.0, 1.0, text="ask the computer"), Clip(path, 5.0, 1.0, split="test")]
-    monkeypatch.setattr("wakeword.material.find_clips", lambda paths: {"said": said, "other": other}[paths[0]])
+    monkeypatch.setattr("wakeword.training.material.find_clips", lambda paths: {"said": said, "other": other}[paths[0]])
     config = TrainConfig(phrases=(Phrase("computer", ("said",)), Phrase("jarvis")), negatives=("other",))
     check_apart(config)
     other.append(Clip(path, 5.0, 1.0))

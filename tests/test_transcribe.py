@@ -14,14 +14,14 @@ torch = pytest.importorskip("torch")
 torchaudio = pytest.importorskip("torchaudio")
 pytest.importorskip("safetensors")
 
-from wakeword import tokens, transcribe  # noqa: E402
-from wakeword.acoustic import AcousticModel  # noqa: E402
-from wakeword.acoustic_file import save_acoustic  # noqa: E402
-from wakeword.audio import read_audio, write_wav  # noqa: E402
+from wakeword.acoustic import tokens, transcribe  # noqa: E402
+from wakeword.acoustic.acoustic_file import save_acoustic  # noqa: E402
+from wakeword.acoustic.encoder import AcousticModel  # noqa: E402
+from wakeword.acoustic.transcribe import Hearing, Word, best_path, timed_words  # noqa: E402
+from wakeword.audio.clips import Clip  # noqa: E402
+from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.clips import Clip  # noqa: E402
-from wakeword.features import FeatureSettings, extract  # noqa: E402
-from wakeword.transcribe import Hearing, Word, best_path, timed_words  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings, extract  # noqa: E402
 
 
 def path_of(text: str) -> list[int]:

@@ -9,12 +9,11 @@ torch = pytest.importorskip("torch")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from wakeword import checkpoint  # noqa: E402
-from wakeword.acoustic import SIZES, AcousticModel, Encoder, EncoderSizes  # noqa: E402
+from wakeword.acoustic.encoder import SIZES, AcousticModel, Encoder, EncoderSizes  # noqa: E402
 from wakeword.errors import ConfigError, ModelError  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.head import HeadSizes, WakeModel  # noqa: E402
-from wakeword.transfer import (  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
+from wakeword.head.layers import HeadSizes, WakeModel  # noqa: E402
+from wakeword.head.transfer import (  # noqa: E402
     Unfreeze,
     choose_unfreeze,
     from_scratch,
@@ -27,6 +26,7 @@ from wakeword.transfer import (  # noqa: E402
     unfreeze,
     upper,
 )
+from wakeword.model import checkpoint  # noqa: E402
 
 
 @st.composite

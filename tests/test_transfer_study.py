@@ -16,12 +16,13 @@ pytest.importorskip("matplotlib")
 
 from sweeps import sweep  # noqa: E402
 
-from wakeword import batches, checkpoint, data  # noqa: E402
-from wakeword.acoustic import AcousticModel, EncoderSizes  # noqa: E402
-from wakeword.clips import find_clips, share_of  # noqa: E402
+from wakeword.acoustic.encoder import AcousticModel, EncoderSizes  # noqa: E402
+from wakeword.audio.clips import find_clips, share_of  # noqa: E402
 from wakeword.errors import ConfigError, ManifestError, WakewordError  # noqa: E402
-from wakeword.features import FeatureSettings  # noqa: E402
-from wakeword.pretrain_config import read_config  # noqa: E402
+from wakeword.features.log_mel import FeatureSettings  # noqa: E402
+from wakeword.model import checkpoint  # noqa: E402
+from wakeword.pretraining import batches, data  # noqa: E402
+from wakeword.pretraining.pretrain_config import read_config  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "transfer_study"
@@ -253,7 +254,7 @@ def listening(study, monkeypatch):
 def test_a_trial_of_each_part_runs_once_and_the_page_tells_of_it(
     study, material, tmp_path, monkeypatch, capsys, listening
 ):
-    monkeypatch.setattr("wakeword.train.ROOMS", 2)
+    monkeypatch.setattr("wakeword.training.train.ROOMS", 2)
     assert run(study, material, tmp_path, "--only", "sauce/*") == 2
     assert "no variant named sauce/*" in capsys.readouterr().err
     assert run(study, material, tmp_path, "--only", "trigger/*", "commands/*", "--seeds", "1", "--limit", "1") == 0

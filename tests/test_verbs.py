@@ -14,10 +14,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from wakeword.audio import read_audio, write_wav  # noqa: E402
-from wakeword.checkpoint import rewrite_meta, rewrite_onnx_meta, shipped  # noqa: E402
+from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
-from wakeword.detector import Detector  # noqa: E402
+from wakeword.detector.detector import Detector  # noqa: E402
+from wakeword.model.checkpoint import rewrite_meta, rewrite_onnx_meta, shipped  # noqa: E402
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 
 rich_console = pytest.importorskip("rich.console", reason="NO LIVE VIEW: rich is missing (pip install '.[view]')")
 
-from wakeword import view as module  # noqa: E402
-from wakeword.listener import Heard  # noqa: E402
-from wakeword.view import BAR, View, bar  # noqa: E402
+from wakeword.listener import view as module  # noqa: E402
+from wakeword.listener.listener import Heard  # noqa: E402
+from wakeword.listener.view import BAR, View, bar  # noqa: E402
 
 
 @pytest.mark.parametrize(

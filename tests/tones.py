@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from wakeword.audio import SAMPLE_RATE, write_wav
+from wakeword.audio.waveform import SAMPLE_RATE, write_wav
 
 
 class ToneDetector:

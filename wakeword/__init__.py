@@ -15,7 +15,7 @@ __all__ = ["Detector", "Hit", "WakewordError", "__version__"]
 def __getattr__(name: str):
     # Imported on first use, so that preparing data does not load the inference runtime.
     if name in ("Detector", "Hit"):
-        from wakeword import detector
+        from wakeword.detector import detector
 
         return getattr(detector, name)
     raise AttributeError(f"module 'wakeword' has no attribute '{name}'")

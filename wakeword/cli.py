@@ -18,21 +18,21 @@ from wakeword._version import __version__
 from wakeword.errors import DeviceError, WakewordError
 
 if TYPE_CHECKING:
-    from wakeword.detector import Detector
+    from wakeword.detector.detector import Detector
 
 WARNINGS_SHOWN = 10
 REASONS = ("skipped", "reasons")
 """Of a report the entries whose values, why files were skipped, name their files themselves."""
 MODULES = (
-    "verbs_make",
-    "verbs_study",
-    "verbs_use",
-    "verbs_export",
-    "verbs_parity",
-    "verbs_listen",
-    "verbs_improve",
-    "verbs_serve",
-    "verbs_demo",
+    "make",
+    "study",
+    "use",
+    "export",
+    "parity",
+    "listen",
+    "improve",
+    "serve",
+    "demo",
 )
 VERBS: dict[str, tuple[Callable, Callable, str, str]] = {}
 
@@ -50,7 +50,7 @@ def verb(name: str, help_text: str, example: str, arguments: Callable):
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; the exit code is 0, or as `exit_status` and, after SIGTERM, 143."""
     for module in MODULES:  # importing them fills VERBS
-        importlib.import_module(f"wakeword.{module}")
+        importlib.import_module(f"wakeword.verbs.{module}")
 
     parser = argparse.ArgumentParser(
         prog="wakeword", description="Train, run and ship wake-word detectors from an hour of clips or less."
@@ -195,7 +195,7 @@ def json_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def acoustic_flag(parser: argparse.ArgumentParser) -> None:
-    from wakeword.checkpoint import shipped_names
+    from wakeword.model.checkpoint import shipped_names
 
     names = ", ".join(shipped_names())
     parser.add_argument("--acoustic", default="base", help=f"{names}, or the file of an acoustic model (base)")

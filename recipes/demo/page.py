@@ -8,7 +8,7 @@ from pathlib import Path
 from recordings import Recordings
 from stream import Outcome, Recorded
 
-from wakeword.metrics import wilson_interval
+from wakeword.evaluation.metrics import wilson_interval
 
 
 def page(

@@ -22,9 +22,9 @@ from data_prep.takes import split_voices
 from data_prep.voices import NO_VOICES, Voice, installed_voices
 from data_prep.voxforge import prepare_voxforge
 from data_prep.wakewords import prepare_wakewords
-from wakeword.audio import SAMPLE_RATE, write_wav
+from wakeword.acoustic.tokens import TextError, normalise
+from wakeword.audio.waveform import SAMPLE_RATE, write_wav
 from wakeword.errors import WakewordError
-from wakeword.tokens import TextError, normalise
 
 Progress = Callable[[str, float], None]
 SYNTHETIC = (

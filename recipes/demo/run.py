@@ -20,14 +20,14 @@ import page
 import recordings
 import stream
 
-from wakeword.calibrate import calibrate, calibrated
-from wakeword.checkpoint import rewrite_meta
+from wakeword.audio.clips import find_clips
 from wakeword.cli import acoustic_flag, bar, exit_status, number
-from wakeword.clips import find_clips
-from wakeword.detector import Detector
-from wakeword.evaluate import evaluate
+from wakeword.detector.detector import Detector
+from wakeword.evaluation.calibrate import calibrate, calibrated
+from wakeword.evaluation.evaluate import evaluate
+from wakeword.evaluation.misses import held_out_misses
 from wakeword.files import replacing
-from wakeword.misses import held_out_misses
+from wakeword.model.checkpoint import rewrite_meta
 
 
 def main() -> int:
@@ -37,8 +37,8 @@ def main() -> int:
 
 def demo(args: argparse.Namespace) -> None:
     from wakeword.export import export_onnx
-    from wakeword.train import train
-    from wakeword.train_config import Phrase, TrainConfig
+    from wakeword.training.train import train
+    from wakeword.training.train_config import Phrase, TrainConfig
 
     out, share, progress = args.out.resolve(), 0.3 if args.fast else 1.0, bar()
     model = out / (re.sub(r"\W+", "-", args.phrase.lower()).strip("-") + ".wakeword")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword.audio import SAMPLE_RATE, write_wav
-from wakeword.clips import find_clips
+from wakeword.audio.clips import find_clips
+from wakeword.audio.waveform import SAMPLE_RATE, write_wav
 from wakeword.errors import Skipped, WakewordError
-from wakeword.metrics import GRACE_S
-from wakeword.streams import Event, join, positive_stream
+from wakeword.evaluation.metrics import GRACE_S
+from wakeword.evaluation.streams import Event, join, positive_stream
 
 # What `wakeword listen` does, in a process in which the packages for training cannot be imported.
 LISTENER = """

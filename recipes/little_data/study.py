@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wakeword.errors import ConfigError
+from wakeword.evaluation.report import blank
 from wakeword.files import replacing
-from wakeword.report import blank
 from wakeword.settings import from_dict, read_toml
 
 HERE = Path(__file__).parent

@@ -15,11 +15,11 @@ from pathlib import Path
 import lhotse
 import run as one_hour
 
-from wakeword.clips import Clip, find_clips, for_training, in_pieces, share_of
-from wakeword.data import Source, read_manifest
-from wakeword.data import held_out as holds_out
+from wakeword.audio.clips import Clip, find_clips, for_training, in_pieces, share_of
 from wakeword.errors import ManifestError
-from wakeword.material import split_clips, without_phrases
+from wakeword.pretraining.data import Source, read_manifest
+from wakeword.pretraining.data import held_out as holds_out
+from wakeword.training.material import split_clips, without_phrases
 
 CLIPS = 0.4
 """Of the clips of a word that train elsewhere, the share that tests."""

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wakeword import features
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.evaluation.metrics import Track
+from wakeword.evaluation.streams import Stream
+from wakeword.features import log_mel
+from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import replacing
-from wakeword.head import WakeModel
-from wakeword.metrics import Track
-from wakeword.streams import Stream
+from wakeword.head.layers import WakeModel
 
 SMOOTHING_S = 0.12
 AT_A_TIME = 500 * FRAMES_PER_STEP
@@ -33,10 +33,10 @@ class Heard:
 
 def heard(pieces: Iterable[Stream], settings: FeatureSettings) -> Heard:
     """The features of a whole stream, as a detector computes them piece by piece."""
-    state, frames, events = features.initial_state(settings), [], []
+    state, frames, events = log_mel.initial_state(settings), [], []
     for piece in pieces:
         events += piece.events
-        found, state = features.step(piece.samples, state, settings)
+        found, state = log_mel.step(piece.samples, state, settings)
         frames.append(found)
     starts, ends = (np.array([getattr(event, name) for event in events]) for name in ("start_s", "end_s"))
     return Heard(np.concatenate(frames), starts, ends)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeword.budget import in_words, parse_budget
+from wakeword.evaluation.robustness import alarmed, missed, table, tables
 from wakeword.files import replacing
-from wakeword.robustness import alarmed, missed, table, tables
+from wakeword.model.budget import in_words, parse_budget
 
 if TYPE_CHECKING:
     from run import Config

@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wakeword.calibrate import lowest_within
-from wakeword.clips import Clip, read_clips
-from wakeword.confusables import speak_confusables
+from wakeword.audio.clips import Clip, read_clips
 from wakeword.errors import Skipped
-from wakeword.features import SAMPLE_RATE, FeatureSettings
-from wakeword.head import HeadSizes, WakeModel
-from wakeword.metrics import hits
+from wakeword.evaluation.calibrate import lowest_within
+from wakeword.evaluation.metrics import hits
+from wakeword.evaluation.streams import negative_stream, noise_bed, positive_stream
+from wakeword.features.log_mel import SAMPLE_RATE, FeatureSettings
+from wakeword.head.layers import HeadSizes, WakeModel
+from wakeword.head.transfer import choose_unfreeze, stacked
 from wakeword.settings import from_dict, read_toml
-from wakeword.spoken import speak_phrase
-from wakeword.streams import negative_stream, noise_bed, positive_stream
-from wakeword.train import learn
-from wakeword.train_config import Phrase, TrainConfig, check
-from wakeword.transfer import choose_unfreeze, stacked
+from wakeword.training.confusables import speak_confusables
+from wakeword.training.spoken import speak_phrase
+from wakeword.training.train import learn
+from wakeword.training.train_config import Phrase, TrainConfig, check
 
 sys.path.insert(0, str(Path(__file__).parent))
 import divided  # noqa: E402

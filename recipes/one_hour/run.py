@@ -20,14 +20,14 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
-from wakeword.checkpoint import digest_without_card, shipped
+from wakeword.audio.clips import Clip, find_clips, for_testing, in_pieces
 from wakeword.cli import bar, exit_status
-from wakeword.clips import Clip, find_clips, for_testing, in_pieces
-from wakeword.data import Source, read_sources
-from wakeword.detector import Detector
+from wakeword.detector.detector import Detector
 from wakeword.errors import Skipped
-from wakeword.evaluate import NOISY_HOURS, evaluate, evaluate_robustness, score_negatives
-from wakeword.material import holds
+from wakeword.evaluation.evaluate import NOISY_HOURS, evaluate, evaluate_robustness, score_negatives
+from wakeword.model.checkpoint import digest_without_card, shipped
+from wakeword.pretraining.data import Source, read_sources
+from wakeword.training.material import holds
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -111,7 +111,7 @@ def says(cut, words: Iterable[str]) -> bool:
 
 def settings_of(config: Config, word: str, acoustic: str, negatives: str):
     """How a phrase is trained, a TrainConfig; its output lies in a folder of its own."""
-    from wakeword.train_config import Phrase, TrainConfig
+    from wakeword.training.train_config import Phrase, TrainConfig
 
     folder = Path(config.folder) / f"{word}-{Path(acoustic).stem}-{config.unfreeze}"
     return TrainConfig(
@@ -142,7 +142,7 @@ def trained_of(settings) -> str:
 
 def trained(settings) -> dict:
     """Train a phrase if it is not trained so yet: its word, acoustic model, budget and folder, and how long it took."""
-    from wakeword.train import train
+    from wakeword.training.train import train
 
     folder = Path(settings.output).parent
     timing = folder / "training.json"

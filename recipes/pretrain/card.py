@@ -28,21 +28,21 @@ import rates_page
 import torch
 from attribution import attributed
 
-from wakeword import checkpoint
-from wakeword.acoustic_file import PARAMETERS_ARE
+from wakeword.acoustic.acoustic_file import PARAMETERS_ARE
+from wakeword.acoustic.transcribe import Hearing
+from wakeword.audio.clips import find_clips, for_testing, for_training, told_seconds
 from wakeword.cli import bar, exit_status
-from wakeword.clips import find_clips, for_testing, for_training, told_seconds
-from wakeword.data import MAX_S, MIN_S, held_out, of_people, read_sources, split_speakers, with_tokens
-from wakeword.error_rates import error_rates
 from wakeword.errors import Skipped, WakewordError
+from wakeword.evaluation.error_rates import error_rates
+from wakeword.evaluation.streams import noise_bed
 from wakeword.files import replacing
-from wakeword.head import HeadSizes
-from wakeword.lineage import added_up, commits
-from wakeword.pretrain_card import hours_of, is_transcribed
-from wakeword.pretrain_config import Config, read_config
-from wakeword.streams import noise_bed
-from wakeword.transcribe import Hearing
-from wakeword.transfer import save_wakeword, stacked
+from wakeword.head.layers import HeadSizes
+from wakeword.head.transfer import save_wakeword, stacked
+from wakeword.model import checkpoint
+from wakeword.model.lineage import added_up, commits
+from wakeword.pretraining.data import MAX_S, MIN_S, held_out, of_people, read_sources, split_speakers, with_tokens
+from wakeword.pretraining.pretrain_card import hours_of, is_transcribed
+from wakeword.pretraining.pretrain_config import Config, read_config
 
 HERE = Path(__file__).parent
 SNR_DB = 10.0

@@ -12,8 +12,8 @@ import sys
 
 import study
 
-from wakeword.checkpoint import shipped
 from wakeword.cli import exit_status, number
+from wakeword.model.checkpoint import shipped
 
 
 def main() -> int:

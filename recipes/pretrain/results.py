@@ -13,12 +13,12 @@ from pathlib import Path
 
 import study
 
-from wakeword import checkpoint
 from wakeword.cli import exit_status
 from wakeword.errors import require
 from wakeword.files import replacing
-from wakeword.lineage import commits
-from wakeword.pretrain_config import read_config
+from wakeword.model import checkpoint
+from wakeword.model.lineage import commits
+from wakeword.pretraining.pretrain_config import read_config
 
 HERE = Path(__file__).parent
 PROGRESS = HERE / "progress.jsonl"

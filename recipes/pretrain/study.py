@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from wakeword.pretrain_config import Config, config_of
+from wakeword.pretraining.pretrain_config import Config, config_of
 from wakeword.settings import from_dict, read_toml
 
 HERE = Path(__file__).parent
@@ -81,8 +81,8 @@ def words_of(study: Study, seed: int) -> probe.one_hour.Config:
 
 def trial(study: Study, variant: Variant, seed: int) -> dict:
     """Pretrain, train and test one variant with one seed: a line of study.jsonl."""
-    from wakeword.pretrain import pretrain
-    from wakeword.pretrain_state import refuse_changed
+    from wakeword.pretraining.pretrain import pretrain
+    from wakeword.pretraining.pretrain_state import refuse_changed
 
     config = pretraining_of(study, variant, seed)
     if Path(config.output).exists():  # whole: to settle and validate it again would change nothing

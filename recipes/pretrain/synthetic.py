@@ -18,9 +18,9 @@ import numpy as np
 from data_prep.sentences import SENTENCES
 from data_prep.synthesise import matching, synthesise_speech
 from data_prep.voices import installed_voices
+from wakeword.acoustic.lexicon import frequent_words
 from wakeword.cli import bar, exit_status, number
 from wakeword.files import replacing
-from wakeword.lexicon import frequent_words
 
 ENGINES = ("hibari", "espeak", "flite", "festival")
 """Those that speak fast enough for it. (`--engines kokoro` is not: 1.2 to 1.9 s of speech a CPU second on an AMD EPYC;

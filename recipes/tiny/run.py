@@ -18,19 +18,19 @@ from data_prep.cuts import read_cuts, write_cuts
 from data_prep.librispeech import prepare_librispeech
 from data_prep.synthesise import synthesise, synthesise_speech
 from data_prep.voices import NO_VOICES, Voice, installed_voices
+from wakeword.audio.clips import Clip, find_clips
 from wakeword.cli import bar, exit_status
-from wakeword.clips import Clip, find_clips
-from wakeword.data import Source
-from wakeword.detector import Detector
+from wakeword.detector.detector import Detector
 from wakeword.errors import WakewordError
-from wakeword.evaluate import evaluate
+from wakeword.evaluation.evaluate import evaluate
 from wakeword.export import export_onnx
 from wakeword.files import replacing
-from wakeword.pretrain import pretrain
-from wakeword.pretrain_config import Config
+from wakeword.pretraining.data import Source
+from wakeword.pretraining.pretrain import pretrain
+from wakeword.pretraining.pretrain_config import Config
 from wakeword.settings import from_dict, read_toml
-from wakeword.train import train
-from wakeword.train_config import Phrase, TrainConfig
+from wakeword.training.train import train
+from wakeword.training.train_config import Phrase, TrainConfig
 
 HERE = Path(__file__).resolve().parent
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from wakeword.transfer import ALL_FROM, choose_unfreeze
+from wakeword.head.transfer import ALL_FROM, choose_unfreeze
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import studies  # noqa: E402

@@ -18,21 +18,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wakeword import examples
-from wakeword.align import locate
-from wakeword.augment import Augmentation
-from wakeword.clips import Clip, read_clips
+from wakeword.acoustic.align import locate
+from wakeword.audio.clips import Clip, read_clips
+from wakeword.augmentation.augment import Augmentation
 from wakeword.errors import Skipped
-from wakeword.examples import Example
-from wakeword.features import FeatureSettings
-from wakeword.fit import logits_of, padded
-from wakeword.head import HeadSizes, WakeModel
+from wakeword.evaluation.streams import noise_bed
+from wakeword.features.log_mel import FeatureSettings
+from wakeword.head.layers import HeadSizes, WakeModel
+from wakeword.head.transfer import choose_unfreeze, stacked, trainable
 from wakeword.settings import from_dict
-from wakeword.steps import Steps
-from wakeword.streams import noise_bed
-from wakeword.train import augmentation_of
-from wakeword.train_config import TrainConfig
-from wakeword.transfer import choose_unfreeze, stacked, trainable
+from wakeword.training import examples
+from wakeword.training.examples import Example
+from wakeword.training.fit import logits_of, padded
+from wakeword.training.steps import Steps
+from wakeword.training.train import augmentation_of
+from wakeword.training.train_config import TrainConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "one_hour"))
 import divided  # noqa: E402

@@ -8,8 +8,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wakeword.checkpoint import read_meta, shipped
-from wakeword.pretrain_config import Config, config_of
+from wakeword.model.checkpoint import read_meta, shipped
+from wakeword.pretraining.pretrain_config import Config, config_of
 from wakeword.settings import known, read_toml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "one_hour"))
@@ -54,7 +54,7 @@ def pretrained(study, acoustic: str, seed: int) -> str:
     """The file or name of an acoustic model, pretrained if it is one of the study's that is not there yet."""
     if not objective_of(study, acoustic):
         return acoustic
-    from wakeword.pretrain import pretrain
+    from wakeword.pretraining.pretrain import pretrain
 
     config = pretraining_of(study, acoustic, seed)
     if not Path(config.output).exists():

@@ -7,8 +7,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from wakeword.evaluation.report import blank
 from wakeword.files import replacing
-from wakeword.report import blank
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]

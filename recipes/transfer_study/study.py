@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wakeword.clips import Clip, find_clips
+from wakeword.audio.clips import Clip, find_clips
 from wakeword.errors import ConfigError, ManifestError, require
+from wakeword.head.transfer import choose_unfreeze
 from wakeword.settings import from_dict, read_toml
-from wakeword.transfer import choose_unfreeze
 
 HERE = Path(__file__).parent
 LINES = HERE / "study.jsonl"

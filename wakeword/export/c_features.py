@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from wakeword import features
 from wakeword.errors import ConfigError
-from wakeword.features import FeatureSettings
+from wakeword.features import log_mel
+from wakeword.features.log_mel import FeatureSettings
 
 LARGEST_BITS = 29
 """No number in the integer transform reaches 2^29: sums of two still fit 32 bits."""
@@ -44,7 +44,7 @@ def constants(settings: FeatureSettings, unit: float | None) -> dict[str, str]:
 
 def _bits(settings: FeatureSettings) -> tuple[int, int, int]:
     """Fractional bits of the window and of the wave, and how far a power is shifted down."""
-    window, _ = features.window_and_filters(settings)
+    window, _ = log_mel.window_and_filters(settings)
     window_bits = 28  # its largest weight is below 1
     fraction = min(window_bits, LARGEST_BITS - 15 - math.ceil(math.log2(float(np.abs(window).sum()) * 1.001)))
     # All bins' powers sum to at most fft times a sample's; with the filters' 15 bits they must fit 63.
@@ -57,7 +57,7 @@ def tables(settings: FeatureSettings, unit: float | None) -> dict[str, np.ndarra
     turn = 2 * np.pi * np.arange(half) / settings.fft
     bits = half.bit_length() - 1
     order = [int(f"{index:0{bits}b}"[::-1], 2) for index in range(half)]
-    window, filters = features.window_and_filters(settings)
+    window, filters = log_mel.window_and_filters(settings)
     used = [np.flatnonzero(band) for band in filters.T]
     spans = [(int(bins[0]), int(bins[-1]) + 1) if len(bins) else (0, 0) for bins in used]
     weights = np.concatenate([filters[first:end, band] for band, (first, end) in enumerate(spans)])

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword.audio import int16_of
+from wakeword.audio.waveform import int16_of
 from wakeword.errors import ModelError, WakewordError
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings
-from wakeword.folders import read_folder
+from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings
+from wakeword.model.folders import read_folder
 
 FLAGS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC")
 

@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 
+from wakeword.detector.trigger import TIME_TOLERANCE_S
 from wakeword.export import c_features
 from wakeword.export.layers import Depthwise, Frames, Layer, sizes_of
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings
-from wakeword.trigger import TIME_TOLERANCE_S
+from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings
 
 GENERATED = "/* Written by 'wakeword export'. */\n"
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword import micro_features
 from wakeword.errors import ConfigError, Skipped
 from wakeword.export import c_model
 from wakeword.export.c_size import Size, check_budgets, measured, told
 from wakeword.export.calibration import calibration_audio, compared, peaks_heard
 from wakeword.export.layers import Layer, flat
 from wakeword.export.quantise import Integers, integer_step, quantise
-from wakeword.features import FeatureSettings
+from wakeword.features import micro_features
+from wakeword.features.log_mel import FeatureSettings
 from wakeword.files import check_new, new_folder
-from wakeword.runtimes import running
-from wakeword.transfer import load_wakeword
+from wakeword.head.transfer import load_wakeword
+from wakeword.model.runtimes import running
 
 SOURCES = Path(__file__).parent / "c"
 DTYPES = ("int8", "float32")

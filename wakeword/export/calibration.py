@@ -8,13 +8,13 @@ from itertools import zip_longest
 
 import numpy as np
 
-from wakeword.audio import SAMPLE_RATE
-from wakeword.clips import Clip, find_clips, for_development, for_training, read_clips
-from wakeword.detector import Detector
+from wakeword.audio.clips import Clip, find_clips, for_development, for_training, read_clips
+from wakeword.audio.waveform import SAMPLE_RATE
+from wakeword.detector.detector import Detector
 from wakeword.errors import Skipped, WakewordError
 from wakeword.export.layers import Layer
 from wakeword.export.quantise import peaks_of
-from wakeword.features import FRAME_S, FRAMES_PER_STEP, FeatureSettings, extract
+from wakeword.features.log_mel import FRAME_S, FRAMES_PER_STEP, FeatureSettings, extract
 
 MOST_SECONDS = 600.0
 """Of the calibration audio so much is heard, clips from all of it."""

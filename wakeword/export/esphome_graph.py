@@ -15,8 +15,8 @@ import numpy as np
 from wakeword.export.layers import Layer, Linear, sizes_of
 from wakeword.export.litert_graph import SIGMOID_UNIT, Graph, Value, add_network
 from wakeword.export.quantise import int8_weights
-from wakeword.features import FRAMES_PER_STEP
-from wakeword.litert import schema
+from wakeword.features.log_mel import FRAMES_PER_STEP
+from wakeword.model.litert import schema
 
 FEATURE_UNIT = 666 * 10 / 256**2
 """The component makes int8 of the front end's integers by `(value * 256 + 333) / 666 - 128`; a feature is such an

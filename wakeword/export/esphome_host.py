@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword.audio import pcm16
+from wakeword.audio.waveform import pcm16
 from wakeword.errors import ModelError, require
-from wakeword.features import FRAME_S, FRAMES_PER_STEP
-from wakeword.folders import read_folder
-from wakeword.litert import signed
-from wakeword.micro_features import FIXED
+from wakeword.features.log_mel import FRAME_S, FRAMES_PER_STEP
+from wakeword.features.micro_features import FIXED
+from wakeword.model.folders import read_folder
+from wakeword.model.litert import signed
 
 
 class EsphomeHost:

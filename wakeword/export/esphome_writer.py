@@ -15,7 +15,6 @@ from string import Template
 
 import numpy as np
 
-from wakeword import micro_features
 from wakeword._version import __version__
 from wakeword.errors import ConfigError, Skipped
 from wakeword.export.c_size import Size, check_budgets, told
@@ -32,12 +31,13 @@ from wakeword.export.layers import flat
 from wakeword.export.litert_graph import Graph, litert_model
 from wakeword.export.litert_micro import arena_bytes, installed
 from wakeword.export.quantise import scales_of
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.features import micro_features
+from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import check_new, new_folder
-from wakeword.folders import ABOUT
-from wakeword.litert import DIGEST, add_metadata, opened, packed, schema
-from wakeword.runtimes import running
-from wakeword.transfer import load_wakeword
+from wakeword.head.transfer import load_wakeword
+from wakeword.model.folders import ABOUT
+from wakeword.model.litert import DIGEST, add_metadata, opened, packed, schema
+from wakeword.model.runtimes import running
 
 ARENA_ROOM = 1024
 """Bytes that the manifest asks for beyond what was measured."""

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from wakeword.errors import ConfigError, WakewordError, require
 from wakeword.export.layers import Depthwise, Frames, Layer, flat, initial_pasts
 from wakeword.export.onnx_graph import compare
-from wakeword.features import FRAMES_PER_STEP
+from wakeword.features.log_mel import FRAMES_PER_STEP
 from wakeword.files import check_new, replacing
-from wakeword.pte import packed
-from wakeword.runtimes import is_pte
-from wakeword.transfer import load_wakeword
+from wakeword.head.transfer import load_wakeword
+from wakeword.model.pte import packed
+from wakeword.model.runtimes import is_pte
 
 EXTRA = "executorch"
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wakeword.acoustic import SeparableBlock, Stack, fold_block, fold_norm
-from wakeword.features import FRAMES_PER_STEP
-from wakeword.head import WakeModel
+from wakeword.acoustic.encoder import SeparableBlock, Stack, fold_block, fold_norm
+from wakeword.features.log_mel import FRAMES_PER_STEP
+from wakeword.head.layers import WakeModel
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import numpy as np
 from wakeword.export.layers import Depthwise, Frames, Layer, Linear, sizes_of
 from wakeword.export.litert_units import LOGIT, LOGITS, Int8, Unit, dtype_of, exact, most, within, worth_of
 from wakeword.export.quantise import int8_weights
-from wakeword.features import FRAMES_PER_STEP
-from wakeword.litert import schema
+from wakeword.features.log_mel import FRAMES_PER_STEP
+from wakeword.model.litert import schema
 
 SIGMOID_UNIT = 1 / 32768  # LiteRT's sigmoid of 16 bits has no other
 VALID, RELU = 1, 1  # of the schema's enumerations Padding and ActivationFunctionType

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from wakeword.errors import WakewordError, require
-from wakeword.litert import schema, stepping
+from wakeword.model.litert import schema, stepping
 
 ARENA = 4 << 20
 """Of this many bytes the interpreter takes what it needs."""

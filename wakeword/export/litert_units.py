@@ -11,7 +11,7 @@ import numpy as np
 
 from wakeword.export.layers import Frames, Layer, Linear
 from wakeword.export.quantise import feature_range, scales_of
-from wakeword.features import FeatureSettings
+from wakeword.features.log_mel import FeatureSettings
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from wakeword.export.litert_graph import litert_graph, litert_model
 from wakeword.export.litert_micro import arena_bytes, installed
 from wakeword.export.litert_units import mixed_units
 from wakeword.export.onnx_graph import compare
-from wakeword.features import FeatureSettings
+from wakeword.features.log_mel import FeatureSettings
 from wakeword.files import check_new, replacing
-from wakeword.litert import DIGEST, META, add_metadata, load_litert, packed, schema
-from wakeword.runtimes import is_litert, running
-from wakeword.transfer import load_wakeword
+from wakeword.head.transfer import load_wakeword
+from wakeword.model.litert import DIGEST, META, add_metadata, load_litert, packed, schema
+from wakeword.model.runtimes import is_litert, running
 
 
 def export_litert(

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wakeword.acoustic import SeparableBlock, Stack, WholeBlock
+from wakeword.acoustic.encoder import SeparableBlock, Stack, WholeBlock
 from wakeword.errors import ConfigError, WakewordError, require
 from wakeword.export.layers import flat, folded, standardised
 from wakeword.export.quantise import float_step, int8_weights, rounded_weights
 from wakeword.files import check_new, replacing
-from wakeword.head import WakeModel
-from wakeword.runtimes import is_onnx, load_model, running
-from wakeword.transfer import load_wakeword
+from wakeword.head.layers import WakeModel
+from wakeword.head.transfer import load_wakeword
+from wakeword.model.runtimes import is_onnx, load_model, running
 
 OPSET, IR_VERSION = 18, 8  # read by ONNX Runtime 1.14 and later
 END = 2**63 - 1  # of a slice: to the last row
@@ -161,7 +161,7 @@ def proto_of(graph: Graph, inputs: dict[str, list], outputs: dict[str, list]):
 
 def export_onnx(source: str | Path, output: str | Path, integer: bool = False) -> float:
     """Write a trained model as ONNX: inputs `features` [1, 4 n, mels] and `state` [1, size], outputs `posterior`
-    [1, n, outputs] and `next_state`. The features stay beside the graph (`wakeword.features`, numpy).
+    [1, n, outputs] and `next_state`. The features stay beside the graph (`wakeword.features.log_mel`, numpy).
 
     Args:
         integer: matrices as int8.

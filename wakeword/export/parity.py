@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 
 from wakeword import __version__
-from wakeword.clips import Clip, in_pieces, told_seconds
-from wakeword.conditions import noisy, ordered
-from wakeword.detector import Detector, output_of
+from wakeword.audio.clips import Clip, in_pieces, told_seconds
+from wakeword.detector.detector import Detector, output_of
 from wakeword.errors import ModelError, Skipped, WakewordError
+from wakeword.evaluation.conditions import noisy, ordered
+from wakeword.evaluation.metrics import Track, alarms, det_curve, hits, miss_at, too_wide
+from wakeword.evaluation.operating import alarm_figures, miss_figures
+from wakeword.evaluation.parity_card import SIDES
+from wakeword.evaluation.streams import Progress, Stream, negative_stream, noise_bed, positive_stream, score_stream
 from wakeword.export.c_host import CHost
 from wakeword.export.calibration import SAME_S, spread
 from wakeword.export.esphome_host import EsphomeHost
 from wakeword.export.web_host import web_host
-from wakeword.folders import read_folder
-from wakeword.metrics import Track, alarms, det_curve, hits, miss_at, too_wide
-from wakeword.operating import alarm_figures, miss_figures
-from wakeword.parity_card import SIDES
-from wakeword.runtimes import exported_meta, is_litert, is_onnx, is_pte, rewrite_model_meta
-from wakeword.streams import Progress, Stream, negative_stream, noise_bed, positive_stream, score_stream
+from wakeword.model.folders import read_folder
+from wakeword.model.runtimes import exported_meta, is_litert, is_onnx, is_pte, rewrite_model_meta
 
 _RUNTIMES = (
     (is_onnx, "ONNX Runtime", "onnxruntime"),

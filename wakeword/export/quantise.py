@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wakeword import micro_features
 from wakeword.errors import WakewordError
 from wakeword.export.layers import Depthwise, Frames, Layer, Linear, initial_pasts, run
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings, integer_features
-from wakeword.runtimes import Step
+from wakeword.features import micro_features
+from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings, integer_features
+from wakeword.model.runtimes import Step
 
 LARGEST = 32767
 HEADROOM = 2.0

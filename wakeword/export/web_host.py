@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword.checkpoint import verify
-from wakeword.detector import Detector
+from wakeword.detector.detector import Detector
 from wakeword.errors import ModelError
-from wakeword.folders import read_folder
-from wakeword.runtimes import open_onnx
+from wakeword.model.checkpoint import verify
+from wakeword.model.folders import read_folder
+from wakeword.model.runtimes import open_onnx
 
 
 def web_host(folder: Path) -> Detector:

@@ -11,21 +11,21 @@ from string import Template
 import numpy as np
 import torch
 
-from wakeword import features, micro_features
 from wakeword._version import __version__
 from wakeword.errors import ConfigError, WakewordError
 from wakeword.export.layers import folded
 from wakeword.export.onnx_graph import END, Graph, proto_of, streaming_graph
-from wakeword.features import FRAMES_PER_STEP, FeatureSettings
+from wakeword.features import log_mel, micro_features
+from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import check_new, new_folder
-from wakeword.head import WakeModel
-from wakeword.runtimes import open_onnx, running
-from wakeword.transfer import load_wakeword
+from wakeword.head.layers import WakeModel
+from wakeword.head.transfer import load_wakeword
+from wakeword.model.runtimes import open_onnx, running
 
 RUNTIME, RUNTIME_VERSION = "onnxruntime-web", "1.30.0"
 _RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _SOURCES = Path(__file__).parent / "web"
-_SHARED = Path(__file__).parents[1] / "web"  # the page of `wakeword demo`
+_SHARED = Path(__file__).parents[1] / "listener" / "web"  # the page of `wakeword demo`
 _SHARED_FILES = ("worklet.js", "microphone.js", "drawing.js", "panel.js", "style.css", "icon.svg")
 
 
@@ -129,7 +129,7 @@ def web_proto(model: WakeModel, settings: FeatureSettings) -> tuple:
 
 def _add_features(graph: Graph, settings: FeatureSettings) -> None:
     """`features.step` as nodes: windows and Fourier transform are one convolution, mel filters another."""
-    window, filters = features.window_and_filters(settings)
+    window, filters = log_mel.window_and_filters(settings)
     past = settings.window - settings.hop
     heard = graph.add("Concat", ["past", "samples"], axis=1)
     graph.add("Slice", [heard, *(graph.constant([each]) for each in (-past or END, END, 1))], ["next_past"])
@@ -152,12 +152,12 @@ def apart(model: WakeModel, meta: dict, session, states: dict[str, list[int]], b
     """
     settings, worst = FeatureSettings(**meta["features"]), 0.0
     step, state, _ = running(model, meta)
-    heard = features.initial_state(settings)
+    heard = log_mel.initial_state(settings)
     rng, after = np.random.default_rng(0), {name: np.zeros(shape, np.float32) for name, shape in states.items()}
     for _ in range(blocks):
         count = FRAMES_PER_STEP * settings.hop * int(rng.integers(1, 20))
         samples = (10 ** rng.uniform(-4, -0.7) * rng.standard_normal(count)).astype(np.float32)
-        frames, heard = features.step(samples, heard, settings)
+        frames, heard = log_mel.step(samples, heard, settings)
         wanted, state = step(frames[None], state)
         posterior, *values = session.run(
             ["posterior", *(f"next_{name}" for name in after)], {"samples": samples[None], **after}

@@ -1,0 +1,1 @@
+"""The acoustic model: features to what is said, and its alphabet."""

@@ -1,0 +1,1 @@
+"""Sound into the program: files, clips named by manifests, the microphone."""

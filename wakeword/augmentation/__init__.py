@@ -1,0 +1,1 @@
+"""What happens to sound on its way: rooms, noise, channels, speed, level."""

@@ -1,0 +1,1 @@
+"""How good a model is: streams, misses, false alarms, thresholds."""

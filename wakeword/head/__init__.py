@@ -1,0 +1,1 @@
+"""The new layers on the acoustic model, which hear the phrases."""

@@ -1,0 +1,1 @@
+"""How the acoustic models are made: data, teacher, one loop."""

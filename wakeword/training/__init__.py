@@ -1,0 +1,1 @@
+"""How a detector is made, and made better by what it heard."""
