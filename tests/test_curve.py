@@ -162,8 +162,9 @@ def test_held_out_clips_raise_a_threshold_half_the_way_to_where_one_more_is_miss
         if not above:
             assert high == low
         else:
-            middle = (logit(low.threshold) + logit(above[0])) / 2
-            assert logit(high.threshold) == pytest.approx(middle, abs=1e-6)
+            share = min(len(peaks) / 20, 1) / 2
+            between = (1 - share) * logit(low.threshold) + share * logit(above[0])
+            assert logit(high.threshold) == pytest.approx(between, abs=1e-6)
         if high.threshold < 1:  # a higher one may split an alarm in two, but never beyond the budget
             assert high.fa_per_hour_observed <= high.fa_per_hour_budget * (1 + 1e-9)
             assert high.fa_per_hour_expected <= high.fa_per_hour_budget * (1 + 1e-9)
@@ -229,6 +230,17 @@ def test_no_rarer_alarms_are_told_than_a_hundred_times_the_hours_could_show():
     plain = choose_threshold([score], hours, 0.5)
     assert plain.fa_per_hour_expected == 0.5 and not plain.expected_fewer and "fewer" not in plain.summary()
     assert "<" not in "".join(table([plain]))
+
+
+@pytest.mark.parametrize(("clips", "share", "told"), [(40, 0.5, "half"), (20, 0.5, "half"), (2, 0.05, "5% of")])
+def test_few_clips_draw_a_threshold_less(clips, share, told):
+    rng = np.random.default_rng(0)
+    score = 1 / (1 + np.exp(6 - rng.standard_normal(20_000)))
+    plain = choose_threshold([score], 5.3, 1 / 4)
+    clip = float(1 / (1 + np.exp(-(logit(plain.threshold) + 1.0))))
+    found = choose_threshold([score], 5.3, 1 / 4, held_out=Misses(clips, (clip,), (0,)))
+    assert logit(found.threshold) - logit(plain.threshold) == pytest.approx(share, abs=1e-3)
+    assert f", {told} the way to where a further clip is missed" in found.note
 
 
 def test_within_a_hundred_times_the_hours_the_tail_tells_the_rate():

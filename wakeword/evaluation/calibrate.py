@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FIT_PEAKS = 50  # peaks that the tail's slope is taken from, at most
 FIT_LEAST = 10
+EDGE_CLIPS = 20  # held-out clips that tell where one in twenty would be missed; fewer draw a threshold less
 TAIL_REACH = 100.0
 """A fitted tail tells of no rarer alarm than one in so many times the hours that were heard."""
 LEAST_HOURS = 1 / 60
@@ -128,7 +129,8 @@ def choose_threshold(
     programmes), and other people's clips lower, so the threshold need not lie at the edge of either. With `held_out` it
     goes on, half the way in the logit to the highest at which no further held-out clip is missed: a margin to both
     sides, as of a separating line between two classes (Vapnik, "The Nature of Statistical Learning Theory", 1995,
-    section 5.4), which costs none of the clips that are known.
+    section 5.4), which costs none of the clips that are known. Of fewer than `EDGE_CLIPS` the way is as much shorter:
+    of two clips the lower one says little of where others lie.
 
     Args:
         scores: float [frames] for each stream of negatives, one score each `frame_s`.
@@ -184,9 +186,11 @@ def _chosen(
             notes.append(f"the fitted tail asks for {level:.4f}, which the highest peak already exceeds")
     within = threshold
     if held_out is not None:
-        threshold = _midway(threshold, held_out.as_few_up_to(threshold))
-    if threshold > within:
-        notes.append(f"raised from {within:.4f} to {threshold:.4f}, half the way to where a further clip is missed")
+        share = min(1.0, held_out.clips / EDGE_CLIPS) / 2
+        threshold = _towards(threshold, held_out.as_few_up_to(threshold), share)
+        if threshold > within:
+            way = f"{'half' if share == 0.5 else f'{share:.0%} of'} the way to where a further clip is missed"
+            notes.append(f"raised from {within:.4f} to {threshold:.4f}, {way}")
     if threshold >= 1:
         threshold = 1.0
         notes.append("the negatives score 1, so only a threshold that never fires would keep the budget: train longer")
@@ -268,9 +272,10 @@ def calibrated(entry: dict, calibration: Calibration) -> dict:
     return {**entry, "threshold": calibration.threshold, "calibration": asdict(calibration)}
 
 
-def _midway(low: float, high: float) -> float:
-    """The score between two others, by their logits; `low` if it is not the lower one."""
-    return max(low, score_of(float(logit(low) + logit(high)) / 2)) if high > low else low
+def _towards(low: float, high: float, share: float) -> float:
+    """The score that lies a share of the way from one to a higher one, by their logits; `low` if it is not the lower
+    one."""
+    return max(low, score_of(float((1 - share) * logit(low) + share * logit(high)))) if high > low else low
 
 
 def _bare(calibration: Calibration) -> Point:
