@@ -678,6 +678,7 @@ def test_a_device_that_hangs_as_it_is_opened_is_given_up_on(use, monkeypatch, wh
 
 HANGING = """
 import os, time
+print('here', flush=True)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # as sounddevice does while PortAudio starts
 time.sleep({seconds})
 """
@@ -686,7 +687,7 @@ time.sleep({seconds})
 @pytest.mark.parametrize("number", [None, signal.SIGINT])
 def test_a_sound_system_that_hangs_at_the_start_is_one_line_and_can_be_interrupted(tmp_path: Path, number) -> None:
     (tmp_path / "sounddevice.py").write_text(HANGING.format(seconds=60))
-    code = "import sys; from wakeword import cli; from wakeword.audio import input_devices; print('here', flush=True); "
+    code = "import sys; from wakeword import cli; from wakeword.audio import input_devices; "
     code += f"input_devices.HANGS_AFTER_S = {60 if number else 0.2}; sys.exit(cli.main(['listen', '--list-devices']))"
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-c", code]
