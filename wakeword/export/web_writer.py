@@ -128,7 +128,7 @@ def web_proto(model: WakeModel, settings: FeatureSettings) -> tuple:
 
 
 def _add_features(graph: Graph, settings: FeatureSettings) -> None:
-    """`features.step` as nodes: windows and Fourier transform are one convolution, mel filters another."""
+    """`log_mel.step` as nodes: windows and Fourier transform are one convolution, mel filters another."""
     window, filters = log_mel.window_and_filters(settings)
     past = settings.window - settings.hop
     heard = graph.add("Concat", ["past", "samples"], axis=1)

@@ -71,7 +71,7 @@ def initial_state() -> Heard:
 
 
 def step(samples: np.ndarray, state: Heard) -> tuple[np.ndarray, Heard]:
-    """Frames of a block of a stream: `features.step` of this front end.
+    """Frames of a block of a stream: `log_mel.step` of this front end.
 
     Args:
         samples: float32 `[n]` in [-1, 1]; any `n`. They are rounded to 16 bits; what is not a number is silence.
