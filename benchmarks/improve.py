@@ -184,11 +184,11 @@ def measured(said: argparse.Namespace, folder: Path) -> dict:
 
     tested = ["--test-positives", path["tests"], "--test-negatives", path["strangers"], "--dev", path["evenings"]]
     done = json.loads(run("improve", str(old), str(kept), *given, *tested, "--output", str(new), "--json"))
+    clips, hours = find_clips([path["tests"]]), find_clips([path["strangers"]])
+    conditions = {"noise": noise[1::2], "snrs": (None, said.snr), "fa_rates": (0.5,)}
     rows = []
     for name, model in (("before", old), ("after", new)):
         if model.exists():
-            clips, hours = find_clips([path["tests"]]), find_clips([path["strangers"]])
-            conditions = {"noise": noise[1::2], "snrs": (None, said.snr), "fa_rates": (0.5,)}
             report = evaluate(Detector.load(model), clips, hours, **conditions, progress=cli.bar(), skipped=skipped)
             rows += row(name, report)
     heard = {"own": len(own), "home": len(home), "home_hours": sum(e.end_s - e.start_s for e in others.events) / 3600}

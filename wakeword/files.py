@@ -124,9 +124,12 @@ def _refuse(error: OSError, path: Path, temporary: Path | None) -> NoReturn:
     ours = named and (named in (path, *path.parents) or temporary in (named, *named.parents))
     if temporary is not None and named and not ours:
         raise error
-    raise WakewordError(
-        f"{path}: cannot be written ({error.strerror or error}): free space or choose another place"
-    ) from error
+    raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> WakewordError:
+    """What a user is told of a file or folder that cannot be written."""
+    return WakewordError(f"{path}: cannot be written ({error.strerror or error}): free space or choose another place")
 
 
 def _missing(path: Path) -> list[Path]:

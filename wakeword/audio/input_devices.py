@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from types import ModuleType
 from typing import Any
 
@@ -106,29 +107,23 @@ def within(seconds: float, action: Callable[[], Any]) -> Any:
     Raises:
         DeviceError: it hangs.
     """
-    given: list[Any] = []
-    raised: list[BaseException] = []
-    ended = threading.Event()  # and no `join`, which an interrupt makes believe that the thread is over
+    ended: Future = Future()
 
     def work() -> None:
         try:
-            given.append(action())
+            ended.set_result(action())
         except BaseException as error:  # it is the caller's
-            raised.append(error)
-        finally:
-            ended.set()
+            ended.set_exception(error)
 
     with _standard_error_back(ended):
         threading.Thread(target=work, daemon=True).start()
-        if not ended.wait(seconds):
+        if not wait([ended], seconds).done:
             raise DeviceError("the sound system hangs: restart it (and this program)")
-    if raised:
-        raise raised[0]
-    return given[0]
+    return ended.result()
 
 
 @contextlib.contextmanager
-def _standard_error_back(ended: threading.Event) -> Iterator[None]:
+def _standard_error_back(ended: Future) -> Iterator[None]:
     """Where the block ends before what it waits for, standard error is what it was: sounddevice sends it nowhere while
     PortAudio starts, and would leave it there if that hangs."""
     try:
@@ -139,6 +134,6 @@ def _standard_error_back(ended: threading.Event) -> Iterator[None]:
     try:
         yield
     finally:
-        if not ended.is_set():
+        if not ended.done():
             os.dup2(before, 2)
         os.close(before)

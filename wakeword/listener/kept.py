@@ -17,7 +17,7 @@ import numpy as np
 
 from wakeword.audio.waveform import write_wav
 from wakeword.errors import ConfigError, Skipped, WakewordError
-from wakeword.files import replacing
+from wakeword.files import replacing, unwritable
 from wakeword.settings import from_dict
 
 HIT, NEAR_MISS = "hit", "near miss"
@@ -126,9 +126,7 @@ def _claim(folder: Path, number: int, kind: str) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise WakewordError(
-                f"{path}: cannot be written ({error.strerror}): free space or choose another place"
-            ) from error
+            raise unwritable(path, error) from error
         else:
             return path
 
