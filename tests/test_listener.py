@@ -687,7 +687,9 @@ time.sleep({seconds})
 @pytest.mark.parametrize("number", [None, signal.SIGINT])
 def test_a_sound_system_that_hangs_at_the_start_is_one_line_and_can_be_interrupted(tmp_path: Path, number) -> None:
     (tmp_path / "sounddevice.py").write_text(HANGING.format(seconds=60))
-    code = "import sys; from wakeword import cli; from wakeword.audio import input_devices; "
+    # What a shell starts in the background, a whole test run perhaps, ignores SIGINT, and so do its children.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from wakeword import cli; from wakeword.audio import input_devices; "
     code += f"input_devices.HANGS_AFTER_S = {60 if number else 0.2}; sys.exit(cli.main(['listen', '--list-devices']))"
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-c", code]
