@@ -576,6 +576,16 @@ def test_hours_of_synthetic_speech_are_counted_by_engine():
     assert found == {"made": {**made, "transcribed_hours": 0.0}, "read": read}
 
 
+def test_hours_of_many_short_utterances_are_not_rounded_one_by_one():
+    cuts = [cut_of("words", "MIT", 2.048) for _ in range(1000)]
+    for cut in cuts:
+        cut.custom |= {"tokens": [1], "synthetic": True}
+        cut.supervisions = [SimpleNamespace(speaker="flite:slt")]
+    told = pretrain_card.hours_of(cuts)["words"]
+    whole = round(1000 * 2.048 / 3600, 5)
+    assert (told["hours"], told["transcribed_hours"], told["engines"]) == (whole, whole, {"flite": whole})
+
+
 def card_after(config, hours, **changes):
     """The card of a run that heard so many hours, written with a model of random weights; `changes` are settings."""
     config = dataclasses.replace(config, noise=(), **changes)

@@ -75,11 +75,15 @@ def hours_of(cuts) -> dict[str, dict]:
         nothing = {"hours": 0.0, "transcribed_hours": 0.0, "licence": custom.get("licence", "?")}
         about = found.setdefault(custom.get("corpus", "?"), nothing)
         for key in ("hours", "transcribed_hours")[: 1 + is_transcribed(cut)]:
-            about[key] = round(about[key] + hours, 5)
+            about[key] += hours
         if custom.get("synthetic"):
             engine = cut.supervisions[0].speaker.split(":")[0]
             engines = about.setdefault("engines", {})
-            engines[engine] = round(engines.get(engine, 0.0) + hours, 5)
+            engines[engine] = engines.get(engine, 0.0) + hours
+    # Rounded once, at the end: thousands of equally short utterances would all be rounded the same way.
+    for about in found.values():
+        for told in (about, about.get("engines", {})):
+            told.update({key: round(value, 5) for key, value in told.items() if isinstance(value, float)})
     return found
 
 
