@@ -137,6 +137,23 @@ def test_a_card_is_written_into_the_model_and_beside_it(tmp_path, recipe):
     ]
 
 
+@pytest.mark.parametrize("name", checkpoint.shipped_names())
+def test_a_shipped_card_is_of_its_file_and_its_page_and_groups_are_as_the_corpora_say(name, recipe):
+    import rates_page
+
+    card = checkpoint.read_meta(checkpoint.shipped(name), "acoustic")["card"]
+    assert card["name"] == name
+    files = sorted(checkpoint.WEIGHTS.glob("*.json"))
+    cards = {file.stem: json.loads(file.read_text()) for file in files}
+    assert cards[name] == card
+    page = (recipe / "ERROR_RATES.md").read_text(encoding="utf-8")
+    assert page == "\n".join(rates_page.error_rates_text(cards))
+    for condition in ("clean", "10 dB"):
+        rows = card["error_rates"][f"{rates_page.HELD_OUT}, {condition}"]
+        # The one corpus with a named accent whose held-out speakers are enough: DSPSpeech tells none.
+        assert rows["accent: mandarin"] == rows["corpus: speechocean762"]
+
+
 def test_an_installed_model_is_the_shipped_one_of_its_name(tmp_path, recipe, monkeypatch):
     import card
 

@@ -235,7 +235,8 @@ def write_cards(args: argparse.Namespace) -> None:
         if training:
             card["unrounded_cer"] = unrounded_cer(path, training, config, args.manifests, also)
         rates = measured(str(path), config, args.manifests, bar(), also)
-        write_card(path, {**card, "error_rates": rates, "cpu_seconds_an_hour": speed(path)})
+        # Under its file's name: of one size several may ship.
+        write_card(path, {**card, "name": path.stem, "error_rates": rates, "cpu_seconds_an_hour": speed(path)})
         if args.ship or path.parent == checkpoint.WEIGHTS:
             install(path, checkpoint.WEIGHTS)
     cards = {file.stem: json.loads(file.read_text()) for file in sorted(checkpoint.WEIGHTS.glob("*.json"))}
