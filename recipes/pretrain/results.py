@@ -48,9 +48,9 @@ delay, CTC at 1.0, 8 h of synthetic speech): base.toml and micro.toml as they ar
 0.3 / 0.8, at 0.1 an hour 0.4 / 2.8 against 0.4 / 1.9 (three seeds, whose ranges overlap everywhere). Heads on `base`
 were tried with one seed: those on what ships miss none of the 219 clips at any of the rates, those on the sixth run
 one, in noise at 0.1. So what ships stays. Why restarts, whose learning rate rises again, did as well as one schedule
-as long, and for `base` better, nobody looked into; frames of the teacher are also harder to tell 80 ms sooner. More
-hours over this data, in whatever schedule, no longer show under a head: the next gain needs other data, or another
-teacher. All runs together, with `micro-esphome`, took about 21 core hours and 22 minutes of a GPU.
+as long, and for `base` better, nobody looked into; frames of the teacher are also harder to tell 80 ms sooner. Neither
+more hours over this data nor one long schedule showed under a head, in one run each: the next gain may need other data,
+or another teacher. All runs together, with `micro-esphome`, took about 21 core hours and 22 minutes of a GPU.
 
 **What nobody can repeat exactly**: run 3 was taken up by code with changes that are in no commit (both cards tell
 `-dirty`), and run 4 begins with run 3's weights, which are in none either: the repository has those of runs 2 and 4.
