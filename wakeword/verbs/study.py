@@ -55,7 +55,7 @@ def _transcribe(args) -> None:
 def _lines(name: str, transcript) -> list[str]:
     """A transcript as text: what was heard, then each word with its times."""
     words = (f"  {word.start_s:9.2f} {word.end_s:9.2f}  {word.text}" for word in transcript.words)
-    return [f"{name}: {transcript.text}", *words]
+    return [f"{name}: {transcript.text or '(nothing heard)'}", *words]
 
 
 def _phrase_arguments(parser: argparse.ArgumentParser) -> None:
