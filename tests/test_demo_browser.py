@@ -70,6 +70,41 @@ def heard(several_files, spoken) -> tuple[str, float, float, set[str]]:
     return detector.phrases[best], float(threshold), delay_s, near
 
 
+SLOW_MICROPHONE = """
+(() => {
+  const devices = navigator.mediaDevices, open = devices.getUserMedia.bind(devices);
+  devices.getUserMedia = async (wanted) => {
+    const stream = window.stream = await open(wanted);
+    await new Promise((done) => (window.allow = done));
+    if (!%s) throw new Error("not allowed");
+    return stream;
+  };
+})()
+"""
+
+
+@pytest.mark.parametrize("allowed", ["true", "false"])
+def test_a_server_that_goes_while_the_microphone_is_being_opened_leaves_it_shut(
+    tmp_path, several_files, spoken, allowed
+):
+    write_wav(tmp_path / "microphone.wav", spoken)
+    with Server(tmp_path, str(several_files[1])) as server, Browser(tmp_path, tmp_path / "microphone.wav") as browser:
+        browser.open(f"http://{server.host}/?token={server.token}")
+        browser.run(SLOW_MICROPHONE % allowed)
+        browser.click("start")
+        browser.until("Boolean(window.allow)")
+        assert server.end() == 0
+        browser.until("document.getElementById('problem').innerText.includes('server is gone')")
+        browser.run("window.allow()")
+        if allowed == "true":
+            browser.until("window.stream.getTracks().every(track => track.readyState === 'ended')")
+        browser.run("new Promise(done => setTimeout(done, 300))")
+        assert browser.text("start") == "Start the microphone" and browser.run(
+            "document.getElementById('start').disabled"
+        )
+        assert "off" in browser.text("status") and "server is gone" in browser.text("problem")
+
+
 def test_a_hit_shows_and_a_clip_is_recorded_played_and_deleted(tmp_path, several_files, spoken, heard):
     phrase, threshold, delay_s, near = heard
     write_wav(tmp_path / "microphone.wav", spoken)

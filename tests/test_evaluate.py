@@ -11,7 +11,7 @@ from wakeword.audio.clips import Clip
 from wakeword.audio.waveform import SAMPLE_RATE, write_wav
 from wakeword.errors import WakewordError
 from wakeword.evaluation.calibrate import calibrate
-from wakeword.evaluation.evaluate import evaluate, format_report, score_negatives
+from wakeword.evaluation.evaluate import evaluate, evaluate_robustness, format_report, score_negatives
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,22 @@ def test_a_part_of_the_negatives_is_heard_in_noise_and_compared_with_itself(mate
     assert report["det"]["40 dB"]["fa_per_hour"] == report["det"]["clean"]["fa_per_hour"], "all of them, in the curve"
 
 
+@pytest.mark.parametrize(
+    "also, where", [("negatives", "negatives"), ("dev", "development negatives"), ("others", "alexa")]
+)
+def test_a_clip_that_is_a_positive_and_a_negative_is_refused(material, also, where):
+    """A hit on it would be right and wrong; so it is in all that calls `evaluate`, and before hours are heard."""
+    folder, positives, negatives, noise = material
+    given = {"negatives": negatives[:6], "dev": negatives[6:9], "others": {"alexa": negatives[9:12]}}
+    again = [Clip(folder / ".." / folder.name / "p3.wav"), *negatives[:3]]
+    given[also] = {"alexa": again} if also == "others" else again
+    stages = []
+    for measure in (evaluate, evaluate_robustness):
+        with pytest.raises(WakewordError, match=f"p3.wav: in positives and {where} both: a hit on it") as error:
+            measure(ToneDetector(), positives, noise=noise, progress=lambda *stage: stages.append(stage), **given)
+        assert "\n" not in str(error.value) and not stages
+
+
 def test_missing_positives_or_negatives_are_one_line(material):
     folder, positives, negatives, _ = material
     bad = [Clip(folder / "damaged.wav")]
@@ -157,7 +173,7 @@ def test_no_detection_at_all_is_reported(material, tmp_path):
 
 
 def test_calibrate_keeps_the_budget(material):
-    folder, _, negatives, _ = material
+    folder, positives, negatives, _ = material
     hours = 90 * 1.5 / 3600
     budget = 7 / hours
     detector = ToneDetector(0.123)
@@ -165,7 +181,7 @@ def test_calibrate_keeps_the_budget(material):
     assert detector.thresholds == (0.123,)
     assert found.hours == pytest.approx(hours) and found.skipped == 1 and "skipped 1" in found.note
     assert found.fa_per_hour_observed <= budget * (1 + 1e-9)
-    report = evaluate(ToneDetector(found.threshold), negatives[:5], negatives)
+    report = evaluate(ToneDetector(found.threshold), positives[:5], negatives)
     assert report["operating_points"][0]["false_alarms"]["clean"]["per_hour"] == pytest.approx(
         found.fa_per_hour_observed
     )

@@ -247,6 +247,26 @@ def test_listen_with_a_gate_gives_the_same_hits_and_says_how_long_it_was_open(
     assert len(hits) > 2 and said[0].out == said[1].out
 
 
+def test_listen_says_for_each_gate_how_long_it_was_open(
+    tmp_path, small_model, wake_meta, model_files, several_files, speech_like, capsys
+):
+    """Models of other features have a gate of their own, which hears the room otherwise."""
+    from wakeword.export import export_onnx
+    from wakeword.head.transfer import save_wakeword
+
+    deaf = FeatureSettings(mels=16, floor=0.1)
+    save_wakeword(tmp_path / "deaf.wakeword", small_model(), wake_meta(features=dataclasses.asdict(deaf)))
+    export_onnx(tmp_path / "deaf.wakeword", tmp_path / "deaf.onnx")
+    samples = with_pauses(speech_like, 0)
+    write_wav(tmp_path / "a.wav", samples)
+    models = [str(model_files[1]), str(several_files[1]), str(tmp_path / "deaf.onnx")]
+    assert main(["listen", *models, "--gate", "--file", str(tmp_path / "a.wav")]) == 0
+    share, deaf_share = (opened(samples, each).mean() for each in (FeatureSettings(mels=16), deaf))
+    assert f"{share:.0%}" != f"{deaf_share:.0%}"
+    told = f"the gate was open for {share:.0%} (small.onnx, several.onnx) and {deaf_share:.0%} (deaf.onnx) of the"
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

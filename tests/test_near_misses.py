@@ -78,6 +78,23 @@ def listened(monkeypatch):
     return listen_to
 
 
+def test_a_second_stream_begins_afresh_and_what_went_on_in_the_first_is_kept(tmp_path, monkeypatch):
+    detector = Scripted()
+    recorder = NearMisses(tmp_path / "near", [detector])
+    # The first ends amid a near miss; what is said before 4 s of the second must not be looked for in it.
+    for audio in (audio_of((0.1, 3), (0.6, 0.5)), audio_of((0.1, 1), (0.9, 0.4), (0.1, 1))):
+        monkeypatch.setattr("wakeword.listener.listener.microphone_blocks", lambda *_, a=audio: iter(np.split(a, 10)))
+        list(listen([detector], keep=recorder))
+    recorder.close()
+    (near_path, near), (hit_path, hit) = kept_clips(tmp_path / "near", Skipped())
+    assert [near.kind, hit.kind] == [NEAR_MISS, HIT] and near.stream != hit.stream
+    assert near.stream_s == pytest.approx(3.04) and hit.stream_s == hit.at_s == pytest.approx(1.04)
+    for path, about, level in ((near_path, near, 0.6), (hit_path, hit, 0.9)):
+        samples = read_audio(path)
+        at = round(about.at_s * SAMPLE_RATE)
+        assert samples[at - 600 : at].mean() == pytest.approx(level, abs=0.01) and samples[: at - 640].max() < 0.11
+
+
 @pytest.mark.parametrize("size", [160, 1280, 5000])
 def test_the_seconds_before_a_hit_and_before_a_near_miss_are_kept(tmp_path, listened, size):
     audio = audio_of((0.1, 6), (0.5, 0.4), (0.1, 4), (0.9, 0.4), (0.1, 3), (0.2, 1), (0.1, 1))

@@ -56,6 +56,40 @@ def test_a_command_that_cannot_run_is_refused_before_the_listening(given: str, t
     assert "\n" not in str(caught.value)
 
 
+def script(path: Path, text: str, mode: int = 0o755) -> str:
+    path.write_text(text)
+    path.chmod(mode)
+    return shlex.quote(str(path))
+
+
+@pytest.mark.parametrize(
+    "text, mode, told",
+    [
+        ("echo hit\n", 0o755, "names no interpreter: begin it with '#!/bin/sh'"),
+        ("", 0o755, "names no interpreter"),
+        ("#!/bin/sh\n", 0o644, "not executable"),
+        ("#!/no/such/shell -e\n", 0o755, "'/no/such/shell', which is not there"),
+        ("#!/bin/sh\r\necho hit\r\n", 0o755, r"'/bin/sh\\r', which is not there"),
+        ("#!\necho hit\n", 0o755, "'', which is not there"),
+    ],
+)
+def test_a_script_that_the_kernel_would_not_start_is_refused_before_the_listening(tmp_path, text, mode, told) -> None:
+    with pytest.raises(ConfigError, match=told) as caught:
+        command(script(tmp_path / "on hit.sh", text, mode) + " loud")
+    assert "\n" not in str(caught.value) and "on hit.sh" in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["#!/bin/sh", "#! /bin/sh -e", "#!/usr/bin/env sh", "#!\t/bin/sh\t-e"])
+def test_a_script_on_the_path_is_run_with_its_arguments(tmp_path, monkeypatch, line) -> None:
+    script(tmp_path / "on-hit", line + '\necho "$1" > "$2"\n')
+    script(tmp_path / "bare", 'echo "$1" > "$2"\n')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for begin in ("on-hit", f"sh {tmp_path}/bare"):
+        command(shlex.join([*begin.split(), "two words", str(tmp_path / "said")]))(EVENT)
+        assert (tmp_path / "said").read_text() == "two words\n"
+        (tmp_path / "said").unlink()
+
+
 STARTS = (
     "import os, subprocess, sys, time; p = subprocess.Popen(['sleep', '100']); "
     "open(sys.argv[1] + '~', 'w').write(str(p.pid)); os.rename(sys.argv[1] + '~', sys.argv[1]); time.sleep(100)"

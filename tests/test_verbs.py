@@ -220,14 +220,18 @@ def test_clips_that_are_positives_and_negatives_are_refused(model, tmp_path, spe
     clips, everything, other = (str(tmp_path / name) for name in ("all/clips", "all", "all/other.wav"))
     evaluate = ["evaluate", str(path), "--positives", clips, "--negatives"]
     for command, named in (
-        (["calibrate", str(path), "--positives", clips, "--negatives", everything, "--budget", "1/h"], "--negatives"),
-        ([*evaluate, everything], "--negatives"),
-        ([*evaluate, other, "--dev", everything], "--dev"),
-        ([*evaluate, other, "--other-words", clips], "--other-words"),
+        (
+            ["calibrate", str(path), "--positives", clips, "--negatives", everything, "--budget", "1/h"],
+            "--positives and --negatives",
+        ),
+        ([*evaluate, everything], "positives and negatives"),
+        ([*evaluate, everything, "--robustness"], "positives and negatives"),
+        ([*evaluate, other, "--dev", everything], "positives and development negatives"),
+        ([*evaluate, other, "--other-words", clips], "positives and other trigger words"),
     ):
         assert main(command) == 2
         (told,) = lines_of(capsys.readouterr().err)
-        assert f"clips/a.wav: in --positives and {named} both" in told and "leave it out of one" in told
+        assert f"clips/a.wav: in {named} both" in told and "leave it out of one" in told
     assert path.read_bytes() == Path(model).read_bytes()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wakeword.audio.clips import Clip, evenly, in_pieces
+from wakeword.audio.clips import BOTH_TESTED, Clip, evenly, in_pieces, refuse_shared
 from wakeword.detector.detector import Detector, output_of
 from wakeword.errors import Skipped, WakewordError
 from wakeword.evaluation.calibrate import choose_threshold, lowest_within
@@ -75,10 +75,13 @@ def evaluate(
         What report.json holds: see `operating.operating_point`. Rates are per hour, times in seconds.
 
     Raises:
-        WakewordError: no positive or no negative could be read, the report cannot be written, or no `phrase` is
-            named of several.
+        WakewordError: a clip is a positive and a negative (of `negatives`, `dev` or `others`), no positive or no
+            negative could be read, the report cannot be written, or no `phrase` is named of several.
     """
     output = output_of(phrase, detector.phrases)
+    positives = list(positives)
+    for name, clips in {"negatives": negatives, "development negatives": dev or (), **(others or {})}.items():
+        refuse_shared(positives, clips, f"positives and {name}", BOTH_TESTED)
     skipped, notes = skipped if skipped is not None else Skipped(), []
     chosen, bed = _conditions(noise, snrs, conditions, seed, skipped, notes)
 

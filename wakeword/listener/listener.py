@@ -101,7 +101,8 @@ def hear(
         on_status: told, in one line each, of a microphone lost or back and of sound that was dropped; a warning is
             logged if it is None.
         capture: kept up to date with what the microphone has been through.
-        keep: keeps clips of hits and near misses; made for the same detectors. Its `close` is the caller's to call.
+        keep: keeps clips of hits and near misses; made for the same detectors, and begun afresh with them. Its `close`
+            is the caller's to call.
 
     Raises:
         DeviceError: there is no such device or it cannot be opened. AudioError: the file cannot be read; or, once
@@ -115,13 +116,16 @@ def hear(
     else:
         blocks = microphone_blocks(device, on_status, capture)
     heard = begun = 0
-    for detector in detectors:
-        detector.reset()
+
+    def begin() -> None:
+        for each in (*detectors, *filter(None, [keep])):
+            each.reset()
+
+    begin()
     for block in blocks:
         if block is None:
             begun = heard
-            for each in (*detectors, *filter(None, [keep])):
-                each.reset()
+            begin()
             continue
         heard += len(block)
         hits = []

@@ -86,7 +86,7 @@ def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callabl
     process group.
 
     Raises:
-        ConfigError: quotes that do not close, nothing in it, or no such program.
+        ConfigError: quotes that do not close, nothing in it, no such program, or a script without an interpreter.
     """
     try:
         arguments = shlex.split(text)
@@ -94,8 +94,11 @@ def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callabl
         raise ConfigError(f"--on-hit {text}: {error}: quote it as for a shell") from error
     if not arguments:
         raise ConfigError("--on-hit: an empty command: name a program")
-    if shutil.which(arguments[0]) is None:
+    program = shutil.which(arguments[0])
+    if program is None:
         raise ConfigError(f"--on-hit {arguments[0]}: no such program, or not executable: give its full path")
+    if fault := _script_fault(program):
+        raise ConfigError(f"--on-hit {arguments[0]}: {fault}")
     output = subprocess.DEVNULL if quiet else 2  # standard output holds hits and nothing else
     running: list[subprocess.Popen] = []
 
@@ -131,6 +134,27 @@ def command(text: str, quiet: bool = False, limit_s: float = LIMIT_S) -> Callabl
             raise RuntimeError(f"exit status {process.returncode}")
 
     return deliver
+
+
+def _script_fault(program: str) -> str | None:
+    """Why the kernel would not start an executable file, where that can be seen in it: else it shows at the first hit.
+
+    A shell starts a text without an interpreter's line all the same, and so hides that it has none.
+    """
+    try:
+        with open(program, "rb") as file:
+            start = file.read(256)
+    except OSError:  # it may be executed and not read
+        return None
+    if start.startswith(b"#!"):
+        line = start[2:].partition(b"\n")[0].replace(b"\t", b" ")
+        interpreter = os.fsdecode(line.strip(b" ").partition(b" ")[0])
+        if os.path.isfile(interpreter) and os.access(interpreter, os.X_OK):
+            return None
+        return f"its first line names the interpreter {interpreter!r}, which is not there: correct that line"
+    if b"\0" in start:  # a program, of whichever kind
+        return None
+    return "a script whose first line names no interpreter: begin it with '#!/bin/sh', or give 'sh' before its name"
 
 
 def webhook(url: str, limit_s: float = LIMIT_S) -> Callable[[dict], None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,6 +16,8 @@ from wakeword.errors import WakewordError
 from wakeword.verbs.improve import keep_arguments, keeping
 
 if TYPE_CHECKING:
+    from wakeword.detector.detector import Detector
+    from wakeword.features.log_mel import FeatureSettings
     from wakeword.listener.receivers import Receiver
 
 
@@ -95,8 +98,19 @@ def _listen(args) -> None:
                     if view:
                         view.block(heard, capture.overruns)
     lost = f", the microphone lost {capture.losses} time(s)" if capture.losses else ""
-    opened = f"; the gate was open for {detectors[0].gate_open:.0%} of the last stream" if args.gate else ""
+    opened = f"; the gate was open for {_opened(args.models, detectors)} of the last stream" if args.gate else ""
     say(f"{count} hit(s) in {heard_s:.1f} s of sound, {capture.overruns} overrun(s){lost}{opened}")
+
+
+def _opened(models: Sequence[str], detectors: Sequence[Detector]) -> str:
+    """The share of each gate: models of the same features have one in common."""
+    gates: dict[FeatureSettings, tuple[float, list[str]]] = {}
+    for model, detector in zip(models, detectors, strict=True):
+        _, names = gates.setdefault(detector.feature_settings, (detector.gate_open, []))
+        names.append(os.path.basename(model))
+    if len(gates) == 1:
+        return f"{detectors[0].gate_open:.0%}"
+    return " and ".join(f"{share:.0%} ({', '.join(names)})" for share, names in gates.values())
 
 
 def _list_devices(as_json: bool) -> None:

@@ -85,7 +85,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     _evaluate_arguments,
 )
 def _evaluate(args) -> None:
-    from wakeword.audio.clips import BOTH_TESTED, find_clips, for_development, for_testing, in_pieces, refuse_shared
+    from wakeword.audio.clips import find_clips, for_development, for_testing, in_pieces
     from wakeword.detector.detector import Detector, output_of
     from wakeword.evaluation.evaluate import evaluate, evaluate_robustness, format_report
 
@@ -96,8 +96,6 @@ def _evaluate(args) -> None:
     positives, negatives = (for_testing(find_clips(paths)) for paths in (args.positives, args.negatives))
     dev, other_words = (find_clips(paths) if paths else [] for paths in (args.dev, args.other_words))
     dev, other_words = for_development(dev), for_testing(other_words)
-    for name, clips in (("--negatives", negatives), ("--dev", dev), ("--other-words", other_words)):
-        refuse_shared(positives, clips, f"--positives and {name}", BOTH_TESTED)
     measure = evaluate
     if args.robustness:
         measure = partial(evaluate_robustness, rir=for_testing(find_clips(args.rir)) if args.rir else ())

@@ -41,6 +41,7 @@ function told(said) {
 
 function hello({ phrases, recording: about }) {
   panel = new Panel(phrases);
+  $("start").disabled = false;
   $("listening").hidden = !phrases.length;
   if (about) recording = new Recording(about, ask);
 }
@@ -52,11 +53,13 @@ function heard({ time_s: time, rms_dbfs: rms, peak_dbfs: peak, scores }) {
 
 const hit = (said) => panel.hit(said, new Date(said.utc));
 
+const gone = () => socket.readyState > WebSocket.OPEN;
+
 async function start() {
   $("start").disabled = true;
   try {
     let sending = false;
-    microphone = await openMicrophone(
+    const opened = await openMicrophone(
       (block) => {
         if (!sending) return;
         if (socket.bufferedAmount > MOST_WAITING) dropped += 1;
@@ -67,12 +70,15 @@ async function start() {
         problem("The microphone was lost: connect it and start it again.");
       },
     );
+    if (gone()) return opened.close(); // while it was being opened
+    microphone = opened;
     panel.curve.clear();
     ask("begin", { rate: microphone.rate });
     sending = true;
     $("start").textContent = "Stop the microphone";
     problem("");
   } catch (error) {
+    if (gone()) return;
     problem(`The microphone cannot be opened (${error.message}): connect one, and allow this page to use it.`);
   }
   $("start").disabled = false;
