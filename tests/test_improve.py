@@ -16,6 +16,7 @@ pytest.importorskip("lhotse")
 from sweeps import sweep, sweep_material  # noqa: E402
 
 from wakeword.audio.clips import find_clips  # noqa: E402
+from wakeword.audio.levels import active_span  # noqa: E402
 from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.detector.detector import Detector  # noqa: E402
@@ -232,22 +233,50 @@ def test_each_phrase_is_tested_on_its_own_clips_in_whatever_order_they_are_given
     assert [{clip.path.parent.name for clip in test} for test in given.tests] == [{"one-test"}, {"two-test"}]
 
 
-def test_a_confirmed_clip_is_cut_to_the_phrase_whatever_was_said_before(tmp_path, speech_like):
+class Ear:
+    """A detector that scores highest `late_s` after the last sound of a rising sweep, of its second phrase alone."""
+
+    def __init__(self, late_s: float):
+        self.late_s, self.heard = late_s, 0
+
+    def reset(self):
+        self.heard = 0
+
+    def scores(self, samples):
+        assert self.heard == 0, "each clip by itself"
+        self.heard = len(samples)
+        time_s = 0.04 * np.arange(1, self.heard // 640 + 1)
+        loud = np.flatnonzero(np.abs(samples) > 0.3 * np.abs(samples).max())
+        far = np.abs(time_s - loud[-1] / 16000 - self.late_s)
+        return time_s, np.stack([np.ones(len(far)), 0.6 * np.exp(-far)], axis=1)
+
+
+@pytest.mark.parametrize("hit_s", [-0.15, 0.0, 0.18])
+@pytest.mark.parametrize("late_s", [0.05, 0.3])
+def test_a_confirmed_clip_is_placed_by_the_highest_score_whatever_was_said_before(tmp_path, speech_like, hit_s, late_s):
     folder = private_folder(tmp_path / "near")
-    said = sweep(True, 7)  # 0.2 s of pause at both ends
-    talk = 2 * speech_like(3, 1)
-    samples = np.concatenate([talk, said])
-    end_s = len(samples) / 16000 - 0.2
-    paths = [
-        keep(folder, samples, Kept("going up", HIT, 0.9, 0.8, at_s, "2026-01-01T00:00:00Z"), Bounds())
-        for at_s in (end_s + 0.15, 0.1)
+    known = [sweep(True, index) for index in range(3)]
+    spans = [active_span(clip) for clip in known]
+    said = sweep(True, 7)
+    samples = np.concatenate([0.05 * speech_like(3, 1), said, np.zeros(4800, np.float32)])
+    end_s = 3 + active_span(said)[1]
+    short = samples[round((end_s - 0.1) * 16000) :]
+    at_s = late_s + hit_s
+    clips = [
+        keep(folder, recording, Kept("going up", HIT, 0.9, 0.8, at_s, "2026-01-01T00:00:00Z"), Bounds())
+        for recording, at_s in ((samples, end_s + at_s), (short, max(0.0, 0.1 + at_s)), (samples, 60.0))
     ]
     skipped = Skipped()
-    (clip,) = cut([(path, read_kept(path)) for path in paths], 0.15, 0.6, skipped)
-    assert len(clip) / 16000 == pytest.approx(1.25 * 0.6 + 0.3, abs=0.01)
-    # The sweep's end is where it should be, before what is kept beside it.
-    np.testing.assert_allclose(clip[-1600 - 4000 : -1600], said[-3200 - 4000 : -3200], atol=1e-3)
-    assert len(skipped) == 1 and "too little before the hit" in skipped.summary()
+    found, places = cut([(path, read_kept(path)) for path in clips], Ear(late_s), 1, known, spans, skipped)
+    ((start, end),) = places
+    longest, usual = (float(np.quantile([b - a for a, b in spans], share)) for share in (0.95, 0.5))
+    assert end == pytest.approx(1.25 * longest + 0.2, abs=0.06) and end - start == pytest.approx(usual, abs=1e-6)
+    # From there to the recording's end: what follows the phrase is its own.
+    first = len(samples) - len(found[0])
+    assert first / 16000 + end == pytest.approx(end_s, abs=0.06)
+    np.testing.assert_allclose(found[0][1000:-1000], samples[first:][1000:-1000], atol=1e-3)
+    assert len(skipped) == 2 and "too little before the hit" in skipped.summary()
+    assert "a hit at 60 s, in a recording of" in str(skipped.reasons)
 
 
 def test_a_refused_clip_that_may_hold_another_phrase_does_not_train(tmp_path, speech_like):

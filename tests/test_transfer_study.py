@@ -224,10 +224,10 @@ def listening(study, monkeypatch):
         found["pretraining"] |= {cut.supervisions[0].speaker} if self.augmentation else set()
         return item(self, cut)
 
-    def learnt(model, settings, chosen, run, said, negatives, *more):
+    def learnt(model, settings, chosen, run, said, located, negatives, *more):
         found["heads"] |= {clip.speaker for clip in negatives}
         found["training noise"] |= {clip.path.stem for clip in find_clips(run.noise)}
-        return learn(model, settings, chosen, run, said, negatives, *more)
+        return learn(model, settings, chosen, run, said, located, negatives, *more)
 
     def chosen(clips, *more):
         found["heads"] |= {clip.speaker for training, _ in clips.values() for clip in training}

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wakeword.acoustic.align import locate
 from wakeword.audio.clips import Clip, read_clips
 from wakeword.errors import Skipped
 from wakeword.evaluation.calibrate import lowest_within
@@ -186,6 +187,7 @@ def trained(
     blocks = len(model.encoder.sizes.dilations)
     # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
     chosen = choose_unfreeze(run.unfreeze, sum(recorded), blocks)
+    located = locate(run.labels, said, [phrase.text for phrase in run.phrases], run.acoustic)
     with tempfile.TemporaryDirectory() as scratch:
-        learn(model, settings, chosen, run, said, negatives, skipped, quiet, Path(scratch) / "begun", recorded)
+        learn(model, settings, chosen, run, said, located, negatives, skipped, quiet, Path(scratch) / "begun", recorded)
     return model, settings

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from wakeword import __version__
+from wakeword.acoustic.align import Located
 from wakeword.audio.clips import Clip
 from wakeword.audio.levels import active_span
 from wakeword.detector.detector import Detector
@@ -106,16 +106,19 @@ def improve(config: ImproveConfig, progress: Progress | None = None) -> Improved
     confirmed, refused = reviewed(config.kept, names, skipped)
     given = divided(config, training, skipped)
 
-    before = guard.judge(Detector(*running(model, meta)), given.tests, given.test_negatives, skipped, progress)
-    clips = []
-    for name, said, old in zip(names, given.clips, before, strict=True):
-        longest_s = float(np.quantile([end - start for start, end in map(active_span, said)], 0.95))
-        clips.append([*said, *cut(confirmed[name], old.delay_s, longest_s, skipped)])
+    detector = Detector(*running(model, meta))
+    before = guard.judge(detector, given.tests, given.test_negatives, skipped, progress)
+    clips, located = [], []
+    for output, (name, said) in enumerate(zip(names, given.clips, strict=True)):
+        spans = [active_span(clip) for clip in said]
+        further, places = cut(confirmed[name], detector, output, said, spans, skipped)
+        clips.append([*said, *further])
+        located.append(Located([*spans, *places]))
     negatives = negatives_of(given.negatives, [path for path, _ in refused], config.negative_hours, training.seed)
     settings = from_dict(FeatureSettings, meta["features"], config.model)
     frozen = choose_unfreeze("none", 0, len(model.encoder.sizes.dilations))
     begun, counts = Path(f"{config.output}.begun"), [len(said) for said in clips]
-    learn(model, settings, frozen, training, clips, negatives, skipped, progress, begun, counts)
+    learn(model, settings, frozen, training, clips, located, negatives, skipped, progress, begun, counts)
 
     detector = Detector(*running(model, meta))
     held_out = {

@@ -21,7 +21,9 @@ from wakeword.audio.clips import (
     refuse_shared,
     told_seconds,
 )
+from wakeword.audio.levels import Span
 from wakeword.audio.waveform import SAMPLE_RATE, check_clip, read_audio
+from wakeword.detector.detector import Detector
 from wakeword.errors import AudioError, Skipped, WakewordError
 from wakeword.evaluation.calibrate import LEAST_HOURS
 from wakeword.evaluation.streams import faded
@@ -30,12 +32,14 @@ from wakeword.training.material import check_apart, split_clips, split_negatives
 
 REFUSED_TIMES = 4
 """How often a refused clip is among the negatives, each time in other surroundings."""
-BEFORE_S, AFTER_S = 0.2, 0.1
-"""What a confirmed clip keeps beside the phrase, whose place is known from the hit."""
+BEFORE_S = 0.2
+"""What a confirmed clip keeps before the phrase."""
 LONGER = 1.25
 """The phrase in a confirmed clip may be so many times as long as nearly all clips of it that were given."""
-DELAY_S = 0.2
-"""From the phrase's end to a hit, where no test tells it."""
+NEAR_S = (0.2, 0.8)
+"""How long before a hit, which is where the score reaches the threshold, and after it, the score may be highest."""
+BEHIND_S = 0.5
+"""Of silence, heard after a clip: the score is highest some time after the phrase."""
 TOGETHER_S = 6.0
 """Kept clips of so near times may hold the same sound."""
 TESTED = "a test on it would show nothing"
@@ -89,29 +93,60 @@ def reviewed(folder: str, phrases: Sequence[str], skipped: Skipped) -> tuple[dic
     return confirmed, refused
 
 
-def cut(kept: KeptClips, delay_s: float | None, longest_s: float, skipped: Skipped) -> list[np.ndarray]:
-    """Confirmed clips as clips of the phrase alone, float32 [samples] each.
+def cut(
+    kept: KeptClips,
+    detector: Detector,
+    output: int,
+    said: Sequence[np.ndarray],
+    spans: Sequence[Span],
+    skipped: Skipped,
+) -> tuple[list[np.ndarray], list[Span]]:
+    """Confirmed clips from just before the phrase on, float32 [samples] each, and where in them it lies, in seconds.
 
-    Seconds of other speech may lie before it, in which energy would find the phrase anywhere. Its end is where the hit
-    was, less the delay that hits of known clips have; from there it reaches back as far as long ones do.
+    Speech may lie before and behind it, or noise over it, in which energy finds it anywhere, and an end that is too
+    early teaches to fire in the middle of the phrase. It ends as long before the detector's highest score as it does in
+    clips where its end is known. (The hit itself tells less: how early it comes depends on the threshold.)
 
     Args:
-        delay_s: from the phrase's end to a hit; None where it is not known. longest_s: of the phrase.
+        detector: that heard them. output: of the phrase.
+        said: clips of the phrase, float32 [samples] each, and in `spans` where in these it lies.
     """
-    found = []
+    known = zip(said, spans, strict=True)
+    late_s = float(np.median([_highest_s(detector, output, clip) - end for clip, (_, end) in known]))
+    lengths = [end - start for start, end in spans]
+    length_s, longest_s = np.quantile(lengths, [0.5, 0.95]).tolist()
+    clips, places = [], []
     for path, about in kept:
         try:
             samples = read_audio(path)
-            end_s = about.at_s - (DELAY_S if delay_s is None else delay_s)
+            end_s = min(_highest_s(detector, output, samples, about.at_s) - late_s, len(samples) / SAMPLE_RATE)
             first = max(0.0, end_s - LONGER * longest_s - BEFORE_S)
-            piece = samples[round(first * SAMPLE_RATE) : max(0, round((end_s + AFTER_S) * SAMPLE_RATE))]
-            if len(piece) < 0.5 * longest_s * SAMPLE_RATE:
+            if end_s - first < 0.5 * longest_s:
                 raise AudioError(f"{path}: not used, it has too little before the hit to hold the phrase")
+            piece = samples[round(first * SAMPLE_RATE) :]
             check_clip(piece, path)
-            found.append(faded(piece))
         except AudioError as error:
             skipped.add(path, error)
-    return found
+        else:
+            clips.append(faded(piece))
+            places.append((max(0.0, end_s - first - length_s), end_s - first))
+    return clips, places
+
+
+def _highest_s(detector: Detector, output: int, samples: np.ndarray, near_s: float | None = None) -> float:
+    """When the score of an output is highest, in seconds: in all of a recording and just behind, or near a time.
+
+    Raises:
+        AudioError: the recording has nothing there.
+    """
+    detector.reset()
+    time_s, score = detector.scores(np.pad(samples, (0, round(BEHIND_S * SAMPLE_RATE))))
+    score = score[:, output]
+    if near_s is not None:
+        score = np.where((time_s >= near_s - NEAR_S[0]) & (time_s <= near_s + NEAR_S[1]), score, -1)
+    if score.max(initial=-1) < 0:
+        raise AudioError(f"a hit at {near_s:g} s, in a recording of {len(samples) / SAMPLE_RATE:.2f} s")
+    return float(time_s[np.argmax(score)])
 
 
 def divided(config, training, skipped: Skipped) -> Given:

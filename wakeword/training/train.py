@@ -108,8 +108,20 @@ def train(
             tell(line)
 
     begun = Path(f"{config.output}.begun")
-    located, heard = learn(
-        model, settings, chosen, config, clips, training_negatives, skipped, progress, begun, recorded, tell and look
+    located = locate(config.labels, clips, phrases, config.acoustic)
+    heard = learn(
+        model,
+        settings,
+        chosen,
+        config,
+        clips,
+        located,
+        training_negatives,
+        skipped,
+        progress,
+        begun,
+        recorded,
+        tell and look,
     )
 
     # The file that may be there already is replaced once, at the end.
@@ -156,25 +168,26 @@ def learn(
     chosen: Unfreeze,
     config: TrainConfig,
     clips: Sequence[list[np.ndarray]],
+    located: Sequence[Located],
     negatives: list[Clip],
     skipped: Skipped,
     progress: Callable[[str, float], None],
     begun: Path,
     recorded: Sequence[int],
     look: Callable[[], None] | None = None,
-) -> tuple[list[Located], int]:
+) -> int:
     """Train the head of `model`, and what is `chosen` of its encoder, on clips of the phrases and on speech without
     them.
 
     Args:
-        clips: for each phrase its clips, float32 `[samples]` each.
+        clips: for each phrase its clips, float32 `[samples]` each. located: where in them it lies.
         begun: where an interrupted run leaves its state, and finds it.
         recorded: how many of each phrase's clips are recorded, the first ones; the others are spoken, and weigh less
             (`material.weighed`).
         look: called once, after a third of the steps, while the model is in eval mode.
 
     Returns:
-        Where each phrase lies in its clips, and how many frames of negatives were heard.
+        How many frames of negatives were heard.
     """
     phrases = [phrase.text for phrase in config.phrases]
     boundary = chosen.boundary
@@ -182,14 +195,13 @@ def learn(
     speech = examples.speech_of(negatives, config.seed, skipped)
     common = augmentation_of(config, speech, skipped), model.encoder, settings, boundary, config.seed
     stream = examples.negatives(negatives, config.negative_copies, config.negative_hours, *common, skipped, progress)
-    located = locate(config.labels, clips, phrases, config.acoustic)
     said = [weighed(*each) for each in zip(clips, recorded, strict=True)]
     spans = [weighed(each.spans, count) for each, count in zip(located, recorded, strict=True)]
     heard = said, spans, labels_elsewhere(phrases)
     found = examples.positives(*heard, config.copies, speech, *common, progress)
     cut = examples.positives(*heard, config.parts, speech, *common, progress, cut=True) if config.parts else []
     fit(model, encoder_parameters, found, cut, stream, boundary, config, progress, begun, look)
-    return located, len(stream)
+    return len(stream)
 
 
 def augmentation_of(config: TrainConfig, speech: list[np.ndarray], skipped: Skipped | None = None) -> Augmentation:
