@@ -22,7 +22,7 @@ from wakeword import Detector  # noqa: E402
 from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import exit_status, main  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError  # noqa: E402
-from wakeword.export import c_size  # noqa: E402
+from wakeword.export import c_size, c_writer  # noqa: E402
 from wakeword.export.c_host import CHost  # noqa: E402
 from wakeword.export.c_model import array, at_least, config_header  # noqa: E402
 from wakeword.export.c_size import parse_size  # noqa: E402
@@ -346,6 +346,35 @@ def test_the_directory_says_what_it_is(directories, several_files):
     assert told["parity"]["largest_difference"] < 0.04 and told["parity"]["seconds"] == pytest.approx(12)
     assert 5000 < told["flash"] < 30000 and 4000 < told["ram"] < 12000
     assert not [name for name in os.listdir(directories["int8"]) if name.endswith(".o")]
+
+
+def test_float32_is_compared_with_the_model_before_it_is_written(
+    compiler, directories, several_files, tmp_path, monkeypatch, capsys
+):
+    told = json.loads((directories["float32"] / "model.json").read_text())
+    assert 0 < told["largest_difference"] < 1e-5 and told["warnings"] == []
+    export = [several_files[0], "--format", "c", "--dtype", "float32", "--output", tmp_path / "c"]
+    whole = c_writer.SOURCES
+    for name, right, wrong in (
+        ("ww_kernels_float32.c", "y += add[row];", "y -= add[row];"),
+        ("ww_features_float32.c", "/ WW_SCALE", "/ (1.001f * WW_SCALE)"),
+        ("ww_kernels_float32.c", "return sum;", "return sum - sum / 0.0f;"),
+    ):
+        changed = tmp_path / "changed"
+        shutil.copytree(whole, changed)
+        text = (changed / name).read_text()
+        assert text.count(right) == 1
+        (changed / name).write_text(text.replace(right, wrong))
+        monkeypatch.setattr(c_writer, "SOURCES", changed)
+        assert "differs by" in told_of(export, capsys)
+        shutil.rmtree(changed)
+    monkeypatch.setattr(c_writer, "SOURCES", whole)
+    monkeypatch.setattr(c_writer, "COMPILER", "no-such-cc")
+    assert os.listdir(tmp_path) == []
+    report = export_c(several_files[0], tmp_path / "c", "float32")
+    assert report["largest_difference"] is None and "no C compiler (no-such-cc)" in report["warnings"][0]
+    about = json.loads((tmp_path / "c" / "model.json").read_text())
+    assert about["warnings"] == report["warnings"] and about["largest_difference"] is None
 
 
 def test_a_phrase_in_any_script_and_thresholds_as_they_are(compiler, tmp_path, several_files):
