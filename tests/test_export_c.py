@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -527,6 +528,29 @@ def test_an_emulated_cortex_m4_gives_the_hits_of_the_host(compiler, embedded, di
     told = json.loads((directories["int8"] / "model.json").read_text())
     assert told["flash"] < run.flash < told["flash"] + 8000 and told["ram"] <= run.ram < told["ram"] + 2000
     assert 0 < run.stack < 2000 and 1e5 < run.instructions < 1e7 and run.most_in_10_ms > run.instructions / 100
+
+
+def test_a_target_that_fails_leaves_the_others_results(compiler, embedded, directories, speech_like, monkeypatch):
+    """One whose memory is too small, and one whose program stops."""
+    small = dataclasses.replace(embedded.TARGETS["m55"], flash_bytes=9000)
+    monkeypatch.setitem(embedded.TARGETS, "m55", small)
+    monkeypatch.setattr(embedded.shutil, "which", lambda tool: tool)
+    monkeypatch.setattr(embedded, "sizes", lambda *_: (20000, 5000))
+
+    def command(arguments: list[str], folder: Path, what: str) -> str:
+        if "-kernel" in arguments:
+            return "fault"
+        (folder / "program.map").touch()
+        return "0.50 s  two  score 0.9000" if arguments[-1] == "clip.wav" else ""
+
+    monkeypatch.setattr(embedded, "command", command)
+    results = embedded.tried(directories["int8"], speech_like(1, 3), ["m55", "m4", "aarch64"])
+    assert "20000 bytes of code and weights, the emulated board holds 9000" in results[1][1]
+    assert results[2][1] == "the emulated program stopped: fault"
+    assert results[3][1].hits == results[0][1].hits != ()
+    assert "as on the host" in embedded.table(results, 1).splitlines()[-1]
+    with pytest.raises(WakewordError, match="m55, m4: did not run"):
+        embedded.check(results)
 
 
 def test_hits_that_differ_are_not_said_to_agree(embedded):
