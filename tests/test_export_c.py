@@ -426,6 +426,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(several_files, model_files, so
     assert "--dtype belongs to --format c" in told_of(
         [several_files[0], "--output", place / "x", "--dtype", "int8"], capsys
     )
+    for name in ("c.onnx", "c.TFLITE", "c.pte"):  # no verb would find the folder
+        assert f"{name}: this format is a folder" in told_of(
+            [*common[:3], "--output", place / name, *calibrate], capsys
+        )
     (tmp_path / "bad.wav").write_bytes(b"x")
     assert "no audio to calibrate on" in told_of([*common, "--calibrate-on", tmp_path / "bad.wav"], capsys)
     assert os.listdir(place) == []

@@ -22,11 +22,11 @@ from wakeword.export.layers import Layer, flat
 from wakeword.export.quantise import Integers, integer_step, quantise
 from wakeword.features import micro_features
 from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings, extract
-from wakeword.files import check_new, new_folder
+from wakeword.files import new_folder
 from wakeword.head.layers import WakeModel
 from wakeword.head.transfer import load_wakeword
 from wakeword.model.folders import ABOUT
-from wakeword.model.runtimes import running
+from wakeword.model.runtimes import check_new_folder, running
 
 SOURCES = Path(__file__).parent / "c"
 DTYPES = ("int8", "float32")
@@ -55,7 +55,7 @@ def export_c(
     Raises:
         ModelError: `source` is not a trained model.
         ConfigError: an unknown dtype, int8 without audio to calibrate on or float32 with it, or features that the C
-            code cannot compute.
+            code cannot compute, or an output named like a model file.
         WakewordError: `output` is there already or cannot be written, no audio can be read, a budget is exceeded, or
             the float32 code, compiled for this machine, differs from the model by more than 1e-4; nothing is written
             then.
@@ -63,7 +63,7 @@ def export_c(
     output = Path(output)
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}: int8 or float32")
-    check_new(output)
+    check_new_folder(output)
     if dtype == "int8" and not calibrate_on:
         raise ConfigError("int8 needs audio that sets its ranges: --calibrate-on PATHS (speech and noise), or float32")
     if dtype == "float32" and calibrate_on:
