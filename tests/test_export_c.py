@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from documented import DOCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -297,6 +299,36 @@ def test_the_example_prints_the_hits_of_a_file_and_refuses_others(
     for name in ("b.wav", "c.wav", "d.wav", "none.wav"):
         done = subprocess.run([folder / "example", tmp_path / name], capture_output=True, text=True)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and name in done.stderr
+
+
+MICROPHONE = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+static size_t microphone(int16_t *samples) {
+    size_t count = fread(samples, 2, 100, stdin);
+    if (count == 0) exit(0);
+    return count;
+}
+"""
+
+
+def test_the_lines_of_the_documentation_hear_what_the_detector_does(
+    compiler, directories, libraries, tmp_path, speech_like
+):
+    """As they stand there, with what they leave to the reader: a microphone, and main()."""
+    lines = re.search(r"```c\n(.*?)```", DOCS, re.DOTALL)[1]
+    before, between, after = lines.partition("wakeword_init(")
+    text = f"{MICROPHONE}{before}int main(void) {{\n    static int16_t samples[100];\n    {between}{after}}}\n"
+    (tmp_path / "main.c").write_text(text)
+    folder, samples = directories["int8"], pcm(speech_like(10, 3))
+    sources = [str(path) for path in folder.glob("*.c") if path.name != "example.c"]
+    command = [compiler, *STRICT, f"-I{folder}", "-o", "hey", "main.c", *sources, "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "hey"], input=samples.tobytes(), capture_output=True)
+    names, heard = ("one", "two", "three"), libraries["int8"].hits(samples, repeat(100, 1600))
+    assert done.returncode == 0 and len(heard) > 1
+    assert done.stdout.decode().splitlines() == [f"{names[phrase]}, score {score:.2f}" for phrase, score, _ in heard]
 
 
 def machine(path: Path) -> int:
