@@ -29,6 +29,7 @@ from wakeword.model.folders import read_folder
 HERE = Path(__file__).parent / "embedded"
 RAM_BYTES = 256 * 1024
 HARNESS = ("main.c", "start.c")
+HARNESS_BYTES = 8192  # more than its code takes
 STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
 
 
@@ -100,6 +101,11 @@ def bare(
         target.name,
     )
     flash, ram = sizes((folder / "program.map").read_text(), target, ram_bytes)
+    if flash > target.flash_bytes - HARNESS_BYTES:
+        raise WakewordError(
+            f"{target.name}: {flash} bytes of code and weights, the emulated board holds {target.flash_bytes}: "
+            "export int8, or a smaller model (--acoustic micro)"
+        )
     output = command(
         [
             *(emulator, *target.machine, "-kernel", "program.elf", "-icount", "shift=0"),
@@ -152,16 +158,21 @@ def tried(exported: Path, audio: np.ndarray, names: list[str]) -> list[tuple[str
         write_wav(folder / "clip.wav", audio)
         (folder / "clip.pcm").write_bytes(pcm16(audio))
         results.append(("host", hosted(exported, folder, "host", "cc")))
+        run: Run | str
         for name in names:
             target = TARGETS[name]
             missing = [tool for tool in target.tools if shutil.which(tool) is None]
             if missing:
                 results.append((name, f"no {' and no '.join(missing)}: apt-get install {target.packages}"))
                 continue
-            if target.machine:
-                results.append((name, bare(exported, folder, target)))
-            else:
-                results.append((name, hosted(exported, folder, target.name, target.tools[0], (target.tools[1],))))
+            try:
+                if target.machine:
+                    run = bare(exported, folder, target)
+                else:
+                    run = hosted(exported, folder, target.name, target.tools[0], (target.tools[1],))
+            except WakewordError as error:  # the others' results stand
+                run = str(error).removeprefix(f"{target.name}: ")
+            results.append((name, run))
     return results
 
 

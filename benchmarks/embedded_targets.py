@@ -15,7 +15,8 @@ class Target:
     """A processor: its compiler and emulator, the Debian packages that bring them, flags and memory.
 
     `cycles` is an assumed number of cycles an instruction on a real part whose code and weights lie in flash behind a
-    cache or in RAM: nobody measured it here. `clock_hz` is the emulated board's, by which its timer is read.
+    cache or in RAM: nobody measured it here. `clock_hz` is the emulated board's, by which its timer is read;
+    `flash_bytes` is the memory that it has at `flash_at`.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Target:
     flags: tuple[str, ...] = ()
     machine: tuple[str, ...] = ()
     flash_at: int = 0
+    flash_bytes: int = 4 << 20
     ram_at: int = 0x20000000
     clock_hz: int = 25_000_000
     cycles: float = 1.0
@@ -52,6 +54,7 @@ TARGETS = {
         GCC_ARM,
         ("-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"),
         ("-M", "mps3-an547"),
+        flash_bytes=512 << 10,
         clock_hz=32_000_000,
         cycles=1.5,
     ),
@@ -62,7 +65,8 @@ TARGETS = {
         ("-march=rv32imafc", "-mabi=ilp32f", "--specs=picolibc.specs"),
         ("-M", "virt", "-bios", "none"),
         flash_at=0x80000000,
-        ram_at=0x80800000,
+        flash_bytes=16 << 20,
+        ram_at=0x81000000,
         cycles=1.3,
     ),
     "rv32-soft": Target(
@@ -72,7 +76,8 @@ TARGETS = {
         ("-march=rv32imac", "-mabi=ilp32", "--specs=picolibc.specs"),
         ("-M", "virt", "-bios", "none"),
         flash_at=0x80000000,
-        ram_at=0x80800000,
+        flash_bytes=16 << 20,
+        ram_at=0x81000000,
         cycles=1.3,
     ),
     "aarch64": Target(

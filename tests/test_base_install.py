@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from wakeword.audio.waveform import write_wav
+from wakeword.errors import WakewordError
+from wakeword.model.runtimes import open_onnx
 
 HEAVY = ["torch", "torchaudio", "lhotse", "librosa", "safetensors", "matplotlib", "tqdm", "onnx", "onnxscript", "scipy"]
 HEAVY += ["tomli", "faster_whisper", "ctranslate2", "pocketsphinx", "wordfreq", "pyroomacoustics", "rich", "wyoming"]
@@ -202,3 +204,10 @@ def test_the_command_answers_without_the_extras(arguments):
         *arguments,
     )
     assert done.returncode == 0 and done.stdout and not done.stderr, done.stderr
+
+
+def test_a_package_that_the_base_install_brings_is_named_without_an_extra(monkeypatch):
+    """The remedy was once `pip install 'wakeword[]'`."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(WakewordError, match=r"'onnxruntime', which is missing or broken \(.*\): pip install wakeword$"):
+        open_onnx("any.onnx")

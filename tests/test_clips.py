@@ -295,5 +295,5 @@ def test_what_is_prepared_of_many_channels_is_heard(tmp_path: Path) -> None:
 def test_what_is_kept_for_testing_chooses_no_threshold() -> None:
     clips = [Clip(Path("a"), split="test"), Clip(Path("b"), split="dev"), Clip(Path("c"))]
     assert for_development(clips) == clips[1:]
-    with pytest.raises(WakewordError, match="all 1 recordings are kept for testing"):
+    with pytest.raises(WakewordError, match="all 1 recordings are kept for testing by their manifests: give others$"):
         for_development(clips[:1])

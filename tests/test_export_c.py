@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from documented import DOCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +25,7 @@ from wakeword import Detector  # noqa: E402
 from wakeword.audio.waveform import read_audio, write_wav  # noqa: E402
 from wakeword.cli import exit_status, main  # noqa: E402
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError  # noqa: E402
-from wakeword.export import c_size  # noqa: E402
+from wakeword.export import c_size, c_writer  # noqa: E402
 from wakeword.export.c_host import CHost  # noqa: E402
 from wakeword.export.c_model import array, at_least, config_header  # noqa: E402
 from wakeword.export.c_size import parse_size  # noqa: E402
@@ -298,6 +301,36 @@ def test_the_example_prints_the_hits_of_a_file_and_refuses_others(
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and name in done.stderr
 
 
+MICROPHONE = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+static size_t microphone(int16_t *samples) {
+    size_t count = fread(samples, 2, 100, stdin);
+    if (count == 0) exit(0);
+    return count;
+}
+"""
+
+
+def test_the_lines_of_the_documentation_hear_what_the_detector_does(
+    compiler, directories, libraries, tmp_path, speech_like
+):
+    """As they stand there, with what they leave to the reader: a microphone, and main()."""
+    lines = re.search(r"```c\n(.*?)```", DOCS, re.DOTALL)[1]
+    before, between, after = lines.partition("wakeword_init(")
+    text = f"{MICROPHONE}{before}int main(void) {{\n    static int16_t samples[100];\n    {between}{after}}}\n"
+    (tmp_path / "main.c").write_text(text)
+    folder, samples = directories["int8"], pcm(speech_like(10, 3))
+    sources = [str(path) for path in folder.glob("*.c") if path.name != "example.c"]
+    command = [compiler, *STRICT, f"-I{folder}", "-o", "hey", "main.c", *sources, "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "hey"], input=samples.tobytes(), capture_output=True)
+    names, heard = ("one", "two", "three"), libraries["int8"].hits(samples, repeat(100, 1600))
+    assert done.returncode == 0 and len(heard) > 1
+    assert done.stdout.decode().splitlines() == [f"{names[phrase]}, score {score:.2f}" for phrase, score, _ in heard]
+
+
 def machine(path: Path) -> int:
     """For which processors an object file is (ELF's `e_machine`)."""
     content = path.read_bytes()
@@ -348,6 +381,35 @@ def test_the_directory_says_what_it_is(directories, several_files):
     assert not [name for name in os.listdir(directories["int8"]) if name.endswith(".o")]
 
 
+def test_float32_is_compared_with_the_model_before_it_is_written(
+    compiler, directories, several_files, tmp_path, monkeypatch, capsys
+):
+    told = json.loads((directories["float32"] / "model.json").read_text())
+    assert 0 < told["largest_difference"] < 1e-5 and told["warnings"] == []
+    export = [several_files[0], "--format", "c", "--dtype", "float32", "--output", tmp_path / "c"]
+    whole = c_writer.SOURCES
+    for name, right, wrong in (
+        ("ww_kernels_float32.c", "y += add[row];", "y -= add[row];"),
+        ("ww_features_float32.c", "/ WW_SCALE", "/ (1.001f * WW_SCALE)"),
+        ("ww_kernels_float32.c", "return sum;", "return sum - sum / 0.0f;"),
+    ):
+        changed = tmp_path / "changed"
+        shutil.copytree(whole, changed)
+        text = (changed / name).read_text()
+        assert text.count(right) == 1
+        (changed / name).write_text(text.replace(right, wrong))
+        monkeypatch.setattr(c_writer, "SOURCES", changed)
+        assert "differs by" in told_of(export, capsys)
+        shutil.rmtree(changed)
+    monkeypatch.setattr(c_writer, "SOURCES", whole)
+    monkeypatch.setattr(c_writer, "COMPILER", "no-such-cc")
+    assert os.listdir(tmp_path) == []
+    report = export_c(several_files[0], tmp_path / "c", "float32")
+    assert report["largest_difference"] is None and "no C compiler (no-such-cc)" in report["warnings"][0]
+    about = json.loads((tmp_path / "c" / "model.json").read_text())
+    assert about["warnings"] == report["warnings"] and about["largest_difference"] is None
+
+
 def test_a_phrase_in_any_script_and_thresholds_as_they_are(compiler, tmp_path, several_files):
     """Names with quotes, trigraphs and other scripts; a float32 score reaches the float64 threshold in C too."""
     source = tmp_path / "m.wakeword"
@@ -396,6 +458,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(several_files, model_files, so
     assert "--dtype belongs to --format c" in told_of(
         [several_files[0], "--output", place / "x", "--dtype", "int8"], capsys
     )
+    for name in ("c.onnx", "c.TFLITE", "c.pte"):  # no verb would find the folder
+        assert f"{name}: this format is a folder" in told_of(
+            [*common[:3], "--output", place / name, *calibrate], capsys
+        )
     (tmp_path / "bad.wav").write_bytes(b"x")
     assert "no audio to calibrate on" in told_of([*common, "--calibrate-on", tmp_path / "bad.wav"], capsys)
     assert os.listdir(place) == []
@@ -489,15 +555,43 @@ def test_a_target_without_its_tools_says_which_packages_bring_them(compiler, emb
     assert "gcc-arm-none-eabi" in lines[-2] and "qemu-system-arm" in lines[-2] and "picolibc" in lines[-1]
 
 
-def test_an_emulated_cortex_m4_gives_the_hits_of_the_host(compiler, embedded, directories, speech_like):
-    missing = [tool for tool in embedded.TARGETS["m4"].tools if shutil.which(tool) is None]
+@pytest.mark.parametrize("name", ["m4", "m55", "rv32", "aarch64"])
+def test_an_emulated_processor_gives_the_hits_of_the_host(compiler, embedded, directories, speech_like, name):
+    """Of each way to sum products, and of each instruction set; the m7 sums as the m4 does."""
+    missing = [tool for tool in embedded.TARGETS[name].tools if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"NO {' AND NO '.join(missing)}: this test did not run")
-    (_, host), (_, run) = embedded.tried(directories["int8"], speech_like(6, 3), ["m4"])
-    assert len(host.hits) >= 2 and embedded.agreement(host, run).startswith("as on the host")
+    (_, host), (_, run) = embedded.tried(directories["int8"], speech_like(6, 3), [name])
+    assert len(host.hits) >= 2 and embedded.agreement(host, run).startswith("as on the host"), run
+    if name == "aarch64":  # a program with files, whose memory and instructions are not counted
+        return
     told = json.loads((directories["int8"] / "model.json").read_text())
-    assert told["flash"] < run.flash < told["flash"] + 8000 and told["ram"] <= run.ram < told["ram"] + 2000
+    if name == "m4":
+        assert told["flash"] < run.flash < told["flash"] + 8000 and told["ram"] <= run.ram < told["ram"] + 2000
     assert 0 < run.stack < 2000 and 1e5 < run.instructions < 1e7 and run.most_in_10_ms > run.instructions / 100
+
+
+def test_a_target_that_fails_leaves_the_others_results(compiler, embedded, directories, speech_like, monkeypatch):
+    """One whose memory is too small, and one whose program stops."""
+    small = dataclasses.replace(embedded.TARGETS["m55"], flash_bytes=9000)
+    monkeypatch.setitem(embedded.TARGETS, "m55", small)
+    monkeypatch.setattr(embedded.shutil, "which", lambda tool: tool)
+    monkeypatch.setattr(embedded, "sizes", lambda *_: (20000, 5000))
+
+    def command(arguments: list[str], folder: Path, what: str) -> str:
+        if "-kernel" in arguments:
+            return "fault"
+        (folder / "program.map").touch()
+        return "0.50 s  two  score 0.9000" if arguments[-1] == "clip.wav" else ""
+
+    monkeypatch.setattr(embedded, "command", command)
+    results = embedded.tried(directories["int8"], speech_like(1, 3), ["m55", "m4", "aarch64"])
+    assert "20000 bytes of code and weights, the emulated board holds 9000" in results[1][1]
+    assert results[2][1] == "the emulated program stopped: fault"
+    assert results[3][1].hits == results[0][1].hits != ()
+    assert "as on the host" in embedded.table(results, 1).splitlines()[-1]
+    with pytest.raises(WakewordError, match="m55, m4: did not run"):
+        embedded.check(results)
 
 
 def test_hits_that_differ_are_not_said_to_agree(embedded):

@@ -283,6 +283,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(exported, model_files, hearing
         return told_of(["export", str(model), "--format", "esphome", "--output", str(output), *options], capsys)
 
     assert "--calibrate-on" in refused(exported[0])
+    named = ["export", str(exported[0]), "--format", "esphome", "--output", str(tmp_path / "m.tflite"), *audio]
+    assert "m.tflite: this format is a folder" in told_of(named, capsys)
     assert "belongs to --format c" in refused(exported[0], *audio, "--dtype", "int8")
     for language in ("", " ", "English"):
         assert f"--language {language}" in refused(exported[0], *audio, "--language", language)

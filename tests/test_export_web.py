@@ -408,6 +408,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(several_files, model_files, tm
         [several_files[0], "--output", place / "x.onnx", "--runtime", whole], capsys
     )
     assert "--dtype belongs to --format c" in told_of([*common, "--dtype", "int8"], capsys)
+    assert "web.onnx: this format is a folder" in told_of([*common[:3], "--output", place / "web.onnx"], capsys)
     monkeypatch.setattr(web_writer, "apart", lambda *_: float("nan"))
     assert "differs by" in told_of([*common, "--runtime", whole], capsys)
     assert list(place.iterdir()) == []

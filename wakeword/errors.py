@@ -32,7 +32,8 @@ class ManifestError(WakewordError):
 
 
 def require(module: str, extra: str = "train", package: str = "") -> ModuleType:
-    """Import an optional module, or name the extra that brings it, or the package where no extra is for users.
+    """Import an optional module, or name the extra that brings it ('' for what `wakeword` itself brings), or the
+    package where no extra is for users.
 
     Raises:
         WakewordError: the module is not installed.
@@ -42,7 +43,7 @@ def require(module: str, extra: str = "train", package: str = "") -> ModuleType:
     except ImportError as error:
         raise WakewordError(
             f"this needs the package '{module.partition('.')[0]}', which is missing or broken "
-            f"({error}): pip install {package or repr(f'wakeword[{extra}]')}"
+            f"({error}): pip install {package or (repr(f'wakeword[{extra}]') if extra else 'wakeword')}"
         ) from error
 
 

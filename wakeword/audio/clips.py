@@ -104,7 +104,8 @@ def for_testing(clips: Iterable[Clip]) -> list[Clip]:
 
 
 def for_development(clips: Iterable[Clip]) -> list[Clip]:
-    """The clips that a threshold may be chosen on: those that their manifests do not keep for testing.
+    """The clips on which a threshold, or the ranges of int8, may be chosen: those that their manifests do not keep for
+    testing.
 
     Raises:
         WakewordError: none is left.
@@ -112,9 +113,7 @@ def for_development(clips: Iterable[Clip]) -> list[Clip]:
     clips = list(clips)
     kept = for_training(clips)
     if clips and not kept:
-        raise WakewordError(
-            f"all {len(clips)} recordings are kept for testing by their manifests: choose a threshold on others"
-        )
+        raise WakewordError(f"all {len(clips)} recordings are kept for testing by their manifests: give others")
     return kept
 
 

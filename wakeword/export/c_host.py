@@ -14,6 +14,7 @@ from wakeword.errors import ModelError, WakewordError
 from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings
 from wakeword.model.folders import read_folder
 
+COMPILER = "cc"
 FLAGS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC")
 
 
@@ -31,7 +32,7 @@ class CHost:
         WakewordError: there is no C compiler, or it refuses the code.
     """
 
-    def __init__(self, folder: Path, library: Path, compiler: str = "cc"):
+    def __init__(self, folder: Path, library: Path, compiler: str = COMPILER):
         try:
             told = read_folder(folder)
             self.dtype, self.info = told["dtype"], told["meta"]

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from wakeword.errors import ConfigError, Skipped
+from wakeword.audio.waveform import int16_of
+from wakeword.errors import ConfigError, Skipped, WakewordError
 from wakeword.export import c_model
+from wakeword.export.c_host import COMPILER, CHost
 from wakeword.export.c_size import Size, check_budgets, measured, told
-from wakeword.export.calibration import calibration_audio, compared, peaks_heard
+from wakeword.export.calibration import calibration_audio, compared, in_steps, peaks_heard
 from wakeword.export.layers import Layer, flat
 from wakeword.export.quantise import Integers, integer_step, quantise
 from wakeword.features import micro_features
-from wakeword.features.log_mel import FeatureSettings
-from wakeword.files import check_new, new_folder
+from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings, extract
+from wakeword.files import new_folder
+from wakeword.head.layers import WakeModel
 from wakeword.head.transfer import load_wakeword
-from wakeword.model.runtimes import running
+from wakeword.model.folders import ABOUT
+from wakeword.model.runtimes import check_new_folder, running
 
 SOURCES = Path(__file__).parent / "c"
 DTYPES = ("int8", "float32")
@@ -43,20 +49,21 @@ def export_c(
         budget_flash, budget_ram: bytes that it may take.
 
     Returns:
-        What `model.json` in the directory holds: `dtype`, `flash`, `ram`, `measured` how, `parity`, `warnings`
-        of the calibration audio, and the meta.
+        What `model.json` in the directory holds: `dtype`, `flash`, `ram`, `measured` how, `parity` (int8) or
+        `largest_difference` of posteriors (float32; None without a C compiler), `warnings`, and the meta.
 
     Raises:
         ModelError: `source` is not a trained model.
         ConfigError: an unknown dtype, int8 without audio to calibrate on or float32 with it, or features that the C
-            code cannot compute.
-        WakewordError: `output` is there already or cannot be written, no audio can be read, or a budget is exceeded;
-            nothing is written then.
+            code cannot compute, or an output named like a model file.
+        WakewordError: `output` is there already or cannot be written, no audio can be read, a budget is exceeded, or
+            the float32 code, compiled for this machine, differs from the model by more than 1e-4; nothing is written
+            then.
     """
     output = Path(output)
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}: int8 or float32")
-    check_new(output)
+    check_new_folder(output)
     if dtype == "int8" and not calibrate_on:
         raise ConfigError("int8 needs audio that sets its ranges: --calibrate-on PATHS (speech and noise), or float32")
     if dtype == "float32" and calibrate_on:
@@ -92,9 +99,43 @@ def export_c(
         check_budgets(source, size, budget_flash, budget_ram, dtype == "int8")
         report = {"dtype": dtype, **asdict(size), "parity": parity and asdict(parity), "skipped": skipped.reasons}
         report["warnings"] = parity.warnings() if parity else []
-        (temporary / "model.json").write_text(json.dumps({**report, "meta": meta}, indent=1), encoding="utf-8")
-    summary = "" if parity is None else parity.summary()
+        _tell(temporary, {**report, "meta": meta})
+        if parity is None:
+            difference = report["largest_difference"] = _apart(model, settings, temporary)
+            if difference is None:
+                report["warnings"].append(f"not compared with {source}: no C compiler ({COMPILER}) on this machine")
+            elif not difference <= 1e-4:
+                raise WakewordError(f"{output}: the exported model differs by {difference:.1e}: not written")
+            summary = "" if difference is None else f"posteriors within {difference:.1e} of {source}"
+            _tell(temporary, {**report, "meta": meta})
+        else:
+            summary = parity.summary()
     return {"output": str(output), **report, "size": told(size), "summary": summary}
+
+
+def _tell(folder: Path, about: dict) -> None:
+    (folder / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+
+def _apart(model: WakeModel, settings: FeatureSettings, folder: Path) -> float | None:
+    """How far at most posteriors of the C code, compiled here, lie from the model's, on 16-bit noise of changing
+    loudness; None without a C compiler.
+
+    Logits are compared, a quarter of whose difference posteriors reach: where a trained model hears nothing, posteriors
+    are all next to 0.
+    """
+    if shutil.which(COMPILER) is None:
+        return None
+    rng, step = np.random.default_rng(0), FRAMES_PER_STEP * settings.hop
+    blocks = [10 ** rng.uniform(-4, -0.7) * rng.standard_normal(step * int(rng.integers(1, 20))) for _ in range(40)]
+    samples = int16_of(np.concatenate(blocks).astype(np.float32))
+    features = extract(samples / np.float32(32768), settings)
+    with torch.inference_mode():
+        wanted = model.step(torch.from_numpy(features[None]), model.initial_state())[0][0].numpy()
+    with tempfile.TemporaryDirectory() as temporary:
+        host = CHost(folder, Path(temporary) / "c.so")
+        found = host.logits(in_steps(host.features(samples)))
+    return float(np.abs(found - wanted).max()) / 4
 
 
 def calibrated(layers: list[Layer], heard: list[np.ndarray], settings: FeatureSettings) -> Integers:

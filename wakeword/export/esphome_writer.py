@@ -33,11 +33,11 @@ from wakeword.export.litert_micro import arena_bytes, installed
 from wakeword.export.quantise import scales_of
 from wakeword.features import micro_features
 from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings
-from wakeword.files import check_new, new_folder
+from wakeword.files import new_folder
 from wakeword.head.transfer import load_wakeword
 from wakeword.model.folders import ABOUT
 from wakeword.model.litert import DIGEST, add_metadata, opened, packed, schema
-from wakeword.model.runtimes import running
+from wakeword.model.runtimes import check_new_folder, running
 
 ARENA_ROOM = 1024
 """Bytes that the manifest asks for beyond what was measured."""
@@ -71,13 +71,13 @@ def export_esphome(
     Raises:
         ModelError: `source` is not a trained model.
         ConfigError: it hears other features or several phrases, or has more states than the component holds; there is
-            no audio to calibrate on; or a language is no code of one.
+            no audio to calibrate on; a language is no code of one; or the output is named like a model file.
         WakewordError: ai-edge-litert or pymicro-features is not installed, `output` is there already or cannot be
             written, no audio can be read, or a budget is exceeded; nothing is written then.
     """
     schema()  # before anything is heard
     output = Path(output)
-    check_new(output)
+    check_new_folder(output)
     if not calibrate_on:
         raise ConfigError("esphome needs audio that sets its ranges: --calibrate-on PATHS (speech and noise)")
     if not languages or not all(map(_LANGUAGE.fullmatch, languages)):

@@ -17,10 +17,10 @@ from wakeword.export.layers import folded
 from wakeword.export.onnx_graph import END, Graph, proto_of, streaming_graph
 from wakeword.features import log_mel, micro_features
 from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings
-from wakeword.files import check_new, new_folder
+from wakeword.files import new_folder
 from wakeword.head.layers import WakeModel
 from wakeword.head.transfer import load_wakeword
-from wakeword.model.runtimes import open_onnx, running
+from wakeword.model.runtimes import check_new_folder, open_onnx, running
 
 RUNTIME, RUNTIME_VERSION = "onnxruntime-web", "1.30.0"
 _RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
@@ -42,12 +42,12 @@ def export_web(source: str | Path, output: str | Path, runtime: str | Path | Non
 
     Raises:
         ModelError: `source` is not a trained model.
-        ConfigError: its features are not log-mel.
+        ConfigError: its features are not log-mel, or an output named like a model file.
         WakewordError: `output` is there already or cannot be written, there is no onnxruntime-web, or the graph
             differs from the model by more than 1e-4; nothing is written then.
     """
     output = Path(output)
-    check_new(output)
+    check_new_folder(output)
     package, version = found_runtime(runtime)
     model, meta = load_wakeword(source)
     settings = FeatureSettings(**meta["features"])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wakeword.errors import ModelError, require
+from wakeword.errors import ConfigError, ModelError, require
+from wakeword.files import check_new
 from wakeword.model.checkpoint import checked, read_meta, rewrite_meta, rewrite_onnx_meta, verify_onnx
 from wakeword.model.folders import is_folder, read_folder, rewrite_folder_meta
 
@@ -38,6 +39,17 @@ def is_pte(path: str | Path) -> bool:
 def is_exported(path: str | Path) -> bool:
     """Whether a model file is an exported one, by its name."""
     return is_onnx(path) or is_litert(path) or is_pte(path)
+
+
+def check_new_folder(path: str | Path) -> None:
+    """Refuse a path for an exported folder where something is, or whose name is that of a model file.
+
+    Raises:
+        ConfigError: all that takes models would look for a file there. WakewordError: something is there.
+    """
+    if is_exported(path):
+        raise ConfigError(f"{path}: this format is a folder, by its name it would be a file: leave out the suffix")
+    check_new(Path(path))
 
 
 def load_model(path: str | Path) -> tuple[Step, np.ndarray, dict]:
