@@ -25,7 +25,7 @@ WEB := onnxruntime-web@1.30.0
 EMULATE := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm gcc-riscv64-unknown-elf \
   picolibc-riscv64-unknown-elf qemu-system-misc gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
-.PHONY: demo test emulate lint bench system clean python
+.PHONY: demo test emulate emulators lint bench system clean python
 
 demo: $(STAMP)
 	@.ci/system $(LISTEN)
@@ -36,8 +36,10 @@ test: $(STAMP)
 	@.ci/npm $(WEB)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-emulate: $(STAMP)
+emulators:
 	@.ci/system $(EMULATE)
+
+emulate: $(STAMP) emulators
 	@test -e demo/computer.wakeword || $(MAKE) demo ARGS="--acoustic micro"
 	rm -rf demo/computer-c
 	$(BIN)/wakeword export demo/computer.wakeword --format c --output demo/computer-c \

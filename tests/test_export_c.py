@@ -272,7 +272,7 @@ def test_sanitizers_find_nothing_in_odd_blocks_and_extreme_samples(compiler, dir
     flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{directories[dtype]}"]
     program = str(tmp_path / "fuzz")
     subprocess.run([compiler, *flags, "-std=c99", "-o", program, str(tmp_path / "fuzz.c"), *sources, "-lm"], check=True)
-    done = subprocess.run([program], capture_output=True, text=True)
+    done = subprocess.run([program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) > 0, "nothing was heard: the fuzzing proves little"
 
