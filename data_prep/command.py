@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> dict:
     known = inspect.signature(corpus.prepare).parameters
     if unknown := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
         raise WakewordError(f"{args.corpus}: has no option {', '.join(unknown)}: leave it out")
+    if "name" in given and (not given["name"].strip() or Path(given["name"]).name != given["name"]):
+        raise WakewordError(f"--name {given['name']!r}: no name for NAME_cuts.jsonl.gz: give one without a folder")
     if "phrase" in known and not given.get("phrase", "").strip():
         raise WakewordError(f"{args.src}: what do the clips say? give --phrase")
     if parts and not (args.download and corpus.download and "parts" in inspect.signature(corpus.download).parameters):

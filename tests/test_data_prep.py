@@ -497,6 +497,14 @@ def test_text_outside_the_alphabet_is_kept_counted_and_told_last(tmp_path, capsy
     assert report["outside_alphabet"] == 0 and "note" not in report
 
 
+@pytest.mark.parametrize("name", ["", "  ", "a/b", "/"])
+def test_a_name_that_is_none_is_refused(tmp_path, name):
+    tone(tmp_path / "src/a.wav", 2.0)
+    with pytest.raises(WakewordError, match=r"^--name .*: no name for NAME_cuts.jsonl.gz"):
+        command.run(parsed("negatives", tmp_path / "src", tmp_path / "out", "--name", name))
+    assert not (tmp_path / "out").exists()
+
+
 # Downloads, from a server on this machine.
 
 
