@@ -89,7 +89,10 @@ def test_the_mhz_of_the_documentation_are_those_of_its_own_counts(monkeypatch):
             run = embedded.Run((), flash, ram, stack, 1e6 * float(cells[5].removesuffix(" M")), most)
             made = embedded.table([("host", run), (names[cells[0]], run)], 30).splitlines()
             assert made[2].strip("| ").split(" | ") == head
-            assert made[-1].strip("| ").split(" | ")[2:] == cells[2:]
+            again = made[-1].strip("| ").split(" | ")
+            # What is told in tenths of a million may lie on either side of a whole MHz.
+            assert abs(int(again[7].split()[0]) - int(cells[7].split()[0])) <= 1
+            assert again[2:7] == cells[2:7] and again[8:] == cells[8:]
             written += 1
     assert written == 5
 
