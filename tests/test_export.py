@@ -171,7 +171,8 @@ def test_only_a_trained_model_is_exported(model_files, tmp_path):
 )
 @pytest.mark.parametrize("options", [["onnx"], ["onnx-int8"], ["c", "--dtype", "float32"]])
 def test_a_damaged_description_is_one_line_that_names_the_file(model_files, tmp_path, capsys, changes, told, options):
-    source, output = tmp_path / "m.wakeword", tmp_path / "out" / "m.onnx"
+    name = "m" if options[0] == "c" else "m.onnx"
+    source, output = tmp_path / "m.wakeword", tmp_path / "out" / name
     source.write_bytes(model_files[0].read_bytes())
     rewrite_meta(source, changes)
     assert main(["export", str(source), "--output", str(output), "--format", *options]) == 2
@@ -185,8 +186,8 @@ def test_a_model_of_no_numbers_is_refused(tmp_path, small_model, wake_meta, caps
     with torch.no_grad():
         model.head.output.weight[0, 0] = float("nan")
     save_wakeword(tmp_path / "m.wakeword", model, wake_meta())
-    for options in (["onnx"], ["onnx-int8"], ["c", "--dtype", "float32"]):
-        command = ["export", str(tmp_path / "m.wakeword"), "--output", str(tmp_path / "m.onnx"), "--format"]
+    for output, options in (("m.onnx", ["onnx"]), ("m.onnx", ["onnx-int8"]), ("m", ["c", "--dtype", "float32"])):
+        command = ["export", str(tmp_path / "m.wakeword"), "--output", str(tmp_path / output), "--format"]
         assert main([*command, *options]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "m.wakeword: not all of its weights are finite numbers" in line
@@ -238,8 +239,8 @@ def test_only_an_exported_model_is_rewritten(tmp_path, wake_meta):
 
 
 def test_info_of_a_pte_file_needs_no_runtime(tmp_path, wake_meta, capsys, monkeypatch):
-    for package in ("executorch", "ai_edge_litert.schema_py_generated"):
-        monkeypatch.setitem(sys.modules, package, None)
+    for package in ("executorch", "executorch.runtime", "ai_edge_litert.schema_py_generated"):
+        monkeypatch.setitem(sys.modules, package, None)  # the second, as another test may have imported it
     meta = {"format": 2, "kind": "wakeword", **wake_meta()}
     (tmp_path / "m.pte").write_bytes(packed(b"a program", {"wakeword": meta, "inputs": []}))
     assert main(["info", str(tmp_path / "m.pte"), "--json"]) == 0
