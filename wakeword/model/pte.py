@@ -106,7 +106,7 @@ def running_pte(program: bytes):
     """The step function and zero state of a program, and the number of its outputs, as `litert.stepping` makes them."""
     runtime, torch = _runtime(), require("torch")
     # The checks of the flatbuffer are not in the wheel, which says so on stderr; the checksum stands for them.
-    verification = require("executorch.runtime").Verification.Minimal
+    verification = require("executorch.runtime", "executorch").Verification.Minimal
     with redirect_stderr(io.StringIO()):  # what it tells there of its own files, and of errors that it raises
         loaded = runtime.load_program(program, verification=verification)
         method = loaded.load_method("forward")
