@@ -13,15 +13,16 @@ import numpy as np
 import torch
 
 from wakeword.audio.waveform import int16_of
-from wakeword.errors import ConfigError, Skipped, WakewordError
+from wakeword.errors import ConfigError, Skipped
 from wakeword.export import c_model
 from wakeword.export.c_host import COMPILER, CHost
 from wakeword.export.c_size import Size, check_budgets, measured, told
 from wakeword.export.calibration import calibration_audio, compared, in_steps, peaks_heard
 from wakeword.export.layers import Layer, flat
 from wakeword.export.quantise import Integers, integer_step, quantise
+from wakeword.export.tolerance import noise, refuse_apart
 from wakeword.features import micro_features
-from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings, extract
+from wakeword.features.log_mel import FeatureSettings, extract
 from wakeword.files import new_folder
 from wakeword.head.layers import WakeModel
 from wakeword.head.transfer import load_wakeword
@@ -104,9 +105,10 @@ def export_c(
             difference = report["largest_difference"] = _apart(model, settings, temporary)
             if difference is None:
                 report["warnings"].append(f"not compared with {source}: no C compiler ({COMPILER}) on this machine")
-            elif not difference <= 1e-4:
-                raise WakewordError(f"{output}: the exported model differs by {difference:.1e}: not written")
-            summary = "" if difference is None else f"posteriors within {difference:.1e} of {source}"
+                summary = ""
+            else:
+                refuse_apart(output, difference)
+                summary = f"posteriors within {difference:.1e} of {source}"
             _tell(temporary, {**report, "meta": meta})
         else:
             summary = parity.summary()
@@ -126,9 +128,7 @@ def _apart(model: WakeModel, settings: FeatureSettings, folder: Path) -> float |
     """
     if shutil.which(COMPILER) is None:
         return None
-    rng, step = np.random.default_rng(0), FRAMES_PER_STEP * settings.hop
-    blocks = [10 ** rng.uniform(-4, -0.7) * rng.standard_normal(step * int(rng.integers(1, 20))) for _ in range(40)]
-    samples = int16_of(np.concatenate(blocks).astype(np.float32))
+    samples = int16_of(np.concatenate([*noise(settings, 40)]))
     features = extract(samples / np.float32(32768), settings)
     with torch.inference_mode():
         wanted = model.step(torch.from_numpy(features[None]), model.initial_state())[0][0].numpy()

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wakeword.errors import ConfigError, WakewordError, require
+from wakeword.errors import ConfigError, require
 from wakeword.export.layers import Depthwise, Frames, Layer, flat, initial_pasts
 from wakeword.export.onnx_graph import compare
+from wakeword.export.tolerance import refuse_apart
 from wakeword.features.log_mel import FRAMES_PER_STEP
 from wakeword.files import check_new, replacing
 from wakeword.head.transfer import load_wakeword
@@ -116,6 +117,5 @@ def export_executorch(source: str | Path, output: str | Path) -> float:
     with replacing(output) as temporary:
         temporary.write_bytes(packed(program, {"wakeword": meta, "inputs": inputs}))
         difference = compare(model, temporary)
-        if not difference <= 1e-4:
-            raise WakewordError(f"{output}: the exported model differs by {difference:.1e}: not written")
+        refuse_apart(output, difference)
     return difference

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from wakeword.errors import ConfigError, Skipped, WakewordError
+from wakeword.errors import ConfigError, Skipped
 from wakeword.export.c_size import Size, check_budgets, told
 from wakeword.export.calibration import calibration_audio, compared, peaks_heard
 from wakeword.export.layers import flat
@@ -15,6 +15,7 @@ from wakeword.export.litert_graph import litert_graph, litert_model
 from wakeword.export.litert_micro import arena_bytes, installed
 from wakeword.export.litert_units import mixed_units
 from wakeword.export.onnx_graph import compare
+from wakeword.export.tolerance import refuse_apart
 from wakeword.features.log_mel import FeatureSettings
 from wakeword.files import check_new, replacing
 from wakeword.head.transfer import load_wakeword
@@ -80,7 +81,6 @@ def export_litert(
             summary = parity.summary()
         else:
             difference = compare(model, temporary)
-            if not difference <= 1e-4:
-                raise WakewordError(f"{output}: the exported model differs by {difference:.1e}: not written")
+            refuse_apart(output, difference)
             report["largest_difference"], summary = difference, f"posteriors within {difference:.1e} of {source}"
     return {"output": str(output), **report, "size": told(size), "summary": summary}

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from wakeword.acoustic.encoder import SeparableBlock, Stack, WholeBlock
-from wakeword.errors import ConfigError, WakewordError, require
+from wakeword.errors import ConfigError, require
 from wakeword.export.layers import flat, folded, standardised
 from wakeword.export.quantise import float_step, int8_weights, rounded_weights
+from wakeword.export.tolerance import refuse_apart
 from wakeword.files import check_new, replacing
 from wakeword.head.layers import WakeModel
 from wakeword.head.transfer import load_wakeword
@@ -190,8 +191,7 @@ def export_onnx(source: str | Path, output: str | Path, integer: bool = False) -
         temporary.write_bytes(proto.SerializeToString())
         meant = float_step(rounded_weights(flat(model))) if integer else running(model, meta)[:2]
         difference = apart(meant, temporary, model.encoder.sizes.mels)
-        if not difference <= 1e-4:
-            raise WakewordError(f"{output}: the exported model differs by {difference:.1e}: not written")
+        refuse_apart(output, difference)
         return compare(model, temporary) if integer else difference
 
 

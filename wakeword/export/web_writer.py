@@ -15,6 +15,7 @@ from wakeword._version import __version__
 from wakeword.errors import ConfigError, WakewordError
 from wakeword.export.layers import folded
 from wakeword.export.onnx_graph import END, Graph, proto_of, streaming_graph
+from wakeword.export.tolerance import noise, refuse_apart
 from wakeword.features import log_mel, micro_features
 from wakeword.features.log_mel import FRAMES_PER_STEP, FeatureSettings
 from wakeword.files import new_folder
@@ -63,8 +64,7 @@ def export_web(source: str | Path, output: str | Path, runtime: str | Path | Non
         content = graph.SerializeToString()
         (temporary / "model.onnx").write_bytes(content)
         difference = apart(model, meta, open_onnx(temporary / "model.onnx"), states)
-        if not difference <= 1e-4:
-            raise WakewordError(f"{output}: the exported model differs by {difference:.1e}: not written")
+        refuse_apart(output, difference)
         about = {
             "step_samples": FRAMES_PER_STEP * settings.hop,
             "states": states,
@@ -153,10 +153,8 @@ def apart(model: WakeModel, meta: dict, session, states: dict[str, list[int]], b
     settings, worst = FeatureSettings(**meta["features"]), 0.0
     step, state, _ = running(model, meta)
     heard = log_mel.initial_state(settings)
-    rng, after = np.random.default_rng(0), {name: np.zeros(shape, np.float32) for name, shape in states.items()}
-    for _ in range(blocks):
-        count = FRAMES_PER_STEP * settings.hop * int(rng.integers(1, 20))
-        samples = (10 ** rng.uniform(-4, -0.7) * rng.standard_normal(count)).astype(np.float32)
+    after = {name: np.zeros(shape, np.float32) for name, shape in states.items()}
+    for samples in noise(settings, blocks):
         frames, heard = log_mel.step(samples, heard, settings)
         wanted, state = step(frames[None], state)
         posterior, *values = session.run(
