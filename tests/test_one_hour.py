@@ -52,6 +52,26 @@ def test_negatives_that_say_a_word_do_not_test(one_hour, config):
     assert len(find_clips([found.test])) == 3 and "1 utterances" in found.left_out
 
 
+def test_only_clips_and_noise_that_no_training_heard_test(one_hour, config, write_corpus, speech_like, tmp_path):
+    """Of four clips two test; one of these is the same recording as one that trains."""
+    import lhotse
+
+    def corpus(name, keys, tests):
+        recordings = {key: speech_like(1.0, seed) for seed, key in enumerate(keys)}
+        made = write_corpus(tmp_path / "made" / name, recordings, splits=dict.fromkeys(tests, "test"))
+        return made.rename(tmp_path / f"{name}_cuts.jsonl.gz")
+
+    manifest = corpus("wakewords-jarvis", "abcd", "bd")
+    cuts = lhotse.load_manifest(manifest).to_eager()
+    for cut in cuts:
+        cut.custom["group"] = {"a": "one", "b": "one"}.get(cut.id)
+    cuts.to_file(manifest)
+    positives, fresh = one_hour.said(config, "jarvis")
+    assert ([c.path.stem for c in positives], [c.path.stem for c in fresh]) == (["b", "d"], ["d"])
+    corpus("noise-esc10", "ef", "f")
+    assert [clip.path.stem for clip in one_hour.unheard_noise(config)] == ["f"]
+
+
 @pytest.fixture
 def trainings(one_hour, monkeypatch):
     """The settings that training was called with; it writes nothing but a file."""

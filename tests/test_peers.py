@@ -530,6 +530,31 @@ def test_a_stream_is_written_once_and_knows_its_copies(module, tmp_path, write_c
     assert len(part.starts_s) == 2 and part.path != sound.path
 
 
+def test_only_clips_and_noise_that_no_training_heard_are_in_a_stream(module, tmp_path, write_corpus, speech_like):
+    """Of six clips the odd test; one of these is the same recording as one that trains."""
+    import lhotse
+
+    streams = module("peers_streams")
+    recordings = {f"u{i}": speech_like(1.0 + i / 10, i) for i in range(6)}
+    splits = {key: "test" if index % 2 else "train" for index, key in enumerate(recordings)}
+    manifest = str(write_corpus(tmp_path / "corpus", recordings, splits=splits))
+    cuts = lhotse.load_manifest(manifest).to_eager()
+    for cut in cuts:
+        cut.custom["group"] = {"u0": "one", "u1": "one", "u3": "two", "u5": "two"}.get(cut.id)
+    cuts.to_file(manifest)
+    hum = {name: np.full(16000, level, np.float32) for name, level in (("heard", 0.5), ("unheard", 0.01))}
+    noise = str(write_corpus(tmp_path / "noise", hum, splits={"heard": "train", "unheard": "test"}))
+    under = []
+    bed = streams.noise_bed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "noise_bed", lambda clips, skipped: under.extend(clips) or bed(clips, skipped))
+        for snr_db in (None, 10.0):
+            sound = streams.positives("w", manifest, [noise], snr_db, tmp_path / "audio", Skipped())
+            assert (sound.ends_s - sound.starts_s).tolist() == pytest.approx([1.1, 1.3, 1.5], abs=1e-3)
+            assert sound.fresh.tolist() == [False, True, True]
+    assert [clip.path.stem for clip in under] == ["unheard"]
+
+
 def test_what_is_missing_is_named_with_the_command_that_makes_it(module, write_corpus, tmp_path):
     peers = module("peers")
     config = peers.one_hour.Config(words=("computer",), manifests=str(tmp_path), folder=str(tmp_path / "models"))
