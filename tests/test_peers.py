@@ -393,6 +393,65 @@ def test_pocketsphinx_tells_each_detection_once_over_several_utterances(module, 
         engines.listen("pocketsphinx", io.BytesIO(b""), {"word": "qwzx"})
 
 
+def test_engines_of_packages_hear_every_sample_and_their_scores_are_taken_as_they_are(module, monkeypatch):
+    """Stand-ins with the packages' interfaces; a ramp of samples tells what each was given."""
+    engines = module("peers_engines")
+    samples = np.arange(16000, dtype="<i2")
+    given: dict[str, list] = {"porcupine": [], "openwakeword": [], "microwakeword": []}
+
+    def fires(block):
+        given["porcupine"].append(block)
+        return 0 if 5120 in block else -1  # the index of the keyword
+
+    asked = []
+    create = lambda **options: asked.append(options) or types.SimpleNamespace(frame_length=512, process=fires)  # noqa: E731
+    monkeypatch.setitem(sys.modules, "pvporcupine", types.SimpleNamespace(create=create))
+
+    def model(wakeword_models, inference_framework):
+        def predict(block):
+            given["openwakeword"].append(block)
+            return {"alexa": block[0] / 32768, "other": 1.0}
+
+        return types.SimpleNamespace(predict=predict)
+
+    monkeypatch.setitem(sys.modules, "openwakeword", types.SimpleNamespace(Model=model))
+
+    class Micro:
+        """Answers each third frame with the first sample of it, as a share of full scale, and 0 else."""
+
+        stride, from_builtin = 3, classmethod(lambda cls, model: cls())
+
+        def __init__(self):
+            self.frames = 0
+
+        def process_streaming_prob(self, frame):
+            self.frames += 1
+            return frame / 32768 if self.frames % 3 == 0 else 0.0
+
+    class Features:
+        def process_streaming(self, data):
+            given["microwakeword"].append(data)
+            return np.frombuffer(data, "<i2")[::160]
+
+    package = types.SimpleNamespace(MicroWakeWord=Micro, MicroWakeWordFeatures=Features, Model=str)
+    monkeypatch.setitem(sys.modules, "pymicro_wakeword", package)
+
+    def heard(engine, **options):
+        return engines.listen(engine, io.BytesIO(samples.tobytes()), {"word": "alexa", **options})
+
+    found = heard("porcupine", sensitivity=0.3)
+    assert asked == [{"keywords": ["alexa"], "sensitivities": [0.3]}] and found["hop_s"] == 0.032
+    assert np.flatnonzero(found["score"]).tolist() == [10] and found["score"].max() == 1
+    assert np.concatenate(given["porcupine"]).tolist() == samples[: 31 * 512].tolist()
+    found = heard("openwakeword", beside=["other"])
+    np.testing.assert_allclose(found["score"], 1280 * np.arange(12) / 32768)
+    assert np.concatenate(given["openwakeword"]).tolist() == samples[: 12 * 1280].tolist()
+    found = heard("microwakeword", beside=["other"])
+    assert found["hop_s"] == pytest.approx(0.03)
+    np.testing.assert_allclose(found["score"], (480 * np.arange(33) + 320) / 32768, rtol=1e-6)
+    assert b"".join(given["microwakeword"]) == samples[: 33 * 480].tobytes()
+
+
 def test_the_transfer_network_learns_and_runs_without_torch(module):
     engines, transfer = module("peers_engines"), module("peers_transfer")
     rng = np.random.default_rng(0)
@@ -480,6 +539,8 @@ def test_the_best_network_is_chosen_on_held_out_clips_alone(module, write_corpus
     assert len(unsaid) + len(aside) == 7 and len(aside) == 2, "not the one that says the word"
     usual = transfer.Setting()
     grid = usual, replace(usual, learning_rate=0.0), replace(usual, noisy=False)
+    tests = search.development(task, "cat")
+    assert [len(sound.starts_s) for sound in tests] == [len(held_out)] * 2 and len(held_out) < len(training)
     path = search.trained(task, "cat", grid)
     with np.load(path) as file:
         head = dict(file)
