@@ -164,6 +164,16 @@ def test_a_model_is_tested_again_when_it_or_the_test_changes(one_hour, config, t
     assert len(tested) == 3 and len(trainings) == 2 and not (stale.parent / "report_fresh").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--robustness"]])
+def test_a_word_that_the_config_does_not_name_is_one_line(one_hour, monkeypatch, tmp_path, capsys, more):
+    (tmp_path / "c.toml").write_text('words = ["computer", "jarvis"]\n')
+    arguments = ["--config", str(tmp_path / "c.toml"), "--words", "jarvis", "banana", *more]
+    monkeypatch.setattr("sys.argv", ["run.py", *arguments])
+    assert one_hour.main() == 2
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert told == f"one_hour: --words banana: {tmp_path}/c.toml has computer, jarvis"
+
+
 def report(alarms: list[int]) -> dict:
     """What `evaluate` gives of the model's own threshold and of those of hindsight, as far as the page tells it."""
     asked = [None, 0.5, 0.1]
