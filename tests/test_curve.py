@@ -220,10 +220,8 @@ def test_no_rarer_alarms_are_told_than_a_hundred_times_the_hours_could_show():
     hours, budgets = 0.09, budgets_around(0.5)
     for each in choose_thresholds([score], hours, budgets, held_out=Misses(30, (0.999,), (0,))):
         budget = each.fa_per_hour_budget
-        assert each.expected_fewer == (hours * budget < 3), "else it is counted"
-        if each.expected_fewer:
-            assert each.fa_per_hour_expected == min(budget, 1 / (100 * hours))
-            assert f"expected fewer than {in_words(min(budget, 1 / (100 * hours)))} by a fitted tail" in each.summary()
+        assert each.expected_fewer and each.fa_per_hour_expected == min(budget, 1 / (100 * hours))
+        assert f"expected fewer than {in_words(min(budget, 1 / (100 * hours)))} by a fitted tail" in each.summary()
     asked = choose_threshold([score], hours, 0.5, held_out=Misses(30, (0.999,), (0,)))
     assert "for 1 per 2 h: expected fewer than 1 per 9 h by a fitted tail, seen 0 in 0.09 h" in asked.summary()
     assert "<1 per 9 h" in table([asked])[1] and table([asked])[-1].startswith("<: fewer than this")
@@ -251,6 +249,22 @@ def test_within_a_hundred_times_the_hours_the_tail_tells_the_rate():
     found = choose_threshold([score], 5.3, 1 / 4, held_out=Misses(30, (clip,), (0,)))
     assert 1 / 530 < found.fa_per_hour_expected < 1 / 4 and not found.expected_fewer
     assert "fewer than" not in found.summary()
+
+
+def test_a_budget_that_the_hours_show_is_not_told_to_give_no_alarm_for_ever():
+    """Clips raise its threshold above all peaks: what was seen, nothing, is no rate to expect."""
+    rng = np.random.default_rng(0)
+    score = 1 / (1 + np.exp(6 - rng.standard_normal(20_000)))
+    budgets = budgets_around(0.5)
+    peak = float(score.max())
+    clip = float(1 / (1 + np.exp(-(logit(peak) + 1.0))))
+    found = choose_thresholds([score], 5.3, budgets, held_out=Misses(30, (clip,), (0,)))
+    silent = [each for each in found if each.fa_per_hour_observed == 0]
+    assert any(each.fa_per_hour_budget * 5.3 >= 3 for each in silent)
+    for each in silent:
+        assert 0 < each.fa_per_hour_expected <= each.fa_per_hour_budget
+    expected = [each.fa_per_hour_expected for each in found]
+    assert expected == sorted(expected), "the lower the threshold, the more alarms are to be expected"
 
 
 def test_a_table_says_what_is_known_of_each_point():

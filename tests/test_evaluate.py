@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from wakeword.audio.waveform import SAMPLE_RATE, write_wav
 from wakeword.errors import WakewordError
 from wakeword.evaluation.calibrate import calibrate
 from wakeword.evaluation.evaluate import evaluate, evaluate_robustness, format_report, score_negatives
+from wakeword.evaluation.metrics import Track
+from wakeword.evaluation.operating import operating_point
+from wakeword.evaluation.streams import Event
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,23 @@ def test_evaluate_end_to_end(material, tmp_path):
     for shown in (page, text):
         assert "16.7%" in shown and "4 of 24" in shown and "too few" in shown and "damaged.wav" in shown
     assert sorted(p.name for p in files.iterdir()) == ["det.png", "report.json", "report.md"]
+
+
+@pytest.mark.parametrize(("threshold", "missed", "alarms"), [(0.7, 3, 0), (0.5, 2, 1), (0.3, 1, 2), (0.1, 0, 3)])
+def test_what_a_point_tells_is_counted_at_its_threshold(threshold, missed, alarms):
+    """Clips of 1 s whose only scores are these; so are the negatives."""
+    time_s = 0.04 * np.arange(1, 251)
+    starts = np.array([1.0, 4.0, 7.0])
+    score = np.zeros(250)
+    score[np.searchsorted(time_s, starts + 0.5)] = 0.6, 0.4, 0.2
+    track = Track(time_s, score, 3 / 3600, starts, starts + 1)
+    events = [Event(start, start + 1, start + 0.3, Clip(Path(f"{start}.wav"))) for start in starts]
+    clean = {"clean": (track, events)}
+    found = operating_point(threshold, clean, clean, {"apart": (track, events)}, np.zeros(0, np.int64), 1.0, None, 0.5)
+    assert found["conditions"]["clean"]["missed"] == missed and found["conditions"]["clean"]["clips"] == 3
+    assert found["false_alarms"]["clean"]["count"] == found["others"]["apart"]["count"] == alarms
+    if alarms:
+        assert found["conditions"]["clean"]["delay"]["median_s"] == pytest.approx(0.2, abs=0.04)
 
 
 def test_negatives_that_were_heard_before_are_not_heard_again(material):

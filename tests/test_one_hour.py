@@ -52,6 +52,26 @@ def test_negatives_that_say_a_word_do_not_test(one_hour, config):
     assert len(find_clips([found.test])) == 3 and "1 utterances" in found.left_out
 
 
+def test_only_clips_and_noise_that_no_training_heard_test(one_hour, config, write_corpus, speech_like, tmp_path):
+    """Of four clips two test; one of these is the same recording as one that trains."""
+    import lhotse
+
+    def corpus(name, keys, tests):
+        recordings = {key: speech_like(1.0, seed) for seed, key in enumerate(keys)}
+        made = write_corpus(tmp_path / "made" / name, recordings, splits=dict.fromkeys(tests, "test"))
+        return made.rename(tmp_path / f"{name}_cuts.jsonl.gz")
+
+    manifest = corpus("wakewords-jarvis", "abcd", "bd")
+    cuts = lhotse.load_manifest(manifest).to_eager()
+    for cut in cuts:
+        cut.custom["group"] = {"a": "one", "b": "one"}.get(cut.id)
+    cuts.to_file(manifest)
+    positives, fresh = one_hour.said(config, "jarvis")
+    assert ([c.path.stem for c in positives], [c.path.stem for c in fresh]) == (["b", "d"], ["d"])
+    corpus("noise-esc10", "ef", "f")
+    assert [clip.path.stem for clip in one_hour.unheard_noise(config)] == ["f"]
+
+
 @pytest.fixture
 def trainings(one_hour, monkeypatch):
     """The settings that training was called with; it writes nothing but a file."""
@@ -142,6 +162,16 @@ def test_a_model_is_tested_again_when_it_or_the_test_changes(one_hour, config, t
     (stale.parent / "report_fresh").mkdir()  # of manifests in which a recording was on both sides
     test(replace(config, words=("jarvis",), steps=3))
     assert len(tested) == 3 and len(trainings) == 2 and not (stale.parent / "report_fresh").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--robustness"]])
+def test_a_word_that_the_config_does_not_name_is_one_line(one_hour, monkeypatch, tmp_path, capsys, more):
+    (tmp_path / "c.toml").write_text('words = ["computer", "jarvis"]\n')
+    arguments = ["--config", str(tmp_path / "c.toml"), "--words", "jarvis", "banana", *more]
+    monkeypatch.setattr("sys.argv", ["run.py", *arguments])
+    assert one_hour.main() == 2
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert told == f"one_hour: --words banana: {tmp_path}/c.toml has computer, jarvis"
 
 
 def report(alarms: list[int]) -> dict:

@@ -393,6 +393,65 @@ def test_pocketsphinx_tells_each_detection_once_over_several_utterances(module, 
         engines.listen("pocketsphinx", io.BytesIO(b""), {"word": "qwzx"})
 
 
+def test_engines_of_packages_hear_every_sample_and_their_scores_are_taken_as_they_are(module, monkeypatch):
+    """Stand-ins with the packages' interfaces; a ramp of samples tells what each was given."""
+    engines = module("peers_engines")
+    samples = np.arange(16000, dtype="<i2")
+    given: dict[str, list] = {"porcupine": [], "openwakeword": [], "microwakeword": []}
+
+    def fires(block):
+        given["porcupine"].append(block)
+        return 0 if 5120 in block else -1  # the index of the keyword
+
+    asked = []
+    create = lambda **options: asked.append(options) or types.SimpleNamespace(frame_length=512, process=fires)  # noqa: E731
+    monkeypatch.setitem(sys.modules, "pvporcupine", types.SimpleNamespace(create=create))
+
+    def model(wakeword_models, inference_framework):
+        def predict(block):
+            given["openwakeword"].append(block)
+            return {"alexa": block[0] / 32768, "other": 1.0}
+
+        return types.SimpleNamespace(predict=predict)
+
+    monkeypatch.setitem(sys.modules, "openwakeword", types.SimpleNamespace(Model=model))
+
+    class Micro:
+        """Answers each third frame with the first sample of it, as a share of full scale, and 0 else."""
+
+        stride, from_builtin = 3, classmethod(lambda cls, model: cls())
+
+        def __init__(self):
+            self.frames = 0
+
+        def process_streaming_prob(self, frame):
+            self.frames += 1
+            return frame / 32768 if self.frames % 3 == 0 else 0.0
+
+    class Features:
+        def process_streaming(self, data):
+            given["microwakeword"].append(data)
+            return np.frombuffer(data, "<i2")[::160]
+
+    package = types.SimpleNamespace(MicroWakeWord=Micro, MicroWakeWordFeatures=Features, Model=str)
+    monkeypatch.setitem(sys.modules, "pymicro_wakeword", package)
+
+    def heard(engine, **options):
+        return engines.listen(engine, io.BytesIO(samples.tobytes()), {"word": "alexa", **options})
+
+    found = heard("porcupine", sensitivity=0.3)
+    assert asked == [{"keywords": ["alexa"], "sensitivities": [0.3]}] and found["hop_s"] == 0.032
+    assert np.flatnonzero(found["score"]).tolist() == [10] and found["score"].max() == 1
+    assert np.concatenate(given["porcupine"]).tolist() == samples[: 31 * 512].tolist()
+    found = heard("openwakeword", beside=["other"])
+    np.testing.assert_allclose(found["score"], 1280 * np.arange(12) / 32768)
+    assert np.concatenate(given["openwakeword"]).tolist() == samples[: 12 * 1280].tolist()
+    found = heard("microwakeword", beside=["other"])
+    assert found["hop_s"] == pytest.approx(0.03)
+    np.testing.assert_allclose(found["score"], (480 * np.arange(33) + 320) / 32768, rtol=1e-6)
+    assert b"".join(given["microwakeword"]) == samples[: 33 * 480].tobytes()
+
+
 def test_the_transfer_network_learns_and_runs_without_torch(module):
     engines, transfer = module("peers_engines"), module("peers_transfer")
     rng = np.random.default_rng(0)
@@ -480,6 +539,8 @@ def test_the_best_network_is_chosen_on_held_out_clips_alone(module, write_corpus
     assert len(unsaid) + len(aside) == 7 and len(aside) == 2, "not the one that says the word"
     usual = transfer.Setting()
     grid = usual, replace(usual, learning_rate=0.0), replace(usual, noisy=False)
+    tests = search.development(task, "cat")
+    assert [len(sound.starts_s) for sound in tests] == [len(held_out)] * 2 and len(held_out) < len(training)
     path = search.trained(task, "cat", grid)
     with np.load(path) as file:
         head = dict(file)
@@ -528,6 +589,31 @@ def test_a_stream_is_written_once_and_knows_its_copies(module, tmp_path, write_c
     assert again.path == sound.path and again.path.stat().st_mtime_ns == before
     part = streams.negatives(manifest, tmp_path / "audio", 1.5 / 3600, Skipped())
     assert len(part.starts_s) == 2 and part.path != sound.path
+
+
+def test_only_clips_and_noise_that_no_training_heard_are_in_a_stream(module, tmp_path, write_corpus, speech_like):
+    """Of six clips the odd test; one of these is the same recording as one that trains."""
+    import lhotse
+
+    streams = module("peers_streams")
+    recordings = {f"u{i}": speech_like(1.0 + i / 10, i) for i in range(6)}
+    splits = {key: "test" if index % 2 else "train" for index, key in enumerate(recordings)}
+    manifest = str(write_corpus(tmp_path / "corpus", recordings, splits=splits))
+    cuts = lhotse.load_manifest(manifest).to_eager()
+    for cut in cuts:
+        cut.custom["group"] = {"u0": "one", "u1": "one", "u3": "two", "u5": "two"}.get(cut.id)
+    cuts.to_file(manifest)
+    hum = {name: np.full(16000, level, np.float32) for name, level in (("heard", 0.5), ("unheard", 0.01))}
+    noise = str(write_corpus(tmp_path / "noise", hum, splits={"heard": "train", "unheard": "test"}))
+    under = []
+    bed = streams.noise_bed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "noise_bed", lambda clips, skipped: under.extend(clips) or bed(clips, skipped))
+        for snr_db in (None, 10.0):
+            sound = streams.positives("w", manifest, [noise], snr_db, tmp_path / "audio", Skipped())
+            assert (sound.ends_s - sound.starts_s).tolist() == pytest.approx([1.1, 1.3, 1.5], abs=1e-3)
+            assert sound.fresh.tolist() == [False, True, True]
+    assert [clip.path.stem for clip in under] == ["unheard"]
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(module, write_corpus, tmp_path):

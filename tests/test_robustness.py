@@ -1,6 +1,8 @@
 """The robustness report: from a detector of tones, what noise, level and speed do to it and what sets it off."""
 
+import copy
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +189,17 @@ def test_the_page_has_a_table_for_each_cause(measured):
     columns = [line for line in tables(report) if line.startswith("| condition | clips |")]
     assert len(columns) == 4 and all("at A (400.00/h in 0.05 h)" in line for line in columns)
     assert "other trigger words: 60" in format_report(report)
+
+
+def test_noise_among_the_negatives_is_not_taken_for_the_noise_that_is_apart(measured, one_hour):
+    report = copy.deepcopy(measured[0])
+    for point in report["operating_points"]:
+        kinds = point["false_alarms"]["clean"]["by_kind"]
+        kinds["noise"] = {**kinds["speech"], "count": 77}
+    lines = sys.modules["pages"].summary([{"word": "bell", "robustness": report}])
+    for shown in (lines, tables(report)):
+        assert sum(line.startswith("| noise | ") and "77: " in line for line in shown) == 1
+        assert sum(line.startswith("| noise, apart | ") and "77: " not in line for line in shown) == 1
 
 
 def test_every_row_of_a_table_has_its_columns(measured):

@@ -285,6 +285,8 @@ def test_a_trial_of_each_part_runs_once_and_the_page_tells_of_it(
     assert run(study, material, tmp_path, "--seeds", "1") == 0
     text = (tmp_path / "RESULTS.md").read_text()
     assert all(f"## {asks}" in text for asks in ("How much?", "From what?", "What else?")) and "What we read." in text
+    assert "2 seeds of two things that are alike do in one case of 3" in text
+    assert study.page.by_luck(3).endswith("one case of 10")
     assert text.count("| 8 | ") == 1 and "output nodes alone" in text and "from scratch, 10 dB" in text
     for part in ("trigger", "source", "commands"):
         assert (tmp_path / f"{part}.png").stat().st_size > 5000 and f"({part}.png)" in text

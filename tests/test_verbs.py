@@ -212,6 +212,23 @@ def test_evaluate_asks_which_phrase(several, recordings, tmp_path, speech_like, 
     assert json.loads(capsys.readouterr().out)["phrase"] == "two"
 
 
+@pytest.mark.parametrize(
+    ("snrs", "noise", "named"),
+    [
+        (["5"], False, "--snr belongs to --noise"),
+        (["nan"], True, "an SNR of nan dB: must be from -100 to 100"),
+        (["10", "inf"], True, "an SNR of inf dB"),
+        (["10000"], True, "an SNR of 10000 dB"),
+    ],
+)
+def test_evaluate_refuses_snrs_that_cannot_be_heard(model, recordings, snrs, noise, named, capsys):
+    audio = str(recordings / "good.wav")
+    command = ["evaluate", model, "--positives", audio, "--negatives", audio, *["--noise", audio] * noise]
+    assert main([*command, "--snr", *snrs]) == 2
+    (told,) = lines_of(capsys.readouterr().err)
+    assert named in told
+
+
 def test_clips_that_are_positives_and_negatives_are_refused(model, tmp_path, speech_like, capsys):
     path = tmp_path / "m.onnx"
     path.write_bytes(Path(model).read_bytes())

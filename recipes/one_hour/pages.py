@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeword.evaluation.robustness import alarmed, missed, table, tables
+from wakeword.evaluation.robustness import alarmed, apart_of, missed, table, tables
 from wakeword.files import replacing
 from wakeword.model.budget import in_words, parse_budget
 
@@ -112,7 +112,7 @@ def summary(runs: list[dict]) -> list[str]:
     points = [run["robustness"]["operating_points"][-1] for run in runs]
     clean = [point["false_alarms"]["clean"] for point in points]
     conditions = [name for name in points[0]["conditions"] if all(name in point["conditions"] for point in points)]
-    kinds = [{**found["by_kind"], **point["others"]} for found, point in zip(clean, points, strict=True)]
+    kinds = [{**found["by_kind"], **apart_of(point)} for found, point in zip(clean, points, strict=True)]
     shown = [kind for kind in kinds[0] if all(kind in found for found in kinds)]
     return [
         f"At {points[0]['name']}, in hindsight.",

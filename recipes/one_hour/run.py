@@ -23,7 +23,7 @@ from pathlib import Path
 from wakeword.audio.clips import Clip, find_clips, for_testing, in_pieces
 from wakeword.cli import bar, exit_status
 from wakeword.detector.detector import Detector
-from wakeword.errors import Skipped
+from wakeword.errors import Skipped, WakewordError
 from wakeword.evaluation.evaluate import NOISY_HOURS, evaluate, evaluate_robustness, score_negatives
 from wakeword.model.checkpoint import digest_without_card, shipped
 from wakeword.pretraining.data import Source, read_sources
@@ -264,6 +264,9 @@ def main() -> int:
 
     def work() -> None:
         config = from_dict(Config, read_toml(args.config), str(args.config))
+        unknown = set(args.words or ()) - set(config.words)
+        if unknown:
+            raise WakewordError(f"--words {' '.join(sorted(unknown))}: {args.config} has {', '.join(config.words)}")
         negatives = negatives_of(config)  # of all words, so that each is tested on the same
         if args.words:
             config = replace(config, words=tuple(args.words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from collections import defaultdict
@@ -37,7 +38,8 @@ def write(study, lines: list[dict], folder: Path = HERE) -> list[str]:
         f"heard the clips.) {heard_of(study)}",
         "Miss rates are means over the words at the thresholds that give",
         f"{study.rate:g} false alarms per hour on that speech, in hindsight: to compare the rows with each other,",
-        "since all train for less than `wakeword train` does. Ranges that overlap are undecided.",
+        "since all train for less than `wakeword train` does. Ranges that overlap are undecided; those that do not",
+        f"may lie apart by luck, {by_luck(len(study.seeds))}.",
     ]
     tables = []
     for part in study.parts:
@@ -54,6 +56,11 @@ def write(study, lines: list[dict], folder: Path = HERE) -> list[str]:
     with replacing(folder / "RESULTS.md") as temporary:
         temporary.write_text("\n".join([*text, ""]), encoding="utf-8")
     return tables
+
+
+def by_luck(seeds: int) -> str:
+    """How often the ranges of two things that are alike lie apart, of so many seeds each."""
+    return f"as {seeds} seeds of two things that are alike do in one case of {math.comb(2 * seeds, seeds) // 2}"
 
 
 def heard_of(study) -> str:

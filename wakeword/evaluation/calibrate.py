@@ -26,6 +26,8 @@ FIT_LEAST = 10
 EDGE_CLIPS = 20  # held-out clips that tell where one in twenty would be missed; fewer draw a threshold less
 TAIL_REACH = 100.0
 """A fitted tail tells of no rarer alarm than one in so many times the hours that were heard."""
+LEAST_SEEN = 3
+"""Fewer alarms than these tell no rate: see `metrics.too_wide`."""
 LEAST_HOURS = 1 / 60
 
 
@@ -116,9 +118,10 @@ def choose_threshold(
     logit, are taken as exponentially distributed, and the threshold is raised to the level that this tail exceeds at
     the asked rate (Weissman, "Estimation of parameters and large quantiles based on the k largest observations",
     JASA 73, 1978; Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, chapter 4, shape 0).
-    It is an estimate for audio like this, and is marked `extrapolated`. Of a threshold above that level the tail tells
-    the expected rate, but none below one alarm in `TAIL_REACH` times the hours, or below a lower budget: there it is
-    only told to be fewer than that.
+    It is an estimate for audio like this, and is marked `extrapolated`. Of a threshold above that level, and of one
+    above which fewer than `LEAST_SEEN` alarms remain, the tail tells the expected rate, but none below one alarm in
+    `TAIL_REACH` times the hours, or below a lower budget: there it is only told to be fewer than that. It is never told
+    to be more than the budget, which these negatives keep.
 
     The upper end of the interval holds although the alarms are counted on the audio that chose the threshold: where
     k alarms remain because the threshold lies just above the (k + 1)th highest peak, the true rate times the hours is
@@ -156,9 +159,7 @@ def choose_thresholds(
     if hours <= 0 or not any(len(s) for s in scores):
         raise WakewordError("no negative audio to calibrate with: give hours of speech and sound without the phrase")
     tracks = [Track(frame_s * np.arange(1, len(s) + 1), np.asarray(s), 0.0) for s in scores]
-    tail = None
-    if any(too_wide(hours, rate) for rate in rates):
-        tail = _fitted_tail(scores, hours, max(1, round(refractory_s / frame_s)))
+    tail = _fitted_tail(scores, hours, max(1, round(refractory_s / frame_s)))
     lowest = _lowest_within(tracks, hours, rates, refractory_s)
     return [_chosen(tracks, hours, *each, tail, refractory_s, held_out) for each in zip(rates, lowest, strict=True)]
 
@@ -196,12 +197,12 @@ def _chosen(
         notes.append("the negatives score 1, so only a threshold that never fires would keep the budget: train longer")
     count = int(count_alarms(tracks, [threshold], refractory_s)[0])
     expected, fewer = count / hours, False
-    if few and tail is not None:
+    if extrapolated and threshold == within:
         expected = fa_per_hour
-        if not extrapolated or threshold > within:
-            # Far above the peaks the tail goes on as it was fitted, for as long as anyone asks; the audio does not.
-            least, by_tail = min(fa_per_hour, 1 / (TAIL_REACH * hours)), tail.rate(threshold)
-            expected, fewer = max(by_tail, least), by_tail < least
+    elif tail is not None and (few or count < LEAST_SEEN):
+        # Far above the peaks the tail goes on as it was fitted, for as long as anyone asks; the audio does not.
+        least, by_tail = min(fa_per_hour, 1 / (TAIL_REACH * hours)), tail.rate(threshold)
+        expected, fewer = min(max(by_tail, least), fa_per_hour), by_tail < least
     return Calibration(
         fa_per_hour,
         threshold,

@@ -21,6 +21,7 @@ SPEEDS = (0.8, 0.9, 1.1, 1.25)
 T60_S = (0.3, 0.6)  # between a car or a furnished room, an office or living room, and a kitchen or hall
 ROOMS = 100
 ROOMS_SEED = 60  # not training's: these rooms are new to every model
+SNR_MOST_DB = 100.0  # beyond, either way, one of the two is all that 16 bits hold
 EVALUATED_DB = (-5.0, -25.0)  # of ISO 3382-1: T20
 
 
@@ -41,8 +42,16 @@ CLEAN = Condition(NOISE, "clean")
 
 
 def noisy(snr_db: float | None) -> Condition:
-    """Noise at an SNR, or none."""
-    return CLEAN if snr_db is None else Condition(NOISE, f"{snr_db:g} dB", snr_db)
+    """Noise at an SNR, or none.
+
+    Raises:
+        WakewordError: an SNR that is no number, or beyond all sense.
+    """
+    if snr_db is None:
+        return CLEAN
+    if not abs(snr_db) <= SNR_MOST_DB:  # nor nan
+        raise WakewordError(f"an SNR of {snr_db:g} dB: must be from {-SNR_MOST_DB:g} to {SNR_MOST_DB:g}")
+    return Condition(NOISE, f"{snr_db:g} dB", snr_db)
 
 
 def ordered(conditions: Iterable[Condition]) -> dict[str, Condition]:

@@ -76,7 +76,7 @@ def evaluate(
 
     Raises:
         WakewordError: a clip is a positive and a negative (of `negatives`, `dev` or `others`), no positive or no
-            negative could be read, the report cannot be written, or no `phrase` is named of several.
+            negative could be read, an SNR is none, the report cannot be written, or no `phrase` is named of several.
     """
     output = output_of(phrase, detector.phrases)
     positives = list(positives)

@@ -69,6 +69,12 @@ def alarmed(found: dict[str, Any]) -> str:
     return f"{found['count']}: {found['per_hour']:.2f} ({low:.2f}–{high:.2f}){WIDE if found['wide'] else ''}"
 
 
+def apart_of(point: dict[str, Any]) -> dict[str, dict]:
+    """False alarms of the kinds that are counted apart, by names that no kind among the negatives has."""
+    kinds = point["false_alarms"][CLEAN.name]["by_kind"]
+    return {f"{kind}, apart" if kind in kinds else kind: found for kind, found in point["others"].items()}
+
+
 def _footnote(points: dict[str, dict]) -> str:
     rates = sorted({each["held_against_fa_per_hour"] for each in points.values()} - {None})
     asked = " or ".join(f"{rate:g}" for rate in rates)
@@ -139,10 +145,9 @@ def _kinds(points: dict[str, dict]) -> list[str]:
     found = []
     for each in points.values():
         kinds = dict(each["false_alarms"][CLEAN.name]["by_kind"])
-        for kind, apart in each["others"].items():
-            name = kind if kind not in kinds else f"{kind}, apart"
+        for name, apart in apart_of(each).items():
             kinds[name] = apart
-            if len(apart["by_corpus"]) > 1 and kind not in ("noise", "music"):
+            if len(apart["by_corpus"]) > 1 and name.removesuffix(", apart") not in ("noise", "music"):
                 kinds |= {f"{name}: {corpus}": one for corpus, one in apart["by_corpus"].items()}
         found.append(kinds)
     return _alarms(points, found)

@@ -10,6 +10,9 @@ from functools import partial
 from wakeword.cli import bar, json_flag, say_warnings, show, verb
 from wakeword.errors import ConfigError, ModelError, Skipped, WakewordError
 
+SNR_DB = 10.0
+"""Of the noisy condition, where nobody names others."""
+
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .wakeword, .onnx, .tflite or .pte file")
@@ -63,7 +66,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--positives", nargs="+", required=True, metavar="PATH", help="clips of the phrase")
     parser.add_argument("--negatives", nargs="+", required=True, metavar="PATH", help="hours without the phrase")
     parser.add_argument("--noise", nargs="+", default=[], metavar="PATH", help="noise for the noisy condition")
-    parser.add_argument("--snr", nargs="+", type=float, default=[10.0], metavar="DB", help="SNRs with --noise (10)")
+    parser.add_argument("--snr", nargs="+", type=float, metavar="DB", help="SNRs with --noise (10)")
     parser.add_argument(
         "--robustness",
         action="store_true",
@@ -87,12 +90,16 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def _evaluate(args) -> None:
     from wakeword.audio.clips import find_clips, for_development, for_testing, in_pieces
     from wakeword.detector.detector import Detector, output_of
+    from wakeword.evaluation.conditions import noisy
     from wakeword.evaluation.evaluate import evaluate, evaluate_robustness, format_report
 
     detector = Detector.load(args.model)
     output_of(args.phrase, detector.phrases)  # before folders are searched
     if args.rir and not args.robustness:
         raise WakewordError("--rir belongs to --robustness: add that, or leave the rooms out")
+    if args.snr and not args.noise:
+        raise WakewordError("--snr belongs to --noise: name recordings of noise, or leave the SNRs out")
+    snrs = [noisy(snr_db).snr_db for snr_db in args.snr or [SNR_DB]]  # before hours are heard
     positives, negatives = (for_testing(find_clips(paths)) for paths in (args.positives, args.negatives))
     dev, other_words = (find_clips(paths) if paths else [] for paths in (args.dev, args.other_words))
     dev, other_words = for_development(dev), for_testing(other_words)
@@ -104,7 +111,7 @@ def _evaluate(args) -> None:
         positives,
         in_pieces(negatives),
         noise=for_testing(find_clips(args.noise)) if args.noise else None,
-        snrs=(None, *args.snr) if args.noise else (None,),
+        snrs=(None, *snrs) if args.noise else (None,),
         dev=in_pieces(dev) if args.dev else None,
         others={"other trigger words": other_words} if args.other_words else None,
         report_dir=args.report,
