@@ -37,7 +37,7 @@ from peers_listening import (  # noqa: E402
     listened,
     say,
 )
-from peers_models import check, options_of  # noqa: E402
+from peers_models import check, model_digest, options_of  # noqa: E402
 from peers_report import write_comparison  # noqa: E402
 from peers_sensitivities import FINEST, SENSITIVITIES, refined  # noqa: E402
 from peers_streams import (  # noqa: E402
@@ -99,7 +99,7 @@ def compared(config: one_hour.Config, args: argparse.Namespace) -> dict:
         measure(engine, word, config, folder, peers, others, results / f"{engine.name}-{word}.json", skipped)
     if len(skipped):
         say(skipped.summary())
-    found = measured(results, config.words)
+    found = measured(results, config)
     if not found:
         raise WakewordError("nothing to compare: none of the chosen engines has a model of the chosen words")
     return {
@@ -137,7 +137,8 @@ def measure(
         for snr in (None, config.snr_db)
     }
     streams = [sound.path.stem for sound in (others, *sounds.values())]
-    made_of = digest([sorted(by_content(options).items()), streams, SENSITIVITIES, FINEST, FOREIGN, RATES])
+    model = model_digest(config, engine, word)
+    made_of = digest([sorted(by_content(options).items()), streams, SENSITIVITIES, FINEST, FOREIGN, RATES, model])
     if result.exists() and json.loads(result.read_text(encoding="utf-8"))["made_of"] == made_of:
         return
     hear = partial(listened, engine, python, options, folder=folder / "scores")
@@ -149,7 +150,7 @@ def measure(
     tracks = {name: (true[name].track, sound.fresh) for name, sound in sounds.items()}
     found = judged(false.track, others.kinds, tracks)
     found |= {"engine": engine.name, "version": options.get("version", ""), "word": word, "made_of": made_of}
-    found |= {"streams": streams}
+    found |= {"streams": streams, "model": model}
     if engine.runs == "transfer":
         with np.load(options["head"]) as head:
             found["search"] = json.loads(str(head["search"]))
@@ -169,19 +170,22 @@ def forget(pairs: Iterable[tuple[Engine, str]], folder: Path, results: Path) -> 
             path.unlink()
 
 
-def measured(results: Path, words: Iterable[str]) -> list[dict]:
+def measured(results: Path, config: one_hour.Config) -> list[dict]:
     """The results in a folder, by word and in the order of `ENGINES`; of each word those of the streams that were heard
-    last, since only misses of the same clips can be compared."""
+    last, since only misses of the same clips can be compared, and of our models those that were trained last."""
     found = []
-    for word in words:
+    for word in config.words:
         paths = [path for engine in ENGINES if (path := results / f"{engine.name}-{word}.json").exists()]
         read = {path: json.loads(path.read_text(encoding="utf-8")) for path in paths}
         last = max(paths, key=lambda path: path.stat().st_mtime_ns, default=None)
+        engines = {engine.name: engine for engine in ENGINES}
         for path, result in read.items():
-            if result["streams"] == read[last]["streams"]:
-                found.append(result)
-            else:
+            if result["streams"] != read[last]["streams"]:
                 say(f"{path}: of other clips than were heard last, left out: measure it again")
+            elif result.get("model", "") != model_digest(config, engines[result["engine"]], word):
+                say(f"{path}: of a model that has been trained anew since, left out: measure it again")
+            else:
+                found.append(result)
     return found
 
 

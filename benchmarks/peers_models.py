@@ -49,6 +49,12 @@ def model_of(config: one_hour.Config, engine: Engine, word: str) -> Path:
     return Path(one_hour.settings_of(config, word, engine.name, "").output)
 
 
+def model_digest(config: one_hour.Config, engine: Engine, word: str) -> str:
+    """The SHA-256 of our model of a word, "" if there is none; of another engine "", as its version tells."""
+    path = model_of(config, engine, word) if engine.runs == "wakeword" else None
+    return sha256(path.read_bytes()).hexdigest() if path and path.exists() else ""
+
+
 def check(config: one_hour.Config, pairs: list[tuple[Engine, str]]) -> None:
     """Say what is missing before hours of listening.
 

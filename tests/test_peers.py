@@ -680,7 +680,7 @@ def test_what_is_measured_is_kept_until_something_changes(module, monkeypatch, t
     peers.measure(*arguments)
     peers.measure(*arguments)
     assert calls == ["negatives-0.raw", "cat-None.raw", "cat-10.0.raw"]
-    (found,) = peers.measured(result.parent, config.words)
+    (found,) = peers.measured(result.parent, config)
     assert (found["engine"], found["word"]) == ("pocketsphinx", "cat") and set(found["det"]) == {"clean", "10 dB"}
     assert found["version"] == module("peers_listening").version_of("pocketsphinx") != ""
     monkeypatch.setattr(peers, "RATES", (1.0,))
@@ -712,10 +712,27 @@ def test_only_misses_of_the_same_clips_are_compared(module, tmp_path, capsys):
         path = tmp_path / f"{engine}-cat.json"
         path.write_text(json.dumps({"engine": engine, "word": "cat", "streams": streams}))
         os.utime(path, (seconds, seconds))
-    found = peers.measured(tmp_path, ["cat", "dog"])
+    found = peers.measured(tmp_path, peers.one_hour.Config(words=("cat", "dog"), folder=str(tmp_path)))
     assert [result["engine"] for result in found] == ["micro", "porcupine"]
     assert "base-cat.json: of other clips" in capsys.readouterr().err
     assert peers.absent(found, ["cat"]) == ["base (cat)", "transfer (cat)", "pocketsphinx (cat)"]
+
+
+def test_our_models_are_compared_as_they_were_trained_last(module, tmp_path, capsys):
+    peers, models = module("peers"), module("peers_models")
+    config = peers.one_hour.Config(words=("cat",), folder=str(tmp_path / "one_hour"))
+    micro = next(engine for engine in peers.ENGINES if engine.name == "micro")
+    model = models.model_of(config, micro, "cat")
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"first")
+    trained = {"micro": models.model_digest(config, micro, "cat"), "porcupine": ""}
+    for engine, digest in trained.items():
+        line = {"engine": engine, "word": "cat", "streams": ["n"], "model": digest}
+        (tmp_path / f"{engine}-cat.json").write_text(json.dumps(line))
+    assert [result["engine"] for result in peers.measured(tmp_path, config)] == ["micro", "porcupine"]
+    model.write_bytes(b"trained anew")
+    assert [result["engine"] for result in peers.measured(tmp_path, config)] == ["porcupine"]
+    assert "micro-cat.json: of a model that has been trained anew" in capsys.readouterr().err
 
 
 def test_the_environment_is_made_once_and_says_why_pip_fails(module, monkeypatch, tmp_path):
