@@ -216,6 +216,18 @@ def test_clips_and_other_speech_that_differ_throughout_are_told_apart(small_mode
     assert clips[labels == 1].mean() > other[:, 50:].mean() + 2
 
 
+def test_negatives_shorter_than_a_window_train_too(small_model, tmp_path):
+    """Not only those from which a window can be cut."""
+    stream, told = made_stream(frames=30), []
+    for negatives in (stream, stream[:0]):
+        model = small_model(0, HeadSizes(depth=2, channels=8))
+        config = TrainConfig(steps=60, batch=6, hard=0.5)
+        fit.fit(model, [], made_examples(1), [], negatives, BOUNDARY, config, quiet, tmp_path / "begun")
+        with torch.no_grad():
+            told.append(float(fit.logits_of(model, torch.from_numpy(stream[None]).float(), BOUNDARY).mean()))
+    assert told[0] < told[1] - 0.5, told
+
+
 def test_a_pretrained_encoder_rests_at_first_and_one_from_scratch_does_not(small_model):
     config = TrainConfig(steps=90, learning_rate=0.1, encoder_learning_rate=0.01)
     for scratch in (False, True):

@@ -16,9 +16,10 @@ pytest.importorskip("lhotse")
 from sweeps import sweep_material  # noqa: E402
 
 from wakeword.audio.clips import Clip, find_clips  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.detector.detector import Detector  # noqa: E402
-from wakeword.errors import ConfigError, WakewordError  # noqa: E402
+from wakeword.errors import ConfigError, Skipped, WakewordError  # noqa: E402
 from wakeword.evaluation.metrics import alarms, hits  # noqa: E402
 from wakeword.evaluation.misses import held_out_misses  # noqa: E402
 from wakeword.evaluation.streams import positive_stream, score_stream  # noqa: E402
@@ -27,7 +28,13 @@ from wakeword.model import checkpoint  # noqa: E402
 from wakeword.model.curve import budgets_around  # noqa: E402
 from wakeword.training.duplicates import groups_of_clips  # noqa: E402
 from wakeword.training.estimates import lasting  # noqa: E402
-from wakeword.training.material import check_apart, heard_before, split_clips, split_negatives  # noqa: E402
+from wakeword.training.material import (  # noqa: E402
+    check_apart,
+    heard_before,
+    split_clips,
+    split_negatives,
+    usable_clips,
+)
 from wakeword.training.train import labels_elsewhere, train  # noqa: E402
 from wakeword.training.train_config import Phrase, TrainConfig, check  # noqa: E402
 
@@ -309,6 +316,56 @@ def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):
     config = TrainConfig(phrases=(Phrase("computer"), Phrase("jarvis")), negatives=("somewhere",))
     kept = [clip.text for part in split_negatives(config) for clip in part]
     assert sorted(map(str, kept)) == sorted(map(str, ["a commuter", None, "x 12"]))
+
+
+@pytest.mark.parametrize(
+    ("clips", "told"),
+    [
+        (
+            [Clip(Path("a.wav"), split="test"), Clip(Path("b.wav"), split="test")],
+            "none of the 2 .* 2 are kept for testing",
+        ),
+        (
+            [Clip(Path("a.wav"), split="test"), Clip(Path("b.wav"), text="Ask the computer.")],
+            "none .* 1 are kept.* in 1 a phrase",
+        ),
+    ],
+)
+def test_negatives_none_of_which_can_train_are_refused(monkeypatch, clips, told):
+    """Rather than a training without any, which reports success."""
+    monkeypatch.setattr("wakeword.training.material.find_clips", lambda paths: clips)
+    with pytest.raises(WakewordError, match=f"speech: {told}") as caught:
+        split_negatives(TrainConfig(phrases=(Phrase("computer"),), negatives=("speech",)))
+    assert "\n" not in str(caught.value)
+
+
+def test_negatives_that_cannot_be_heard_are_refused_and_one_alone_trains(material, tmp_path, capsys):
+    given = ["--phrase", "up", "--positives", *[str(material / "up" / f"{i}.wav") for i in range(3)], "--steps", "1"]
+    given += [
+        "--acoustic",
+        str(material / "small.safetensors"),
+        "--threads",
+        "1",
+        "--output",
+        str(tmp_path / "o.wakeword"),
+    ]
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    write_wav(tmp_path / "blink.wav", np.full(100, 0.1, np.float32))
+    for name, told in (("bad.wav", "skipped 1 file"), ("blink.wav", "they are too short")):
+        assert main(["train", *given, "--negatives", str(tmp_path / name)]) == 2
+        assert f"none of the 1 negatives that train can be heard: {told}" in capsys.readouterr().err
+    assert main(["train", *given, "--negatives", str(material / "test-up" / "0.wav")]) == 0
+    told = capsys.readouterr().out
+    assert "the negatives are one recording" in told and "to calibrate, give --negatives" not in told
+    assert main(["train", *given]) == 0
+    assert "to calibrate, give --negatives" in capsys.readouterr().out
+
+
+def test_clips_that_are_kept_for_testing_are_counted_where_too_few_are_left(monkeypatch):
+    clips = [Clip(Path(f"{index}.wav"), split="test") for index in range(5)]
+    monkeypatch.setattr("wakeword.training.material.find_clips", lambda paths: clips)
+    with pytest.raises(WakewordError, match="only 0 usable .*5 more are kept for testing by their manifests"):
+        usable_clips(Phrase("computer", ("said",)), TrainConfig(), Skipped())
 
 
 def test_clips_that_would_train_against_themselves_are_refused(material, tmp_path):

@@ -53,7 +53,8 @@ def fit(
     Args:
         positives: for each phrase its examples, from `examples.positives`.
         parts: for each phrase examples of parts of it; may be empty. A third as many as of the phrase are heard.
-        stream: negatives, float16 `[frames, dims]`, from `examples.negatives`; may be empty.
+        stream: negatives, float16 `[frames, dims]`, from `examples.negatives`; may be empty. One shorter than a
+            window is heard over and over.
         config: a `train_config.TrainConfig`.
         begun: where an interrupted run leaves its state, and finds it.
         look: called once, after a third of the steps, while the model is in eval mode.
@@ -61,6 +62,8 @@ def fit(
     speller = Speller(model.head.width, [phrase.text for phrase in config.phrases]) if config.ctc else None
     steps = Steps(model, encoder_parameters, config, speller)
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
+    if 0 < len(stream) <= WINDOW + warm:
+        stream = np.resize(stream, (WINDOW + warm + 1, stream.shape[1]))
     most = len(stream) - WINDOW - warm
     look_every = max(50, config.steps // 6)
     identity = _identity(config, [*positives, *parts], stream)

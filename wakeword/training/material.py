@@ -183,11 +183,23 @@ def check_apart(config) -> None:
 
 
 def split_negatives(config) -> tuple[list[Clip], list[Clip]]:
-    """The negatives that train, and a quarter of their speakers that the threshold is chosen on instead."""
+    """The negatives that train, and a quarter of their speakers that the threshold is chosen on instead.
+
+    Raises:
+        WakewordError: none of those that are given can train.
+    """
     if not config.negatives:
         return [], []
-    heard = without_phrases(in_pieces(for_training(find_clips(config.negatives))), [p.text for p in config.phrases])
-    return split_clips(heard, 0.25, config.seed) if heard else ([], [])
+    given = find_clips(config.negatives)
+    kept = for_training(given)
+    heard = without_phrases(kept, [phrase.text for phrase in config.phrases])
+    if not heard:
+        raise WakewordError(
+            f"{', '.join(map(str, config.negatives))}: none of the {len(given)} negatives can train: "
+            f"{len(given) - len(kept)} are kept for testing by their manifests, in {len(kept)} a phrase is said: "
+            "give other speech"
+        )
+    return split_clips(in_pieces(heard), 0.25, config.seed)
 
 
 def without_phrases(clips: list[Clip], phrases: Iterable[str]) -> list[Clip]:
@@ -214,7 +226,8 @@ def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], li
     Raises:
         WakewordError: no such path, or too few clips.
     """
-    everything = for_training(find_clips(phrase.positives))
+    given = find_clips(phrase.positives)
+    everything = for_training(given)
     hidden, few = may_hide_copies(everything), len(everything) <= MOST_COMPARED
     groups = groups_of_clips(everything) if hidden and few else None
     training, held_out = split_clips(everything, config.held_out, config.seed, fewest=1, groups=groups)
@@ -222,11 +235,13 @@ def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], li
         training, held_out = everything, []
     clips = [samples for _, samples in read_clips(training, skipped)]
     needed = 1 if config.spoken else FEWEST_CLIPS
+    tests = len(given) - len(everything)
     if len(clips) < needed:
         raise WakewordError(
             f"{', '.join(map(str, phrase.positives))}: only {len(clips)} usable clip(s) of '{phrase.text}' left to "
             f"train on beside {len(held_out)} held out, {needed} are needed: record more"
             + ("" if config.spoken else ", or let voices speak others (--spoken)")
+            + (f" ({tests} more are kept for testing by their manifests)" if tests else "")
             + (f" ({skipped.summary()})" if skipped else "")
         )
     uncompared = ""

@@ -15,7 +15,7 @@ from wakeword.acoustic.align import Located, locate
 from wakeword.audio.clips import Clip
 from wakeword.augmentation.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.augmentation.noises import babble, made_noise
-from wakeword.errors import Skipped
+from wakeword.errors import Skipped, WakewordError
 from wakeword.evaluation.calibrate import Calibration, calibrated
 from wakeword.features.log_mel import FeatureSettings
 from wakeword.files import check_writable
@@ -154,6 +154,11 @@ def train(
     notes = [each.note for each in material if each.note]
     if calibrations and config.negatives and (told := heard_before(dev_negatives, acoustic["card"])):
         notes.append(told)
+    if config.negatives and not dev_negatives:
+        notes.append(
+            "the negatives are one recording, which trains, so that none chose the threshold: give more of them, or "
+            "run 'wakeword calibrate' on others"
+        )
     if config.spoken and not config.negatives:
         notes.append(
             f"no negatives given: {len(training_negatives)} clips of synthetic voices trained in their place, and "
@@ -188,6 +193,9 @@ def learn(
 
     Returns:
         How many frames of negatives were heard.
+
+    Raises:
+        WakewordError: no noise or impulse response can be read, or none of the negatives.
     """
     phrases = [phrase.text for phrase in config.phrases]
     boundary = chosen.boundary
@@ -195,6 +203,9 @@ def learn(
     speech = examples.speech_of(negatives, config.seed, skipped)
     common = augmentation_of(config, speech, skipped), model.encoder, settings, boundary, config.seed
     stream = examples.negatives(negatives, config.negative_copies, config.negative_hours, *common, skipped, progress)
+    if negatives and not len(stream):
+        why = skipped.summary() or "they are too short"
+        raise WakewordError(f"none of the {len(negatives)} negatives that train can be heard: {why}")
     said = [weighed(*each) for each in zip(clips, recorded, strict=True)]
     spans = [weighed(each.spans, count) for each, count in zip(located, recorded, strict=True)]
     heard = said, spans, labels_elsewhere(phrases)
