@@ -31,6 +31,7 @@ from wakeword.training.estimates import lasting  # noqa: E402
 from wakeword.training.material import (  # noqa: E402
     check_apart,
     heard_before,
+    may_hide_copies,
     split_clips,
     split_negatives,
     usable_clips,
@@ -242,6 +243,25 @@ def test_what_is_held_out_is_the_share_asked_for_and_does_not_hang_on_where_the_
     assert not {clip.speaker for clip in out} & {clip.speaker for clip in train} - {None}
     assert [clip.path.name for clip in split_clips(of("elsewhere"), 0.2, seed=0)[1]] == [clip.path.name for clip in out]
     assert split_clips(of("/home/one"), 0.2, seed=1)[1] != out
+
+
+@pytest.mark.parametrize("friends", [1, 3, 12])
+def test_a_speaker_who_has_most_of_the_clips_is_not_held_out_with_all_of_them(friends):
+    """His hundred would be, of one seed in some, and the others' few train."""
+    clips = [Clip(Path(f"{n}.wav"), speaker="me") for n in range(100)]
+    clips += [Clip(Path(f"{n}.wav"), speaker=f"friend {n // 2}") for n in range(100, 100 + 2 * friends)]
+    for seed in range(30):
+        training, out = split_clips(clips, 0.2, seed, fewest=1)
+        assert len(out) == pytest.approx(0.2 * len(clips), abs=1) and len(training) + len(out) == len(clips)
+    assert may_hide_copies(clips), "copies of one of his recordings could fall on both sides"
+    even = [Clip(Path(f"{n}.wav"), speaker=f"s{n % 4}") for n in range(100)]
+    assert len(split_clips(even, 0.2, 0)[1]) == 25 and not may_hide_copies(even)
+
+
+def test_a_group_that_is_null_in_the_manifest_is_none():
+    clips = [Clip(Path(f"{n}.wav"), attributes={"group": None}) for n in range(40)]
+    assert len(split_clips(clips, 0.2, 0)[1]) == 8 and may_hide_copies(clips)
+    assert not may_hide_copies([Clip(Path(f"{n}.wav"), attributes={"group": n // 2}) for n in range(8)])
 
 
 def test_too_few_clips_of_one_of_the_phrases_are_named(material, tmp_path):

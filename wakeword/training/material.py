@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,7 +21,9 @@ from wakeword.training.duplicates import closed, groups_of_clips
 FEWEST_CLIPS = 3
 """Recorded clips to train on, where voices speak none."""
 FEWEST_SPEAKERS = 4
-"""With fewer named, clips are held out one by one, not a speaker's together."""
+MOST_OF_ONE = 0.5
+"""With fewer speakers, or where one has more than this share of the clips, clips are held out one by one: without his,
+next to nothing would be left to train on."""
 MOST_COMPARED = 1000
 """So many clips of unknown speakers are compared with each other for copies of one recording, about a CPU minute."""
 HELD_OUT_VOICES = "spoken by other synthetic voices, which says little of people"
@@ -84,7 +87,7 @@ def may_hide_copies(clips: list[Clip]) -> bool:
     """Whether copies of one recording could fall on both sides of a split, for all that the manifests say."""
     if all(_groups(clips)):
         return False
-    return not all(clip.speaker for clip in clips) or len({clip.speaker for clip in clips}) < FEWEST_SPEAKERS
+    return not all(clip.speaker for clip in clips) or not _divide([clip.speaker for clip in clips])
 
 
 def negative_material(config, skipped: Skipped, progress: Progress) -> tuple[list[Clip], list[Clip]]:
@@ -128,7 +131,8 @@ def spoken_folder(config) -> str:
 def split_clips(
     clips: list[Clip], fraction: float, seed: int, fewest: int = 0, groups: list[int] | None = None
 ) -> tuple[list[Clip], list[Clip]]:
-    """Clips to train on and clips held out: whole speakers where several are named, else files or parts of them.
+    """Clips to train on and clips held out: whole speakers where several are named and none has most of the clips, else
+    files or parts of them.
 
     `fraction` of the names is held out, but at least `fewest` and never all. They are chosen by a hash of the name, a
     file's below the folder that holds all files: so where the clips lie does not change the choice.
@@ -141,7 +145,7 @@ def split_clips(
     above = os.path.commonpath([clip.path.absolute().parent for clip in clips]) if clips else ""
     files = [os.path.relpath(clip.path.absolute(), above) for clip in clips]
     names = [clip.speaker or group or file for clip, group, file in zip(clips, _groups(clips), files, strict=True)]
-    if len(set(names)) < FEWEST_SPEAKERS:
+    if not _divide(names):
         own = [f"{file} {clip.start_s}" for clip, file in zip(clips, files, strict=True)]
         names = [group or name for group, name in zip(_groups(clips), own, strict=True)]
     if groups is not None:
@@ -156,9 +160,16 @@ def split_clips(
     )
 
 
+def _divide(names: Sequence[str | None]) -> bool:
+    """Whether clips can be parted by these, a speaker or a file for each."""
+    counts = Counter(names)
+    return len(counts) >= FEWEST_SPEAKERS and max(counts.values()) <= MOST_OF_ONE * len(names)
+
+
 def _groups(clips: list[Clip]) -> list[str]:
     """For each clip the copies of one recording that it is of, by its manifest; "" where that says nothing."""
-    return [str(clip.attributes.get("group", "")) for clip in clips]
+    found = [clip.attributes.get("group") for clip in clips]
+    return ["" if group is None else str(group) for group in found]
 
 
 def check_apart(config) -> None:
