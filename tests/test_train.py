@@ -381,6 +381,24 @@ def test_negatives_that_cannot_be_heard_are_refused_and_one_alone_trains(materia
     assert "to calibrate, give --negatives" in capsys.readouterr().out
 
 
+def test_recordings_too_long_for_a_phrase_neither_train_nor_test(tmp_path, speech_like, monkeypatch):
+    """A batch is as long as the longest of its clips."""
+    for index in range(10):
+        write_wav(tmp_path / f"{index}.wav", speech_like(0.7, index))
+    for index in range(10, 14):
+        write_wav(tmp_path / f"{index}.wav", speech_like(21, index))
+    for told in (True, False):
+        skipped = Skipped()
+        clips, held_out, _ = usable_clips(Phrase("computer", (str(tmp_path),)), TrainConfig(), skipped)
+        assert max(map(len, clips)) < 16000 and len(clips) + len(held_out) == (10 if told else 10 + 4 - len(skipped))
+        assert skipped.reasons and all(
+            "21 s are no clip of a phrase: cut it" in each for each in skipped.reasons.values()
+        )
+        monkeypatch.setattr("wakeword.training.material.told_seconds", lambda clip: None)
+    with pytest.raises(WakewordError, match="only 0 usable.*21 s are no clip"):
+        usable_clips(Phrase("a", tuple(str(tmp_path / f"{n}.wav") for n in range(10, 14))), TrainConfig(), Skipped())
+
+
 def test_clips_that_are_kept_for_testing_are_counted_where_too_few_are_left(monkeypatch):
     clips = [Clip(Path(f"{index}.wav"), split="test") for index in range(5)]
     monkeypatch.setattr("wakeword.training.material.find_clips", lambda paths: clips)

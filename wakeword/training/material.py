@@ -11,7 +11,17 @@ from itertools import combinations
 import numpy as np
 
 from wakeword.acoustic import tokens
-from wakeword.audio.clips import Clip, find_clips, for_training, in_pieces, read_clips, refuse_shared, share_of
+from wakeword.audio.clips import (
+    Clip,
+    find_clips,
+    for_training,
+    in_pieces,
+    read_clips,
+    refuse_shared,
+    share_of,
+    told_seconds,
+)
+from wakeword.audio.waveform import SAMPLE_RATE
 from wakeword.errors import Skipped, WakewordError
 from wakeword.evaluation.misses import HELD_OUT
 from wakeword.training import spoken
@@ -20,6 +30,9 @@ from wakeword.training.duplicates import closed, groups_of_clips
 
 FEWEST_CLIPS = 3
 """Recorded clips to train on, where voices speak none."""
+LONGEST_S = 20.0
+"""A longer recording is no clip of a phrase: nobody knows where in it that is, and a batch is as long as the longest of
+its clips, so that minutes take gigabytes."""
 FEWEST_SPEAKERS = 4
 MOST_OF_ONE = 0.5
 """With fewer speakers, or where one has more than this share of the clips, clips are held out one by one: without his,
@@ -81,6 +94,14 @@ def weighed(items: Sequence, recorded: int) -> list:
     """
     times = min(MOST_TIMES, max(1, round((len(items) - recorded) / max(1, recorded))))
     return [*items[:recorded]] * times + [*items[recorded:]]
+
+
+def _short(clip: Clip, seconds: float | None, skipped: Skipped) -> bool:
+    """Whether a recording may be a clip of a phrase, as far as its length is known; else `skipped` says so."""
+    if seconds is None or seconds <= LONGEST_S:
+        return True
+    skipped.add(clip.name, f"{clip.name}: {seconds:.0f} s are no clip of a phrase: cut it to {LONGEST_S:g} s or less")
+    return False
 
 
 def may_hide_copies(clips: list[Clip]) -> bool:
@@ -238,15 +259,20 @@ def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], li
         WakewordError: no such path, or too few clips.
     """
     given = find_clips(phrase.positives)
-    everything = for_training(given)
+    kept = for_training(given)
+    everything = [clip for clip in kept if _short(clip, told_seconds(clip), skipped)]
     hidden, few = may_hide_copies(everything), len(everything) <= MOST_COMPARED
     groups = groups_of_clips(everything) if hidden and few else None
     training, held_out = split_clips(everything, config.held_out, config.seed, fewest=1, groups=groups)
     if len(training) < FEWEST_CLIPS:
         training, held_out = everything, []
-    clips = [samples for _, samples in read_clips(training, skipped)]
+    clips = [
+        samples
+        for clip, samples in read_clips(training, skipped)
+        if _short(clip, len(samples) / SAMPLE_RATE, skipped)  # of some files nothing tells it before
+    ]
     needed = 1 if config.spoken else FEWEST_CLIPS
-    tests = len(given) - len(everything)
+    tests = len(given) - len(kept)
     if len(clips) < needed:
         raise WakewordError(
             f"{', '.join(map(str, phrase.positives))}: only {len(clips)} usable clip(s) of '{phrase.text}' left to "
