@@ -217,6 +217,24 @@ def test_what_cannot_be_trained_is_refused_in_a_line(given, named, tmp_path, cap
     assert __import__("re").search(named, told), told
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--noise", "nowhere"], "nowhere: no such file or folder"),
+        (["--rir", "nowhere"], "nowhere: no such file or folder"),
+        (["--unfreeze", "99"], "--unfreeze 99"),
+        (["--confusables", "3", "--text", "okay nabuzz"], "'nabuzz' of 'okay nabuzz' is not in the CMU dictionary"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_minutes_of_speaking(given, named, tmp_path, capsys, monkeypatch):
+    if "--confusables" in given:
+        pytest.importorskip("pocketsphinx")
+    monkeypatch.setattr(spoken, "voices_to_speak", lambda: pytest.fail("it went on to speak"))
+    given = [*given, "--text", "hey computer", "--acoustic", "micro", "--output", str(tmp_path / "o")]
+    assert main(["train", *given]) == 2
+    assert named in capsys.readouterr().err
+
+
 def test_what_sounds_like_a_phrase():
     pytest.importorskip("pocketsphinx")
     pytest.importorskip("wordfreq")

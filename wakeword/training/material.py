@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from wakeword.acoustic import tokens
+from wakeword.acoustic.lexicon import frequent_words
 from wakeword.audio.clips import (
     Clip,
     find_clips,
@@ -25,7 +26,7 @@ from wakeword.audio.waveform import SAMPLE_RATE
 from wakeword.errors import Skipped, WakewordError
 from wakeword.evaluation.misses import HELD_OUT
 from wakeword.training import spoken
-from wakeword.training.confusables import speak_confusables
+from wakeword.training.confusables import known_words, speak_confusables
 from wakeword.training.duplicates import closed, groups_of_clips
 
 FEWEST_CLIPS = 3
@@ -191,6 +192,22 @@ def _groups(clips: list[Clip]) -> list[str]:
     """For each clip the copies of one recording that it is of, by its manifest; "" where that says nothing."""
     found = [clip.attributes.get("group") for clip in clips]
     return ["" if group is None else str(group) for group in found]
+
+
+def check_given(config) -> None:
+    """Refuse what is wrong with the paths and phrases before anything is read or spoken, which may take minutes.
+
+    Raises:
+        WakewordError: as `check_apart`, `split_negatives`, `clips.find_clips` and `confusables.known_words`.
+    """
+    check_apart(config)
+    split_negatives(config)
+    for paths in filter(None, (config.noise, config.rir)):
+        find_clips(paths)
+    if config.confusables:
+        for phrase in config.phrases:
+            known_words(phrase.text)
+        frequent_words()
 
 
 def check_apart(config) -> None:

@@ -25,7 +25,7 @@ from wakeword.settings import from_dict
 from wakeword.training import examples
 from wakeword.training.estimates import early, estimate, measure
 from wakeword.training.fit import fit
-from wakeword.training.material import check_apart, heard_before, holds, negative_material, phrase_material, weighed
+from wakeword.training.material import check_given, heard_before, holds, negative_material, phrase_material, weighed
 from wakeword.training.train_config import Phrase as Phrase  # with TrainConfig, what callers of `train` need
 from wakeword.training.train_config import TrainConfig, check
 
@@ -81,20 +81,22 @@ def train(
     progress = progress or (lambda stage, fraction: None)
     check(config)
     check_writable(config.output)
-    check_apart(config)
+    check_given(config)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     skipped = Skipped()
 
     head = HeadSizes(config.depth, config.channels, outputs=len(config.phrases))
     model, acoustic = stacked(config.acoustic, head)
+    blocks = len(model.encoder.sizes.dilations)
+    choose_unfreeze(config.unfreeze, 0, blocks)  # what it cannot be is refused before clips are spoken
     settings = from_dict(FeatureSettings, acoustic["features"], config.acoustic)
     phrases = [phrase.text for phrase in config.phrases]
     material = [phrase_material(phrase, config, skipped, progress) for phrase in config.phrases]
     clips, recorded = [each.clips for each in material], [each.recorded for each in material]
     training_negatives, dev_negatives = negative_material(config, skipped, progress)
     # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
-    chosen = choose_unfreeze(config.unfreeze, sum(recorded), len(model.encoder.sizes.dilations))
+    chosen = choose_unfreeze(config.unfreeze, sum(recorded), blocks)
 
     meta = {
         "phrases": [{"phrase": phrase, "threshold": 0.5, "calibration": None} for phrase in phrases],
