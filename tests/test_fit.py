@@ -263,7 +263,7 @@ def test_the_loss_is_the_one_that_is_asked_for(small_model, tmp_path, monkeypatc
         monkeypatch.setattr(
             fit, name, lambda logits, *given, value=value: asked.append(given) or logits.sum() * 0 + value
         )
-    monkeypatch.setattr(fit.Steps, "take", lambda self, step, loss: taken.append(float(loss)) or take(self, step, loss))
+    monkeypatch.setattr(fit.Steps, "take", lambda self, step, loss: taken.append(loss.item()) or take(self, step, loss))
     fitted(small_model, tmp_path, loss="focal", smoothing=0.1, negative_weight=0.25, steps=1)
     assert asked[0][1:] == ("focal", 0.1) and asked[1] == ("focal",) and taken == [2.25]
 

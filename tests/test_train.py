@@ -15,6 +15,7 @@ pytest.importorskip("lhotse")
 
 from sweeps import sweep_material  # noqa: E402
 
+from wakeword.acoustic.align import Located  # noqa: E402
 from wakeword.audio.clips import Clip, find_clips  # noqa: E402
 from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
@@ -24,8 +25,11 @@ from wakeword.evaluation.metrics import alarms, hits  # noqa: E402
 from wakeword.evaluation.misses import held_out_misses  # noqa: E402
 from wakeword.evaluation.streams import positive_stream, score_stream  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import Unfreeze  # noqa: E402
 from wakeword.model import checkpoint  # noqa: E402
 from wakeword.model.curve import budgets_around  # noqa: E402
+from wakeword.training import train as train_module  # noqa: E402
 from wakeword.training.duplicates import groups_of_clips  # noqa: E402
 from wakeword.training.estimates import lasting  # noqa: E402
 from wakeword.training.material import (  # noqa: E402
@@ -321,6 +325,67 @@ def test_settings_of_what_is_heard_that_cannot_work_are_refused_in_a_line(change
     with pytest.raises(ConfigError, match=named) as caught:
         check(TrainConfig(phrases=(Phrase("one", ("a",)),), output="o", **changes))
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_heard_in_training_is_what_the_settings_say(material, speech_like):
+    config = TrainConfig(
+        noise=(str(material / "test-up"),),
+        rir=(str(material / "test-down"),),
+        made_noise=3,
+        babble=2,
+        noise_probability=0.1,
+        snr_db=(1.0, 2.0),
+        rir_probability=0.2,
+        channel_probability=0.3,
+        speed_probability=0.4,
+        speeds=(0.8, 1.2),
+        level_dbfs=(-9.0, -8.0),
+    )
+    found = train_module.augmentation_of(config, [speech_like(3, 1)])
+    same = ("noise_probability", "snr_db", "rir_probability", "channel_probability", "speed_probability", "speeds")
+    assert all(getattr(found, name) == getattr(config, name) for name in (*same, "level_dbfs"))
+    assert len(found.noise) == 18 + 3 + 2 and len(found.rirs) == 18 and len(found.rooms) == train_module.ROOMS
+    assert len(train_module.augmentation_of(config, []).noise) == 18 + 3, "no babble without voices"
+
+
+def test_what_is_fitted_goes_by_whose_clips_they_are(material, tmp_path, monkeypatch):
+    """Clips of a phrase within another are no negatives of it, and few recorded clips are heard more often."""
+    fitted = []
+    monkeypatch.setattr(train_module, "fit", lambda *given: fitted.append(given))
+    clips = [[np.full(8000, 0.1, np.float32)] * 2, [np.full(8000, 0.1, np.float32)] * 3]
+    config = TrainConfig(phrases=(Phrase("computer"), Phrase("hey computer")), copies=1, parts=2)
+    model, acoustic = train_module.stacked(str(material / "small.safetensors"), HeadSizes(2, 8, outputs=2))
+    settings, frozen = train_module.FeatureSettings(**acoustic["features"]), Unfreeze(3, "")
+    located = [Located([(0.1, 0.4)] * len(said)) for said in clips]
+    rest = lambda *told: None  # noqa: E731
+    train_module.learn(
+        model, settings, frozen, config, clips, located, [], Skipped(), rest, tmp_path / "begun", recorded=[2, 1]
+    )
+    ((_, _, found, cut, stream, *_),) = fitted
+    assert [len(said) for said in found] == [2, 2 + 2] and [len(said) for said in cut] == [4, 8] and not len(stream)
+    labels = [{output: {*each.labels[:, output].tolist()} for output in (0, 1)} for said in found for each in said]
+    assert all(each == {0: {-1, 0, 1}, 1: {0}} for each in labels[:2]), "'computer' is not 'hey computer'"
+    assert all(each == {0: {-1}, 1: {-1, 0, 1}} for each in labels[2:]), "in 'hey computer' is 'computer'"
+
+
+def test_a_training_tells_of_negatives_that_the_acoustic_model_has_heard(material, tmp_path, write_corpus, speech_like):
+    acoustic = tmp_path / "heard.safetensors"
+    shutil.copy(material / "small.safetensors", acoustic)
+    other = {f"speaker{index}": speech_like(40, index) for index in range(8)}
+    negatives = write_corpus(tmp_path / "other", other, speakers={name: name for name in other})
+    config = TrainConfig(
+        phrases=(Phrase("up", (str(material / "up"),)),),
+        negatives=(str(negatives),),
+        acoustic=str(acoustic),
+        output=str(tmp_path / "up.wakeword"),
+        steps=1,
+        copies=1,
+        threads=1,
+    )
+    assert train(config).notes == []
+    checkpoint.rewrite_meta(acoustic, {"card": {"data": {"made": {"hours": 1.0}}}})
+    (told,) = train(config).notes
+    assert told.startswith("100% of the negatives that chose the threshold") and "(made)" in told
 
 
 def test_a_phrase_within_another_is_no_negative_of_it():
