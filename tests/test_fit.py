@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -285,6 +287,26 @@ def test_the_average_of_the_steps_is_left_unless_it_is_off(small_model):
         steps.finish()
         last, between = means[-1], min(means) < bias < max(means)
         assert torch.equal(bias.detach(), last) != average and between or not average
+
+
+def test_what_was_begun_on_other_weights_is_not_gone_on_with(small_model, tmp_path):
+    """Where the whole encoder trains, nothing else tells them apart: the examples are features."""
+
+    def steps_of(seed: int, kill: bool) -> int:
+        fractions, model = [], small_model(seed, HeadSizes(depth=2, channels=8))
+
+        def told(stage, fraction):
+            fractions.append(fraction)
+            if kill and fraction > 0.9:
+                raise Killed
+
+        config, data = TrainConfig(steps=60, batch=4), (made_examples(1, dims=64), [], made_stream(dims=64))
+        with contextlib.suppress(Killed):
+            fit.fit(model, unfreeze(model, 0), *data, 0, config, told, tmp_path / "begun")
+        return len(fractions)
+
+    assert steps_of(0, kill=True) > 50 and steps_of(0, kill=True) < 10, "it goes on"
+    assert steps_of(1, kill=False) == 60
 
 
 def test_negatives_shorter_than_a_window_train_too(small_model, tmp_path):

@@ -66,7 +66,7 @@ def fit(
         stream = np.resize(stream, (WINDOW + warm + 1, stream.shape[1]))
     most = len(stream) - WINDOW - warm
     look_every = max(50, config.steps // 6)
-    identity = _identity(config, [*positives, *parts], stream)
+    identity = _identity(config, [*positives, *parts], stream, model)
     first, hard = _resume(begun, identity, model, steps)
     model.head.train()
     for step in range(first, config.steps):
@@ -160,13 +160,15 @@ def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 
     return np.sort(np.argpartition(-scores, count - 1)[:count])
 
 
-def _identity(config, positives: list[list[Example]], stream: np.ndarray) -> str:
-    """What must be the same for a state to be taken up: the settings (but for the threads) and the data."""
+def _identity(config, positives: list[list[Example]], stream: np.ndarray, model: WakeModel) -> str:
+    """What must be the same for a state to be taken up: the settings (but for the threads), the data, and the weights
+    that training begins with: a file of the same name may hold another acoustic model by now."""
     settings = json.dumps(dataclasses.asdict(dataclasses.replace(config, threads=0)), sort_keys=True)
     digest = hashlib.sha256(settings.encode())
     ends = [said[place].frames for said in positives for place in (0, -1)]
-    for frames in (*ends, stream[:1000], stream[-1000:]):
-        digest.update(np.ascontiguousarray(frames).tobytes())
+    weights = (tensor.numpy() for tensor in model.state_dict().values())
+    for values in (*ends, stream[:1000], stream[-1000:], *weights):
+        digest.update(np.ascontiguousarray(values).tobytes())
     digest.update(f"{[len(said) for said in positives]} {len(stream)}".encode())
     return digest.hexdigest()
 
