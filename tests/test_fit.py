@@ -289,6 +289,23 @@ def test_the_average_of_the_steps_is_left_unless_it_is_off(small_model):
         assert torch.equal(bias.detach(), last) != average and between or not average
 
 
+def test_an_interrupted_training_without_negatives_goes_on_too(small_model, tmp_path):
+    def steps_of(kill: bool) -> int:
+        fractions = []
+
+        def told(stage, fraction):
+            fractions.append(fraction)
+            if kill and fraction > 0.9:
+                raise Killed
+
+        with contextlib.suppress(Killed):
+            model, data = small_model(0, HeadSizes(depth=2, channels=8)), (made_examples(1), [], made_stream(frames=0))
+            fit.fit(model, [], *data, BOUNDARY, TrainConfig(steps=60, batch=4), told, tmp_path / "begun")
+        return len(fractions)
+
+    assert steps_of(kill=True) == 55 and steps_of(kill=False) == 10
+
+
 def test_what_was_begun_on_other_weights_is_not_gone_on_with(small_model, tmp_path):
     """Where the whole encoder trains, nothing else tells them apart: the examples are features."""
 

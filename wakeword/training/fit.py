@@ -70,8 +70,9 @@ def fit(
     first, hard = _resume(begun, identity, model, steps)
     model.head.train()
     for step in range(first, config.steps):
-        if most > 0 and step and step % look_every == 0 and step != first:
-            hard = hardest(model, stream, boundary)
+        if step and step % look_every == 0 and step != first:
+            if most > 0:
+                hard = hardest(model, stream, boundary)
             _save(begun, identity, step, hard, model, steps)
         if look is not None and step and step == config.steps // 3:
             with at_rest(model):
