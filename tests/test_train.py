@@ -35,6 +35,7 @@ from wakeword.training.estimates import lasting  # noqa: E402
 from wakeword.training.material import (  # noqa: E402
     check_apart,
     heard_before,
+    holds,
     may_hide_copies,
     split_clips,
     split_negatives,
@@ -392,6 +393,22 @@ def test_a_phrase_within_another_is_no_negative_of_it():
     found = labels_elsewhere(["computer", "hey computer", "jarvis", "commuter"])
     assert found.dtype == np.int8
     assert found.tolist() == [[-1, 0, 0, 0], [-1, -1, 0, 0], [0, 0, -1, 0], [0, 0, 0, -1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("In 1990 the Computer, failed", True),
+        ("hey-computer now", True),
+        ("—  computer…", True),
+        ("computer 中文", True),
+        ("hey 2 computers", False),
+        ("", False),
+    ],
+)
+def test_a_phrase_is_found_in_a_transcript_beside_what_has_no_letters(text, said):
+    assert holds(text, "computer") == said
+    assert not holds("hey 1 computer", "hey computer") and holds("42 hey  computer", "hey computer")
 
 
 def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):

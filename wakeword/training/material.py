@@ -258,12 +258,16 @@ def without_phrases(clips: list[Clip], phrases: Iterable[str]) -> list[Clip]:
 
 
 def holds(text: str, phrase: str) -> bool:
-    """Whether a text has the words of the phrase in it, one after the other; one that cannot be spelled has not."""
-    wanted = f" {tokens.normalise(phrase)} "
+    """Whether a text has the words of the phrase in it, one after the other; words that cannot be spelled, as numbers
+    in digits, are none of them."""
+    return f" {tokens.normalise(phrase)} " in f" {' '.join(map(_spelled, text.split()))} "
+
+
+def _spelled(word: str) -> str:
     try:
-        return wanted in f" {tokens.normalise(text)} "
+        return tokens.normalise(word)
     except tokens.TextError:
-        return False
+        return "?"
 
 
 def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], list[Clip], str]:
