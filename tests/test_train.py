@@ -91,6 +91,16 @@ def test_what_is_known_so_far_is_told_before_training_ends(trained):
     assert lasting(clips, 5000.0) == clips and lasting(clips[:1], 1.0) == clips[:1] and lasting([], 1.0) == []
 
 
+def test_what_is_known_so_far_is_told_without_negatives_too(material, tmp_path):
+    told, few = [], tuple(str(material / "down" / f"{index}.wav") for index in range(3))
+    phrases, output = (both(material)[0], Phrase("going down", few)), str(tmp_path / "o.wakeword")
+    common = {"acoustic": str(material / "small.safetensors"), "steps": 3, "copies": 1, "threads": 1}
+    found = train(TrainConfig(phrases=phrases, output=output, **common), tell=told.append)
+    up, down = told
+    assert up.startswith("'going up' after a third of the training: at 0.5, as too few negatives were held out")
+    assert f"of {found.estimates[0]['clips']} clips held out of training" in up and "not known" in down
+
+
 def test_two_phrases_are_detected_and_not_taken_for_each_other(material, trained, tmp_path):
     export_onnx(trained.path, tmp_path / "sweeps.onnx")
     detector = Detector.load(tmp_path / "sweeps.onnx")
