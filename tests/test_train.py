@@ -329,6 +329,8 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_heard(tmp_path):
         ({"level_dbfs": (-10.0, -20.0)}, "level_dbfs = "),
         ({"snr_db": (1.0,)}, "snr_db = "),
         ({"threads": 100_000}, "threads = 100000: must be at most 1024"),
+        ({"seed": 10**30}, "seed = 10*: must be at most 9223372036854775807"),
+        ({"depth": 101}, "depth = 101: must be at most 100"),
         ({"speed_probability": 1.5}, "speed_probability = 1.5: must be from 0 to 1"),
     ],
 )
