@@ -475,6 +475,17 @@ def test_negatives_that_cannot_be_heard_are_refused_and_one_alone_trains(materia
     assert "to calibrate, give --negatives" in capsys.readouterr().out
 
 
+def test_a_clip_that_is_named_twice_counts_once(tmp_path, speech_like):
+    for index in range(10):
+        write_wav(tmp_path / "new" / f"{index}.wav", speech_like(0.7, index))
+    folders = tuple(str(tmp_path / name) for name in ("new", "new/../new", "."))
+    (clips, held_out, _), (again, out, _) = (
+        usable_clips(Phrase("computer", given), TrainConfig(), Skipped()) for given in (folders[:1], folders)
+    )
+    assert len(clips) == len(again) == 8 and len(out) == 2 and out == held_out
+    assert all(map(np.array_equal, clips, again))
+
+
 def test_recordings_too_long_for_a_phrase_neither_train_nor_test(tmp_path, speech_like, monkeypatch):
     """A batch is as long as the longest of its clips."""
     for index in range(10):

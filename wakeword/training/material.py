@@ -97,6 +97,15 @@ def weighed(items: Sequence, recorded: int) -> list:
     return [*items[:recorded]] * times + [*items[recorded:]]
 
 
+def _once(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips without those that are named again, as by a folder and the one above it: what is held out twice makes
+    an interval look narrower than it is."""
+    found: dict[tuple, Clip] = {}
+    for clip in clips:
+        found.setdefault((os.path.abspath(clip.path), clip.start_s, clip.duration_s, clip.channel), clip)
+    return list(found.values())
+
+
 def _short(clip: Clip, seconds: float | None, skipped: Skipped) -> bool:
     """Whether a recording may be a clip of a phrase, as far as its length is known; else `skipped` says so."""
     if seconds is None or seconds <= LONGEST_S:
@@ -279,7 +288,7 @@ def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], li
     Raises:
         WakewordError: no such path, or too few clips.
     """
-    given = find_clips(phrase.positives)
+    given = _once(find_clips(phrase.positives))
     kept = for_training(given)
     everything = [clip for clip in kept if _short(clip, told_seconds(clip), skipped)]
     hidden, few = may_hide_copies(everything), len(everything) <= MOST_COMPARED
