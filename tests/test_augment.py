@@ -343,12 +343,16 @@ def test_recordings_are_limited_by_their_hours_and_chosen_by_the_seed(tmp_path):
 
 def test_recordings_that_cannot_be_read_are_passed_over_until_none_is_left(tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    with pytest.raises(WakewordError, match="none of the recordings can be read.*broken.wav"):
+    with pytest.raises(WakewordError, match="none of the recordings can be heard.*broken.wav"):
         read_recordings([tmp_path])
+    write_wav(tmp_path / "silent.wav", np.zeros(16000, np.float32))
+    with pytest.raises(WakewordError, match="silent.wav: silent"):
+        read_recordings([tmp_path / "silent.wav"])
     write_wav(tmp_path / "good.wav", tone(300, 1))
     skipped, read = Skipped(), []
     assert len(read_recordings([tmp_path], skipped=skipped, read=read)) == 1
-    assert list(skipped.reasons) == [str(tmp_path / "broken.wav")] and [clip.path.name for clip in read] == ["good.wav"]
+    assert sorted(skipped.reasons) == [str(tmp_path / name) for name in ("broken.wav", "silent.wav")]
+    assert [clip.path.name for clip in read] == ["good.wav"]
     assert read_recordings([]) == ()
     with pytest.raises(WakewordError, match="no such file"):
         read_recordings([tmp_path / "none"])

@@ -14,9 +14,11 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from wakeword.acoustic.encoder import Encoder  # noqa: E402
+from wakeword.audio.clips import find_clips  # noqa: E402
 from wakeword.audio.levels import active_span  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.augmentation.augment import Augmentation  # noqa: E402
-from wakeword.errors import WakewordError  # noqa: E402
+from wakeword.errors import Skipped, WakewordError  # noqa: E402
 from wakeword.features.log_mel import FeatureSettings  # noqa: E402
 from wakeword.training import examples  # noqa: E402
 from wakeword.training.examples import LATEST_S, UNSURE_S, label, on_disk  # noqa: E402
@@ -111,3 +113,54 @@ def test_labels_follow_the_span_that_is_given_and_parts_are_cut_by_it(speech_lik
         begins = np.array_equal(part[200:-200], samples[200 : len(part) - 200])
         cut_s = (len(part) if begins else len(samples) - len(part)) / 16000
         assert 0.75 <= cut_s <= 1.15 if begins else 0.85 <= cut_s <= 1.25
+
+
+def sine(hz: float, seconds: float, level: float) -> np.ndarray:
+    return (level * np.sqrt(2) * np.sin(2 * np.pi * hz * np.arange(round(seconds * 16000)) / 16000)).astype(np.float32)
+
+
+def power_at(samples: np.ndarray, hz: float) -> float:
+    time = np.arange(len(samples)) / 16000
+    return float(2 * np.abs(np.mean(samples * np.exp(-2j * np.pi * hz * time))) ** 2)
+
+
+def test_a_clip_is_put_amid_running_speech_about_half_of_the_time():
+    """At a level near its own, whatever that of the recordings is."""
+    clip, speech = sine(400, 1.0, 0.1), [sine(1000, 5.0, 0.001), sine(1000, 5.0, 0.9)]
+    dry, levels = Augmentation(noise_probability=0.0, rir_probability=0.0, level_dbfs=(-30.0, -30.0)), []
+    for seed in range(120):
+        samples, start_s, _ = examples.positive(clip, (0.0, 1.0), speech, dry, np.random.default_rng(seed))
+        said = samples[int(start_s * 16000) :][:16000]
+        levels.append(samples[: int((start_s - 0.01) * 16000)].std() / said.std())
+    amid = np.array([level for level in levels if level > 0.01])
+    assert 0.35 < len(amid) / len(levels) < 0.65 and 0.25 < amid.min() < 0.45 and 1.05 < amid.max() < 1.3
+    alone = examples.positive(clip, (0.0, 1.0), [], dry, np.random.default_rng(0))
+    assert alone[0][: int(alone[1] * 16000) - 160].std() < 0.01 * alone[0].std()
+
+
+def test_noise_under_a_clip_is_at_its_snr_beside_the_phrase_alone():
+    """Not beside the quiet around it, which is up to three times as long."""
+    noisy = Augmentation(noise_probability=1.0, snr_db=(10.0, 10.0), rir_probability=0.0, noise=(sine(1600, 9.0, 0.3),))
+    clip = np.concatenate([np.zeros(8000, np.float32), sine(400, 1.0, 0.1), np.zeros(8000, np.float32)])
+    for seed in range(5):
+        samples, start_s, end_s = examples.positive(clip, (0.5, 1.5), [], noisy, np.random.default_rng(seed))
+        said = samples[int(start_s * 16000) : int(end_s * 16000)]
+        assert 10 * np.log10(power_at(said, 400) / power_at(said, 1600)) == pytest.approx(10, abs=0.3)
+
+
+def test_negatives_are_heard_as_they_are_and_then_otherwise(tmp_path, speech_like):
+    given = [speech_like(3, 1), speech_like(25, 2)]
+    for index, samples in enumerate(given):
+        write_wav(tmp_path / f"{index}.wav", samples)
+    noisy = Augmentation(noise_probability=1.0, rir_probability=0.0, noise=(speech_like(9, 3),))
+    common = noisy, 0, Skipped(), lambda *told: None
+    found = list(examples.negative_pieces(find_clips(tmp_path), 3, 1.0, *common))
+    assert sorted(len(piece) for piece in found) == sorted(3 * [3 * 16000, examples.LONGEST, 5 * 16000])
+    for samples in given:
+        for start in range(0, len(samples), examples.LONGEST):
+            piece = samples[start : start + examples.LONGEST]
+            same = [each for each in found if len(each) == len(piece)]
+            as_it_is = [np.allclose(each, piece, atol=1e-4) for each in same]
+            assert as_it_is.count(True) == 1 and not np.allclose(same[1], same[2], atol=1e-3)
+    fewer = list(examples.negative_pieces(find_clips(tmp_path), 1, 1 / 3600, *common))
+    assert len(fewer) < 3, "no more than the hours that are asked for, and the recording that reaches them"

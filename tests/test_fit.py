@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -214,6 +216,126 @@ def test_clips_and_other_speech_that_differ_throughout_are_told_apart(small_mode
         clips = fit.logits_of(model, inputs, boundary)
         other = fit.logits_of(model, torch.from_numpy(stream[None, :400]).float(), boundary)
     assert clips[labels == 1].mean() > other[:, 50:].mean() + 2
+
+
+def fitted(small_model, folder, parts=(), stream=None, **settings):
+    """A model after 60 steps on one phrase, its encoder frozen."""
+    model = small_model(0, HeadSizes(depth=2, channels=8))
+    config = TrainConfig(**{"steps": 60, "batch": 6, "learning_rate": 0.02, "phrases": (Phrase("abc"),), **settings})
+    stream = made_stream() if stream is None else stream
+    fit.fit(model, [], made_examples(1), list(parts), stream, BOUNDARY, config, quiet, folder / "begun")
+    return model
+
+
+@torch.no_grad()
+def mean_logit(model, frames) -> float:
+    return float(fit.logits_of(model, torch.from_numpy(frames[None]).float(), BOUNDARY).mean())
+
+
+@pytest.mark.parametrize(("hard", "count"), [(0.0, 0), (0.5, 3), (1.0, 6)])
+def test_the_share_asked_for_of_the_windows_lies_around_hard_negatives(small_model, tmp_path, monkeypatch, hard, count):
+    stream, place, found = made_stream(), 1500, []
+    stream[:, 0] = np.arange(len(stream)) / 8  # exact in float16
+    stream[:, 0] = np.where(np.arange(len(stream)) == place, 500, 0)
+    monkeypatch.setattr(fit, "hardest", lambda *given: np.array([place]))
+    whole = fit.hidden_of_each
+
+    def watch(model, batches, boundary):
+        warm = fit.memory_frames(model.encoder, boundary) + model.head.memory_frames
+        found.append(int((batches[1][:, warm:, 0] == 500).any(dim=1).sum()))
+        return whole(model, batches, boundary)
+
+    monkeypatch.setattr(fit, "hidden_of_each", watch)
+    fitted(small_model, tmp_path, stream=stream, hard=hard)
+    assert max(found[:50]) < 3, "before the first look windows are drawn from all over"
+    assert min(found[50:]) >= count and max(found[50:]) <= min(6, count + 2), found
+
+
+def test_parts_of_the_phrase_are_learnt_as_negatives(small_model, tmp_path):
+    offset = np.random.default_rng(5).standard_normal(DIMS).astype(np.float16)
+    parts = [[Example(each.frames + offset, np.zeros_like(each.labels)) for each in made_examples(1, 6, seed=2)[0]]]
+    with_parts, without = (fitted(small_model, tmp_path, parts=each) for each in (parts, ()))
+    other = made_stream(9, 400) + offset
+    assert mean_logit(with_parts, other) < mean_logit(without, other) - 0.5
+
+
+def test_the_loss_is_the_one_that_is_asked_for(small_model, tmp_path, monkeypatch):
+    asked, taken, take = [], [], fit.Steps.take
+    for name, value in (("phrase_loss", 2.0), ("other_loss", 1.0)):
+        monkeypatch.setattr(
+            fit, name, lambda logits, *given, value=value: asked.append(given) or logits.sum() * 0 + value
+        )
+    monkeypatch.setattr(fit.Steps, "take", lambda self, step, loss: taken.append(loss.item()) or take(self, step, loss))
+    fitted(small_model, tmp_path, loss="focal", smoothing=0.1, negative_weight=0.25, steps=1)
+    assert asked[0][1:] == ("focal", 0.1) and asked[1] == ("focal",) and taken == [2.25]
+
+
+def test_spelling_beside_the_loss_changes_what_the_head_learns(small_model, tmp_path):
+    plain, spelled = (fitted(small_model, tmp_path, ctc=ctc).head.state_dict() for ctc in (0.0, 0.5))
+    assert not torch.allclose(plain["narrow.0.weight"], spelled["narrow.0.weight"], atol=1e-3)
+
+
+def test_the_average_of_the_steps_is_left_unless_it_is_off(small_model):
+    for average in (True, False):
+        model = small_model(0)
+        steps = Steps(model, [], TrainConfig(steps=40, average=average, learning_rate=0.05))
+        bias, means = model.head.output.bias, []
+        for step in range(40):
+            steps.begin(step)
+            steps.take(step, model.head(torch.ones(1, 1, 40), torch.zeros(1, model.head.stack.state_size))[0].sum())
+            means.append(bias.detach().clone())
+        steps.finish()
+        last, between = means[-1], min(means) < bias < max(means)
+        assert torch.equal(bias.detach(), last) != average and between or not average
+
+
+def test_an_interrupted_training_without_negatives_goes_on_too(small_model, tmp_path):
+    def steps_of(kill: bool) -> int:
+        fractions = []
+
+        def told(stage, fraction):
+            fractions.append(fraction)
+            if kill and fraction > 0.9:
+                raise Killed
+
+        with contextlib.suppress(Killed):
+            model, data = small_model(0, HeadSizes(depth=2, channels=8)), (made_examples(1), [], made_stream(frames=0))
+            fit.fit(model, [], *data, BOUNDARY, TrainConfig(steps=60, batch=4), told, tmp_path / "begun")
+        return len(fractions)
+
+    assert steps_of(kill=True) == 55 and steps_of(kill=False) == 10
+
+
+def test_what_was_begun_on_other_weights_is_not_gone_on_with(small_model, tmp_path):
+    """Where the whole encoder trains, nothing else tells them apart: the examples are features."""
+
+    def steps_of(seed: int, kill: bool) -> int:
+        fractions, model = [], small_model(seed, HeadSizes(depth=2, channels=8))
+
+        def told(stage, fraction):
+            fractions.append(fraction)
+            if kill and fraction > 0.9:
+                raise Killed
+
+        config, data = TrainConfig(steps=60, batch=4), (made_examples(1, dims=64), [], made_stream(dims=64))
+        with contextlib.suppress(Killed):
+            fit.fit(model, unfreeze(model, 0), *data, 0, config, told, tmp_path / "begun")
+        return len(fractions)
+
+    assert steps_of(0, kill=True) > 50 and steps_of(0, kill=True) < 10, "it goes on"
+    assert steps_of(1, kill=False) == 60
+
+
+def test_negatives_shorter_than_a_window_train_too(small_model, tmp_path):
+    """Not only those from which a window can be cut."""
+    stream, told = made_stream(frames=30), []
+    for negatives in (stream, stream[:0]):
+        model = small_model(0, HeadSizes(depth=2, channels=8))
+        config = TrainConfig(steps=60, batch=6, hard=0.5)
+        fit.fit(model, [], made_examples(1), [], negatives, BOUNDARY, config, quiet, tmp_path / "begun")
+        with torch.no_grad():
+            told.append(float(fit.logits_of(model, torch.from_numpy(stream[None]).float(), BOUNDARY).mean()))
+    assert told[0] < told[1] - 0.5, told
 
 
 def test_a_pretrained_encoder_rests_at_first_and_one_from_scratch_does_not(small_model):

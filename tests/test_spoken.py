@@ -13,13 +13,13 @@ from data_prep import voices as voices_module  # noqa: E402
 from data_prep.synthesise import synthesise  # noqa: E402
 from data_prep.takes import split_voices  # noqa: E402
 from data_prep.voices import Voice, installed_voices  # noqa: E402
-from wakeword.audio.clips import find_clips, read_clips  # noqa: E402
+from wakeword.audio.clips import Clip, find_clips, read_clips  # noqa: E402
 from wakeword.audio.levels import active_span  # noqa: E402
 from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.detector.detector import Detector  # noqa: E402
 from wakeword.errors import Skipped, WakewordError  # noqa: E402
-from wakeword.training import spoken  # noqa: E402
+from wakeword.training import material, spoken  # noqa: E402
 from wakeword.training.confusables import EACH, confusables, likest, speak_confusables  # noqa: E402
 from wakeword.training.material import HELD_OUT_VOICES, MOST_TIMES, phrase_material, weighed  # noqa: E402
 from wakeword.training.train import train  # noqa: E402
@@ -217,6 +217,24 @@ def test_what_cannot_be_trained_is_refused_in_a_line(given, named, tmp_path, cap
     assert __import__("re").search(named, told), told
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--noise", "nowhere"], "nowhere: no such file or folder"),
+        (["--rir", "nowhere"], "nowhere: no such file or folder"),
+        (["--unfreeze", "99"], "--unfreeze 99"),
+        (["--confusables", "3", "--text", "okay nabuzz"], "'nabuzz' of 'okay nabuzz' is not in the CMU dictionary"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_minutes_of_speaking(given, named, tmp_path, capsys, monkeypatch):
+    if "--confusables" in given:
+        pytest.importorskip("pocketsphinx")
+    monkeypatch.setattr(spoken, "voices_to_speak", lambda: pytest.fail("it went on to speak"))
+    given = [*given, "--text", "hey computer", "--acoustic", "micro", "--output", str(tmp_path / "o")]
+    assert main(["train", *given]) == 2
+    assert named in capsys.readouterr().err
+
+
 def test_what_sounds_like_a_phrase():
     pytest.importorskip("pocketsphinx")
     pytest.importorskip("wordfreq")
@@ -237,6 +255,17 @@ def test_confusables_are_negatives_that_train(few_voices, tmp_path):
     # Of a dozen that the dictionary names, "hey" alone, which has too few letters for the phrase, among them.
     assert texts < set(confusables("hey computer", 12)) and "hey" not in texts
     assert {clip.speaker for clip in clips} <= set(map(str, split_voices(FEW)[0]))
+
+
+def test_confusables_train_and_choose_no_threshold(monkeypatch, tmp_path, speech_like):
+    """The texts of all phrases, as many as are asked for."""
+    alike, asked = Clip(tmp_path / "commuter.wav", text="commuter"), []
+    monkeypatch.setattr(material, "speak_confusables", lambda *given: asked.append(given[:2]) or [alike])
+    others = recorded(tmp_path, 8, speech_like).positives
+    config = TrainConfig(phrases=(Phrase("one"), Phrase("two")), negatives=others, confusables=3)
+    training, dev = material.negative_material(config, Skipped(), quiet)
+    assert asked == [(["one", "two"], 3)] and training[-1] == alike and len(training) + len(dev) == 9
+    assert dev and alike not in dev
 
 
 @needs_voices
@@ -269,6 +298,7 @@ def test_the_command_speaks_beside_recorded_clips(few_voices, tmp_path, speech_l
     given += ["--steps", "2", "--threads", "1", "--json"]
     assert main(["train", *given, "--output", str(tmp_path / "o.wakeword")]) == 0
     report = json.loads(capsys.readouterr().out)
+    assert report["unfrozen"].startswith("auto: 3 clips"), "only recorded clips free the encoder"
     (about,) = report["notes"]
     assert "3 recorded clips" in about and HELD_OUT_VOICES in about
     assert sorted(path.name.partition("-")[0] for path in Path(f"{tmp_path}/o.wakeword.spoken").iterdir()) == [

@@ -15,19 +15,32 @@ pytest.importorskip("lhotse")
 
 from sweeps import sweep_material  # noqa: E402
 
+from wakeword.acoustic.align import Located  # noqa: E402
 from wakeword.audio.clips import Clip, find_clips  # noqa: E402
+from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.cli import main  # noqa: E402
 from wakeword.detector.detector import Detector  # noqa: E402
-from wakeword.errors import ConfigError, WakewordError  # noqa: E402
+from wakeword.errors import ConfigError, Skipped, WakewordError  # noqa: E402
 from wakeword.evaluation.metrics import alarms, hits  # noqa: E402
 from wakeword.evaluation.misses import held_out_misses  # noqa: E402
 from wakeword.evaluation.streams import positive_stream, score_stream  # noqa: E402
 from wakeword.export import export_onnx  # noqa: E402
+from wakeword.head.layers import HeadSizes  # noqa: E402
+from wakeword.head.transfer import Unfreeze  # noqa: E402
 from wakeword.model import checkpoint  # noqa: E402
 from wakeword.model.curve import budgets_around  # noqa: E402
+from wakeword.training import train as train_module  # noqa: E402
 from wakeword.training.duplicates import groups_of_clips  # noqa: E402
 from wakeword.training.estimates import lasting  # noqa: E402
-from wakeword.training.material import check_apart, heard_before, split_clips, split_negatives  # noqa: E402
+from wakeword.training.material import (  # noqa: E402
+    check_apart,
+    heard_before,
+    holds,
+    may_hide_copies,
+    split_clips,
+    split_negatives,
+    usable_clips,
+)
 from wakeword.training.train import labels_elsewhere, train  # noqa: E402
 from wakeword.training.train_config import Phrase, TrainConfig, check  # noqa: E402
 
@@ -76,6 +89,16 @@ def test_what_is_known_so_far_is_told_before_training_ends(trained):
     clips = [Clip(Path(f"{index}.wav"), duration_s=10.0) for index in range(100)]
     assert [clip.path.stem for clip in lasting(clips, 50.0)] == ["0", "20", "40", "60", "80"]
     assert lasting(clips, 5000.0) == clips and lasting(clips[:1], 1.0) == clips[:1] and lasting([], 1.0) == []
+
+
+def test_what_is_known_so_far_is_told_without_negatives_too(material, tmp_path):
+    told, few = [], tuple(str(material / "down" / f"{index}.wav") for index in range(3))
+    phrases, output = (both(material)[0], Phrase("going down", few)), str(tmp_path / "o.wakeword")
+    common = {"acoustic": str(material / "small.safetensors"), "steps": 3, "copies": 1, "threads": 1}
+    found = train(TrainConfig(phrases=phrases, output=output, **common), tell=told.append)
+    up, down = told
+    assert up.startswith("'going up' after a third of the training: at 0.5, as too few negatives were held out")
+    assert f"of {found.estimates[0]['clips']} clips held out of training" in up and "not known" in down
 
 
 def test_two_phrases_are_detected_and_not_taken_for_each_other(material, trained, tmp_path):
@@ -237,6 +260,25 @@ def test_what_is_held_out_is_the_share_asked_for_and_does_not_hang_on_where_the_
     assert split_clips(of("/home/one"), 0.2, seed=1)[1] != out
 
 
+@pytest.mark.parametrize("friends", [1, 3, 12])
+def test_a_speaker_who_has_most_of_the_clips_is_not_held_out_with_all_of_them(friends):
+    """His hundred would be, of one seed in some, and the others' few train."""
+    clips = [Clip(Path(f"{n}.wav"), speaker="me") for n in range(100)]
+    clips += [Clip(Path(f"{n}.wav"), speaker=f"friend {n // 2}") for n in range(100, 100 + 2 * friends)]
+    for seed in range(30):
+        training, out = split_clips(clips, 0.2, seed, fewest=1)
+        assert len(out) == pytest.approx(0.2 * len(clips), abs=1) and len(training) + len(out) == len(clips)
+    assert may_hide_copies(clips), "copies of one of his recordings could fall on both sides"
+    even = [Clip(Path(f"{n}.wav"), speaker=f"s{n % 4}") for n in range(100)]
+    assert len(split_clips(even, 0.2, 0)[1]) == 25 and not may_hide_copies(even)
+
+
+def test_a_group_that_is_null_in_the_manifest_is_none():
+    clips = [Clip(Path(f"{n}.wav"), attributes={"group": None}) for n in range(40)]
+    assert len(split_clips(clips, 0.2, 0)[1]) == 8 and may_hide_copies(clips)
+    assert not may_hide_copies([Clip(Path(f"{n}.wav"), attributes={"group": n // 2}) for n in range(8)])
+
+
 def test_too_few_clips_of_one_of_the_phrases_are_named(material, tmp_path):
     few = tuple(str(material / "down" / f"{index}.wav") for index in range(2))
     config = TrainConfig(
@@ -287,6 +329,8 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_heard(tmp_path):
         ({"level_dbfs": (-10.0, -20.0)}, "level_dbfs = "),
         ({"snr_db": (1.0,)}, "snr_db = "),
         ({"threads": 100_000}, "threads = 100000: must be at most 1024"),
+        ({"seed": 10**30}, "seed = 10*: must be at most 9223372036854775807"),
+        ({"depth": 101}, "depth = 101: must be at most 100"),
         ({"speed_probability": 1.5}, "speed_probability = 1.5: must be from 0 to 1"),
     ],
 )
@@ -296,10 +340,87 @@ def test_settings_of_what_is_heard_that_cannot_work_are_refused_in_a_line(change
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_heard_in_training_is_what_the_settings_say(material, speech_like):
+    config = TrainConfig(
+        noise=(str(material / "test-up"),),
+        rir=(str(material / "test-down"),),
+        made_noise=3,
+        babble=2,
+        noise_probability=0.1,
+        snr_db=(1.0, 2.0),
+        rir_probability=0.2,
+        channel_probability=0.3,
+        speed_probability=0.4,
+        speeds=(0.8, 1.2),
+        level_dbfs=(-9.0, -8.0),
+    )
+    found = train_module.augmentation_of(config, [speech_like(3, 1)])
+    same = ("noise_probability", "snr_db", "rir_probability", "channel_probability", "speed_probability", "speeds")
+    assert all(getattr(found, name) == getattr(config, name) for name in (*same, "level_dbfs"))
+    assert len(found.noise) == 18 + 3 + 2 and len(found.rirs) == 18 and len(found.rooms) == train_module.ROOMS
+    assert len(train_module.augmentation_of(config, []).noise) == 18 + 3, "no babble without voices"
+
+
+def test_what_is_fitted_goes_by_whose_clips_they_are(material, tmp_path, monkeypatch):
+    """Clips of a phrase within another are no negatives of it, and few recorded clips are heard more often."""
+    fitted = []
+    monkeypatch.setattr(train_module, "fit", lambda *given: fitted.append(given))
+    clips = [[np.full(8000, 0.1, np.float32)] * 2, [np.full(8000, 0.1, np.float32)] * 3]
+    config = TrainConfig(phrases=(Phrase("computer"), Phrase("hey computer")), copies=1, parts=2)
+    model, acoustic = train_module.stacked(str(material / "small.safetensors"), HeadSizes(2, 8, outputs=2))
+    settings, frozen = train_module.FeatureSettings(**acoustic["features"]), Unfreeze(3, "")
+    located = [Located([(0.1, 0.4)] * len(said)) for said in clips]
+    rest = lambda *told: None  # noqa: E731
+    train_module.learn(
+        model, settings, frozen, config, clips, located, [], Skipped(), rest, tmp_path / "begun", recorded=[2, 1]
+    )
+    ((_, _, found, cut, stream, *_),) = fitted
+    assert [len(said) for said in found] == [2, 2 + 2] and [len(said) for said in cut] == [4, 8] and not len(stream)
+    labels = [{output: {*each.labels[:, output].tolist()} for output in (0, 1)} for said in found for each in said]
+    assert all(each == {0: {-1, 0, 1}, 1: {0}} for each in labels[:2]), "'computer' is not 'hey computer'"
+    assert all(each == {0: {-1}, 1: {-1, 0, 1}} for each in labels[2:]), "in 'hey computer' is 'computer'"
+
+
+def test_a_training_tells_of_negatives_that_the_acoustic_model_has_heard(material, tmp_path, write_corpus, speech_like):
+    acoustic = tmp_path / "heard.safetensors"
+    shutil.copy(material / "small.safetensors", acoustic)
+    other = {f"speaker{index}": speech_like(40, index) for index in range(8)}
+    negatives = write_corpus(tmp_path / "other", other, speakers={name: name for name in other})
+    config = TrainConfig(
+        phrases=(Phrase("up", (str(material / "up"),)),),
+        negatives=(str(negatives),),
+        acoustic=str(acoustic),
+        output=str(tmp_path / "up.wakeword"),
+        steps=1,
+        copies=1,
+        threads=1,
+    )
+    assert train(config).notes == []
+    checkpoint.rewrite_meta(acoustic, {"card": {"data": {"made": {"hours": 1.0}}}})
+    (told,) = train(config).notes
+    assert told.startswith("100% of the negatives that chose the threshold") and "(made)" in told
+
+
 def test_a_phrase_within_another_is_no_negative_of_it():
     found = labels_elsewhere(["computer", "hey computer", "jarvis", "commuter"])
     assert found.dtype == np.int8
     assert found.tolist() == [[-1, 0, 0, 0], [-1, -1, 0, 0], [0, 0, -1, 0], [0, 0, 0, -1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("In 1990 the Computer, failed", True),
+        ("hey-computer now", True),
+        ("—  computer…", True),
+        ("computer 中文", True),
+        ("hey 2 computers", False),
+        ("", False),
+    ],
+)
+def test_a_phrase_is_found_in_a_transcript_beside_what_has_no_letters(text, said):
+    assert holds(text, "computer") == said
+    assert not holds("hey 1 computer", "hey computer") and holds("42 hey  computer", "hey computer")
 
 
 def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):
@@ -309,6 +430,85 @@ def test_negatives_that_say_one_of_the_phrases_do_not_train(monkeypatch):
     config = TrainConfig(phrases=(Phrase("computer"), Phrase("jarvis")), negatives=("somewhere",))
     kept = [clip.text for part in split_negatives(config) for clip in part]
     assert sorted(map(str, kept)) == sorted(map(str, ["a commuter", None, "x 12"]))
+
+
+@pytest.mark.parametrize(
+    ("clips", "told"),
+    [
+        (
+            [Clip(Path("a.wav"), split="test"), Clip(Path("b.wav"), split="test")],
+            "none of the 2 .* 2 are kept for testing",
+        ),
+        (
+            [Clip(Path("a.wav"), split="test"), Clip(Path("b.wav"), text="Ask the computer.")],
+            "none .* 1 are kept.* in 1 a phrase",
+        ),
+    ],
+)
+def test_negatives_none_of_which_can_train_are_refused(monkeypatch, clips, told):
+    """Rather than a training without any, which reports success."""
+    monkeypatch.setattr("wakeword.training.material.find_clips", lambda paths: clips)
+    with pytest.raises(WakewordError, match=f"speech: {told}") as caught:
+        split_negatives(TrainConfig(phrases=(Phrase("computer"),), negatives=("speech",)))
+    assert "\n" not in str(caught.value)
+
+
+def test_negatives_that_cannot_be_heard_are_refused_and_one_alone_trains(material, tmp_path, capsys):
+    given = ["--phrase", "up", "--positives", *[str(material / "up" / f"{i}.wav") for i in range(3)], "--steps", "1"]
+    given += [
+        "--acoustic",
+        str(material / "small.safetensors"),
+        "--threads",
+        "1",
+        "--output",
+        str(tmp_path / "o.wakeword"),
+    ]
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    write_wav(tmp_path / "blink.wav", np.full(100, 0.1, np.float32))
+    for name, told in (("bad.wav", "skipped 1 file"), ("blink.wav", "they are too short")):
+        assert main(["train", *given, "--negatives", str(tmp_path / name)]) == 2
+        assert f"none of the 1 negatives that train can be heard: {told}" in capsys.readouterr().err
+    assert main(["train", *given, "--negatives", str(material / "test-up" / "0.wav")]) == 0
+    told = capsys.readouterr().out
+    assert "the negatives are one recording" in told and "to calibrate, give --negatives" not in told
+    assert main(["train", *given]) == 0
+    assert "to calibrate, give --negatives" in capsys.readouterr().out
+
+
+def test_a_clip_that_is_named_twice_counts_once(tmp_path, speech_like):
+    for index in range(10):
+        write_wav(tmp_path / "new" / f"{index}.wav", speech_like(0.7, index))
+    folders = tuple(str(tmp_path / name) for name in ("new", "new/../new", "."))
+    (clips, held_out, _), (again, out, _) = (
+        usable_clips(Phrase("computer", given), TrainConfig(), Skipped()) for given in (folders[:1], folders)
+    )
+    assert len(clips) == len(again) == 8 and len(out) == 2 and out == held_out
+    assert all(map(np.array_equal, clips, again))
+
+
+def test_recordings_too_long_for_a_phrase_neither_train_nor_test(tmp_path, speech_like, monkeypatch):
+    """A batch is as long as the longest of its clips."""
+    for index in range(10):
+        write_wav(tmp_path / f"{index}.wav", speech_like(0.7, index))
+    for index in range(10, 14):
+        write_wav(tmp_path / f"{index}.wav", speech_like(21, index))
+    for told in (True, False):
+        skipped = Skipped()
+        clips, held_out, _ = usable_clips(Phrase("computer", (str(tmp_path),)), TrainConfig(), skipped)
+        assert max(map(len, clips)) < 16000 and len(clips) + len(held_out) == (10 if told else 10 + 4 - len(skipped))
+        assert skipped.reasons and all(
+            "21 s are no clip of a phrase: cut it" in each for each in skipped.reasons.values()
+        )
+        monkeypatch.setattr("wakeword.training.material.told_seconds", lambda clip: None)
+    with pytest.raises(WakewordError, match="only 0 usable.*21 s are no clip"):
+        usable_clips(Phrase("a", tuple(str(tmp_path / f"{n}.wav") for n in range(10, 14))), TrainConfig(), Skipped())
+
+
+def test_clips_that_are_kept_for_testing_are_counted_where_too_few_are_left(monkeypatch):
+    clips = [Clip(Path(f"{index}.wav"), split="test") for index in range(5)]
+    monkeypatch.setattr("wakeword.training.material.find_clips", lambda paths: clips)
+    with pytest.raises(WakewordError, match="only 0 usable .*5 more are kept for testing by their manifests"):
+        usable_clips(Phrase("computer", ("said",)), TrainConfig(), Skipped())
 
 
 def test_clips_that_would_train_against_themselves_are_refused(material, tmp_path):

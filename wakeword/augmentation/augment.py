@@ -64,11 +64,11 @@ def read_recordings(
     A random choice of `most_hours` where there is more, since they are held in memory.
 
     Args:
-        skipped: gets those that cannot be read.
+        skipped: gets those that cannot be read, or are silent throughout.
         read: gets the clips that were read.
 
     Raises:
-        WakewordError: a path does not exist, or nothing in it can be read.
+        WakewordError: a path does not exist, or nothing in it can be heard.
     """
     if not paths:
         return ()
@@ -76,6 +76,9 @@ def read_recordings(
     unreadable, found, seconds = Skipped(), [], 0.0
     for index in np.random.default_rng(seed).permutation(len(clips)):
         for clip, samples in read_clips([clips[index]], unreadable, check=False):
+            if not np.any(samples):  # as a room, it would leave nothing of what is heard in it
+                unreadable.add(clip.name, f"{clip.name}: silent: leave it out")
+                continue
             found.append(samples)
             seconds += len(samples) / SAMPLE_RATE
             if read is not None:
@@ -84,7 +87,7 @@ def read_recordings(
             break
     if not found:
         reason = unreadable.summary() or "Their manifests keep all of them for testing: name others"
-        raise WakewordError(f"{', '.join(map(str, paths))}: none of the recordings can be read. {reason}")
+        raise WakewordError(f"{', '.join(map(str, paths))}: none of the recordings can be heard. {reason}")
     if skipped is not None:
         skipped.reasons.update(unreadable.reasons)
     return tuple(found)

@@ -75,14 +75,7 @@ def confusables(phrase: str, count: int) -> list[str]:
     Raises:
         WakewordError: a word is not in the dictionary, or the extra `phrase` is not installed.
     """
-    spelling = tokens.normalise(phrase)
-    words, known = spelling.split(), lexicon.pronunciations()
-    missing = [word for word in words if word not in known]
-    if missing:
-        raise WakewordError(
-            f"confusables: '{missing[0]}' of '{phrase}' is not in the CMU dictionary, so what sounds like it is not "
-            "known: leave --confusables out"
-        )
+    spelling, words = tokens.normalise(phrase), known_words(phrase)
     ways = lexicon.ways_to_say(spelling)
     alike = neighbours(ways, spelling, english())
     near = {each.words: each.relative for each in (*alike.nearest, *alike.containing, *alike.pairs)}
@@ -102,6 +95,22 @@ def confusables(phrase: str, count: int) -> list[str]:
         if last - first < len(words)
     ]
     return list(dict.fromkeys([*parts, *likest]))[:count]
+
+
+def known_words(phrase: str) -> list[str]:
+    """The words of a phrase, all of which the dictionary knows.
+
+    Raises:
+        WakewordError: as `confusables`.
+    """
+    words, known = tokens.normalise(phrase).split(), lexicon.pronunciations()
+    missing = [word for word in words if word not in known]
+    if missing:
+        raise WakewordError(
+            f"confusables: '{missing[0]}' of '{phrase}' is not in the CMU dictionary, so what sounds like it is not "
+            "known: leave --confusables out"
+        )
+    return words
 
 
 def _joined(text: str) -> str:

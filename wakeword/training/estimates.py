@@ -56,10 +56,20 @@ def measure(
 def early(
     model: WakeModel, meta: dict, material: Sequence[Material], negatives: Sequence[Clip], budget: str
 ) -> list[str]:
-    """A line for each phrase: what `measure` finds with a quarter of an hour of the negatives, before training ends."""
+    """A line for each phrase: what `measure` finds with a quarter of an hour of the negatives, before training ends.
+
+    Where it finds no threshold, for want of negatives, the misses are those at the phrase's own, and the line says so.
+    """
     few = lasting(negatives, EARLY_S)
-    _, calibrations = measure(model, meta, material, few, budget, Skipped(), lambda stage, fraction: None)
+    misses, calibrations = measure(model, meta, material, few, budget, Skipped(), lambda stage, fraction: None)
     lines = []
+    for entry in meta["phrases"] if not calibrations else ():
+        known, threshold = misses[entry["phrase"]], entry["threshold"]
+        missed = f"misses {known.at(threshold)} of {known.clips} clips {known.clips_are}"
+        lines.append(
+            f"'{entry['phrase']}' after a third of the training: at {threshold:g}, as too few negatives were held out "
+            f"to choose a threshold, {missed if known.clips else 'misses are not known'}"
+        )
     for entry, each in zip(meta["phrases"], calibrations, strict=False):
         missed = f"misses {each.misses} clips {each.positives}" if each.clips else "misses are not known"
         lines.append(

@@ -53,7 +53,8 @@ def fit(
     Args:
         positives: for each phrase its examples, from `examples.positives`.
         parts: for each phrase examples of parts of it; may be empty. A third as many as of the phrase are heard.
-        stream: negatives, float16 `[frames, dims]`, from `examples.negatives`; may be empty.
+        stream: negatives, float16 `[frames, dims]`, from `examples.negatives`; may be empty. One shorter than a
+            window is heard over and over.
         config: a `train_config.TrainConfig`.
         begun: where an interrupted run leaves its state, and finds it.
         look: called once, after a third of the steps, while the model is in eval mode.
@@ -61,14 +62,17 @@ def fit(
     speller = Speller(model.head.width, [phrase.text for phrase in config.phrases]) if config.ctc else None
     steps = Steps(model, encoder_parameters, config, speller)
     warm = memory_frames(model.encoder, boundary) + model.head.memory_frames
+    if 0 < len(stream) <= WINDOW + warm:
+        stream = np.resize(stream, (WINDOW + warm + 1, stream.shape[1]))
     most = len(stream) - WINDOW - warm
     look_every = max(50, config.steps // 6)
-    identity = _identity(config, [*positives, *parts], stream)
+    identity = _identity(config, [*positives, *parts], stream, model)
     first, hard = _resume(begun, identity, model, steps)
     model.head.train()
     for step in range(first, config.steps):
-        if most > 0 and step and step % look_every == 0 and step != first:
-            hard = hardest(model, stream, boundary)
+        if step and step % look_every == 0 and step != first:
+            if most > 0:
+                hard = hardest(model, stream, boundary)
             _save(begun, identity, step, hard, model, steps)
         if look is not None and step and step == config.steps // 3:
             with at_rest(model):
@@ -157,13 +161,15 @@ def hardest(model: WakeModel, stream: np.ndarray, boundary: int, share: float = 
     return np.sort(np.argpartition(-scores, count - 1)[:count])
 
 
-def _identity(config, positives: list[list[Example]], stream: np.ndarray) -> str:
-    """What must be the same for a state to be taken up: the settings (but for the threads) and the data."""
+def _identity(config, positives: list[list[Example]], stream: np.ndarray, model: WakeModel) -> str:
+    """What must be the same for a state to be taken up: the settings (but for the threads), the data, and the weights
+    that training begins with: a file of the same name may hold another acoustic model by now."""
     settings = json.dumps(dataclasses.asdict(dataclasses.replace(config, threads=0)), sort_keys=True)
     digest = hashlib.sha256(settings.encode())
     ends = [said[place].frames for said in positives for place in (0, -1)]
-    for frames in (*ends, stream[:1000], stream[-1000:]):
-        digest.update(np.ascontiguousarray(frames).tobytes())
+    weights = (tensor.numpy() for tensor in model.state_dict().values())
+    for values in (*ends, stream[:1000], stream[-1000:], *weights):
+        digest.update(np.ascontiguousarray(values).tobytes())
     digest.update(f"{[len(said) for said in positives]} {len(stream)}".encode())
     return digest.hexdigest()
 

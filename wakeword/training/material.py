@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,17 +11,33 @@ from itertools import combinations
 import numpy as np
 
 from wakeword.acoustic import tokens
-from wakeword.audio.clips import Clip, find_clips, for_training, in_pieces, read_clips, refuse_shared, share_of
+from wakeword.acoustic.lexicon import frequent_words
+from wakeword.audio.clips import (
+    Clip,
+    find_clips,
+    for_training,
+    in_pieces,
+    read_clips,
+    refuse_shared,
+    share_of,
+    told_seconds,
+)
+from wakeword.audio.waveform import SAMPLE_RATE
 from wakeword.errors import Skipped, WakewordError
 from wakeword.evaluation.misses import HELD_OUT
 from wakeword.training import spoken
-from wakeword.training.confusables import speak_confusables
+from wakeword.training.confusables import known_words, speak_confusables
 from wakeword.training.duplicates import closed, groups_of_clips
 
 FEWEST_CLIPS = 3
 """Recorded clips to train on, where voices speak none."""
+LONGEST_S = 20.0
+"""A longer recording is no clip of a phrase: nobody knows where in it that is, and a batch is as long as the longest of
+its clips, so that minutes take gigabytes."""
 FEWEST_SPEAKERS = 4
-"""With fewer named, clips are held out one by one, not a speaker's together."""
+MOST_OF_ONE = 0.5
+"""With fewer speakers, or where one has more than this share of the clips, clips are held out one by one: without his,
+next to nothing would be left to train on."""
 MOST_COMPARED = 1000
 """So many clips of unknown speakers are compared with each other for copies of one recording, about a CPU minute."""
 HELD_OUT_VOICES = "spoken by other synthetic voices, which says little of people"
@@ -80,11 +97,28 @@ def weighed(items: Sequence, recorded: int) -> list:
     return [*items[:recorded]] * times + [*items[recorded:]]
 
 
+def _once(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips without those that are named again, as by a folder and the one above it: what is held out twice makes
+    an interval look narrower than it is."""
+    found: dict[tuple, Clip] = {}
+    for clip in clips:
+        found.setdefault((os.path.abspath(clip.path), clip.start_s, clip.duration_s, clip.channel), clip)
+    return list(found.values())
+
+
+def _short(clip: Clip, seconds: float | None, skipped: Skipped) -> bool:
+    """Whether a recording may be a clip of a phrase, as far as its length is known; else `skipped` says so."""
+    if seconds is None or seconds <= LONGEST_S:
+        return True
+    skipped.add(clip.name, f"{clip.name}: {seconds:.0f} s are no clip of a phrase: cut it to {LONGEST_S:g} s or less")
+    return False
+
+
 def may_hide_copies(clips: list[Clip]) -> bool:
     """Whether copies of one recording could fall on both sides of a split, for all that the manifests say."""
     if all(_groups(clips)):
         return False
-    return not all(clip.speaker for clip in clips) or len({clip.speaker for clip in clips}) < FEWEST_SPEAKERS
+    return not all(clip.speaker for clip in clips) or not _divide([clip.speaker for clip in clips])
 
 
 def negative_material(config, skipped: Skipped, progress: Progress) -> tuple[list[Clip], list[Clip]]:
@@ -128,7 +162,8 @@ def spoken_folder(config) -> str:
 def split_clips(
     clips: list[Clip], fraction: float, seed: int, fewest: int = 0, groups: list[int] | None = None
 ) -> tuple[list[Clip], list[Clip]]:
-    """Clips to train on and clips held out: whole speakers where several are named, else files or parts of them.
+    """Clips to train on and clips held out: whole speakers where several are named and none has most of the clips, else
+    files or parts of them.
 
     `fraction` of the names is held out, but at least `fewest` and never all. They are chosen by a hash of the name, a
     file's below the folder that holds all files: so where the clips lie does not change the choice.
@@ -141,7 +176,7 @@ def split_clips(
     above = os.path.commonpath([clip.path.absolute().parent for clip in clips]) if clips else ""
     files = [os.path.relpath(clip.path.absolute(), above) for clip in clips]
     names = [clip.speaker or group or file for clip, group, file in zip(clips, _groups(clips), files, strict=True)]
-    if len(set(names)) < FEWEST_SPEAKERS:
+    if not _divide(names):
         own = [f"{file} {clip.start_s}" for clip, file in zip(clips, files, strict=True)]
         names = [group or name for group, name in zip(_groups(clips), own, strict=True)]
     if groups is not None:
@@ -156,9 +191,32 @@ def split_clips(
     )
 
 
+def _divide(names: Sequence[str | None]) -> bool:
+    """Whether clips can be parted by these, a speaker or a file for each."""
+    counts = Counter(names)
+    return len(counts) >= FEWEST_SPEAKERS and max(counts.values()) <= MOST_OF_ONE * len(names)
+
+
 def _groups(clips: list[Clip]) -> list[str]:
     """For each clip the copies of one recording that it is of, by its manifest; "" where that says nothing."""
-    return [str(clip.attributes.get("group", "")) for clip in clips]
+    found = [clip.attributes.get("group") for clip in clips]
+    return ["" if group is None else str(group) for group in found]
+
+
+def check_given(config) -> None:
+    """Refuse what is wrong with the paths and phrases before anything is read or spoken, which may take minutes.
+
+    Raises:
+        WakewordError: as `check_apart`, `split_negatives`, `clips.find_clips` and `confusables.known_words`.
+    """
+    check_apart(config)
+    split_negatives(config)
+    for paths in filter(None, (config.noise, config.rir)):
+        find_clips(paths)
+    if config.confusables:
+        for phrase in config.phrases:
+            known_words(phrase.text)
+        frequent_words()
 
 
 def check_apart(config) -> None:
@@ -183,11 +241,23 @@ def check_apart(config) -> None:
 
 
 def split_negatives(config) -> tuple[list[Clip], list[Clip]]:
-    """The negatives that train, and a quarter of their speakers that the threshold is chosen on instead."""
+    """The negatives that train, and a quarter of their speakers that the threshold is chosen on instead.
+
+    Raises:
+        WakewordError: none of those that are given can train.
+    """
     if not config.negatives:
         return [], []
-    heard = without_phrases(in_pieces(for_training(find_clips(config.negatives))), [p.text for p in config.phrases])
-    return split_clips(heard, 0.25, config.seed) if heard else ([], [])
+    given = find_clips(config.negatives)
+    kept = for_training(given)
+    heard = without_phrases(kept, [phrase.text for phrase in config.phrases])
+    if not heard:
+        raise WakewordError(
+            f"{', '.join(map(str, config.negatives))}: none of the {len(given)} negatives can train: "
+            f"{len(given) - len(kept)} are kept for testing by their manifests, in {len(kept)} a phrase is said: "
+            "give other speech"
+        )
+    return split_clips(in_pieces(heard), 0.25, config.seed)
 
 
 def without_phrases(clips: list[Clip], phrases: Iterable[str]) -> list[Clip]:
@@ -197,12 +267,16 @@ def without_phrases(clips: list[Clip], phrases: Iterable[str]) -> list[Clip]:
 
 
 def holds(text: str, phrase: str) -> bool:
-    """Whether a text has the words of the phrase in it, one after the other; one that cannot be spelled has not."""
-    wanted = f" {tokens.normalise(phrase)} "
+    """Whether a text has the words of the phrase in it, one after the other; words that cannot be spelled, as numbers
+    in digits, are none of them."""
+    return f" {tokens.normalise(phrase)} " in f" {' '.join(map(_spelled, text.split()))} "
+
+
+def _spelled(word: str) -> str:
     try:
-        return wanted in f" {tokens.normalise(text)} "
+        return tokens.normalise(word)
     except tokens.TextError:
-        return False
+        return "?"
 
 
 def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], list[Clip], str]:
@@ -214,19 +288,27 @@ def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], li
     Raises:
         WakewordError: no such path, or too few clips.
     """
-    everything = for_training(find_clips(phrase.positives))
+    given = _once(find_clips(phrase.positives))
+    kept = for_training(given)
+    everything = [clip for clip in kept if _short(clip, told_seconds(clip), skipped)]
     hidden, few = may_hide_copies(everything), len(everything) <= MOST_COMPARED
     groups = groups_of_clips(everything) if hidden and few else None
     training, held_out = split_clips(everything, config.held_out, config.seed, fewest=1, groups=groups)
     if len(training) < FEWEST_CLIPS:
         training, held_out = everything, []
-    clips = [samples for _, samples in read_clips(training, skipped)]
+    clips = [
+        samples
+        for clip, samples in read_clips(training, skipped)
+        if _short(clip, len(samples) / SAMPLE_RATE, skipped)  # of some files nothing tells it before
+    ]
     needed = 1 if config.spoken else FEWEST_CLIPS
+    tests = len(given) - len(kept)
     if len(clips) < needed:
         raise WakewordError(
             f"{', '.join(map(str, phrase.positives))}: only {len(clips)} usable clip(s) of '{phrase.text}' left to "
             f"train on beside {len(held_out)} held out, {needed} are needed: record more"
             + ("" if config.spoken else ", or let voices speak others (--spoken)")
+            + (f" ({tests} more are kept for testing by their manifests)" if tests else "")
             + (f" ({skipped.summary()})" if skipped else "")
         )
     uncompared = ""

@@ -15,7 +15,7 @@ from wakeword.acoustic.align import Located, locate
 from wakeword.audio.clips import Clip
 from wakeword.augmentation.augment import Augmentation, read_recordings, simulated_rooms
 from wakeword.augmentation.noises import babble, made_noise
-from wakeword.errors import Skipped
+from wakeword.errors import Skipped, WakewordError
 from wakeword.evaluation.calibrate import Calibration, calibrated
 from wakeword.features.log_mel import FeatureSettings
 from wakeword.files import check_writable
@@ -25,7 +25,7 @@ from wakeword.settings import from_dict
 from wakeword.training import examples
 from wakeword.training.estimates import early, estimate, measure
 from wakeword.training.fit import fit
-from wakeword.training.material import check_apart, heard_before, holds, negative_material, phrase_material, weighed
+from wakeword.training.material import check_given, heard_before, holds, negative_material, phrase_material, weighed
 from wakeword.training.train_config import Phrase as Phrase  # with TrainConfig, what callers of `train` need
 from wakeword.training.train_config import TrainConfig, check
 
@@ -81,20 +81,22 @@ def train(
     progress = progress or (lambda stage, fraction: None)
     check(config)
     check_writable(config.output)
-    check_apart(config)
+    check_given(config)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     skipped = Skipped()
 
     head = HeadSizes(config.depth, config.channels, outputs=len(config.phrases))
     model, acoustic = stacked(config.acoustic, head)
+    blocks = len(model.encoder.sizes.dilations)
+    choose_unfreeze(config.unfreeze, 0, blocks)  # what it cannot be is refused before clips are spoken
     settings = from_dict(FeatureSettings, acoustic["features"], config.acoustic)
     phrases = [phrase.text for phrase in config.phrases]
     material = [phrase_material(phrase, config, skipped, progress) for phrase in config.phrases]
     clips, recorded = [each.clips for each in material], [each.recorded for each in material]
     training_negatives, dev_negatives = negative_material(config, skipped, progress)
     # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
-    chosen = choose_unfreeze(config.unfreeze, sum(recorded), len(model.encoder.sizes.dilations))
+    chosen = choose_unfreeze(config.unfreeze, sum(recorded), blocks)
 
     meta = {
         "phrases": [{"phrase": phrase, "threshold": 0.5, "calibration": None} for phrase in phrases],
@@ -154,6 +156,11 @@ def train(
     notes = [each.note for each in material if each.note]
     if calibrations and config.negatives and (told := heard_before(dev_negatives, acoustic["card"])):
         notes.append(told)
+    if config.negatives and not dev_negatives:
+        notes.append(
+            "the negatives are one recording, which trains, so that none chose the threshold: give more of them, or "
+            "run 'wakeword calibrate' on others"
+        )
     if config.spoken and not config.negatives:
         notes.append(
             f"no negatives given: {len(training_negatives)} clips of synthetic voices trained in their place, and "
@@ -188,6 +195,9 @@ def learn(
 
     Returns:
         How many frames of negatives were heard.
+
+    Raises:
+        WakewordError: no noise or impulse response can be read, or none of the negatives.
     """
     phrases = [phrase.text for phrase in config.phrases]
     boundary = chosen.boundary
@@ -195,6 +205,9 @@ def learn(
     speech = examples.speech_of(negatives, config.seed, skipped)
     common = augmentation_of(config, speech, skipped), model.encoder, settings, boundary, config.seed
     stream = examples.negatives(negatives, config.negative_copies, config.negative_hours, *common, skipped, progress)
+    if negatives and not len(stream):
+        why = skipped.summary() or "they are too short"
+        raise WakewordError(f"none of the {len(negatives)} negatives that train can be heard: {why}")
     said = [weighed(*each) for each in zip(clips, recorded, strict=True)]
     spans = [weighed(each.spans, count) for each, count in zip(located, recorded, strict=True)]
     heard = said, spans, labels_elsewhere(phrases)

@@ -19,6 +19,8 @@ LEAST = {
     + ("negative_weight", "ctc", "parts", "made_noise", "babble", "spoken", "confusables"),
 }
 """The least that settings may be."""
+MOST = {"threads": MOST_THREADS, "depth": 100, "seed": 2**63 - 1}
+"""The most: torch takes no larger seed, and layers without end take all memory."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,9 @@ def check(config: TrainConfig) -> None:
         for name in names:
             if not getattr(config, name) >= least:
                 raise ConfigError(f"{name} = {getattr(config, name)}: must be {least} or more")
-    if config.threads > MOST_THREADS:
-        raise ConfigError(f"threads = {config.threads}: must be at most {MOST_THREADS}")
+    for name, most in MOST.items():
+        if getattr(config, name) > most:
+            raise ConfigError(f"{name} = {getattr(config, name)}: must be at most {most}")
     if not 0 <= config.held_out < 1:
         raise ConfigError(f"held_out = {config.held_out}: must be from 0 to below 1")
     if not 0 <= config.smoothing < 0.5:

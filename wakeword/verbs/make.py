@@ -177,7 +177,11 @@ def _train(args) -> None:
         found = dataclasses.asdict(calibration) if calibration else None
         phrases.append({"phrase": phrase, "estimate": estimate, "calibration": found})
     lines += trained.notes
-    lines += [] if trained.calibrations else ["to calibrate, give --negatives, or run 'wakeword calibrate'"]
+    lines += (
+        []
+        if trained.calibrations or args.negatives
+        else ["to calibrate, give --negatives, or run 'wakeword calibrate'"]
+    )
     lines += [trained.skipped.summary()] if len(trained.skipped) else []
     report = {
         "model": str(trained.path),
