@@ -48,7 +48,7 @@ def check_names(variants: Sequence, path: Path, kind: str = "variants") -> None:
 
 def read_lines(path: Path) -> list[dict]:
     """The trials that are done."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()] if path.exists() else []
 
 
 def add_line(line: dict, path: Path) -> None:

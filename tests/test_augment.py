@@ -14,6 +14,7 @@ from wakeword.audio.waveform import write_wav  # noqa: E402
 from wakeword.augmentation.augment import (  # noqa: E402
     Augmentation,
     at_level,
+    at_pitch,
     at_speed,
     augment,
     mask,
@@ -356,3 +357,15 @@ def test_recordings_that_cannot_be_read_are_passed_over_until_none_is_left(tmp_p
     assert read_recordings([]) == ()
     with pytest.raises(WakewordError, match="no such file"):
         read_recordings([tmp_path / "none"])
+
+
+@pytest.mark.parametrize("semitones", [-4.0, 0.0, 3.0])
+def test_pitch_moves_what_is_said_up_or_down_at_the_same_speed(semitones):
+    time = np.arange(24000) / 16000
+    tone = (0.1 * np.sin(2 * np.pi * 500 * time) * (time > 0.5)).astype(np.float32)
+    moved = at_pitch(tone, semitones)
+    assert len(moved) == len(tone) and moved.dtype == np.float32
+    loudest = np.argmax(np.abs(np.fft.rfft(moved[12000:]))) * 16000 / 12000
+    assert loudest == pytest.approx(500 * 2 ** (semitones / 12), rel=0.01)
+    assert np.abs(moved[:7000]).max() < 0.01 < np.abs(moved[9000:]).max(), "it begins when it began"
+    assert len(at_pitch(tone[:0], semitones)) == 0

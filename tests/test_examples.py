@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,20 @@ def test_labels_follow_the_span_that_is_given_and_parts_are_cut_by_it(speech_lik
 
 def sine(hz: float, seconds: float, level: float) -> np.ndarray:
     return (level * np.sqrt(2) * np.sin(2 * np.pi * hz * np.arange(round(seconds * 16000)) / 16000)).astype(np.float32)
+
+
+def test_a_copy_at_another_pitch_keeps_its_place_and_none_leaves_the_others_as_they_were():
+    samples, rng = sine(400, 2.0, 0.1), np.random.default_rng
+    still = Augmentation(noise_probability=0.0, rir_probability=0.0)
+    higher = replace(still, pitch_probability=1.0, pitch_semitones=(4.0, 4.0))
+    (plain, *span), (unasked, *_), (moved, *same_span) = (
+        examples.positive(samples, (0.4, 1.0), [], settings, rng(7))
+        for settings in (still, replace(still, pitch_semitones=(4.0, 4.0)), higher)
+    )
+    np.testing.assert_array_equal(plain, unasked)
+    hz = [np.argmax(np.abs(np.fft.rfft(each))) * 16000 / len(each) for each in (plain, moved)]
+    assert hz == pytest.approx([400, 400 * 2 ** (4 / 12)], rel=0.01)
+    assert span[1] - span[0] == pytest.approx(same_span[1] - same_span[0])
 
 
 def power_at(samples: np.ndarray, hz: float) -> float:

@@ -331,6 +331,8 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_heard(tmp_path):
         ({"threads": 100_000}, "threads = 100000: must be at most 1024"),
         ({"seed": 10**30}, "seed = 10*: must be at most 9223372036854775807"),
         ({"depth": 101}, "depth = 101: must be at most 100"),
+        ({"pitch_semitones": (3.0, -3.0)}, "pitch_semitones = .*: must be the least and the most, in semitones"),
+        ({"pitch_probability": -0.1}, "pitch_probability = -0.1: must be from 0 to 1"),
         ({"speed_probability": 1.5}, "speed_probability = 1.5: must be from 0 to 1"),
     ],
 )
@@ -353,10 +355,13 @@ def test_what_is_heard_in_training_is_what_the_settings_say(material, speech_lik
         speed_probability=0.4,
         speeds=(0.8, 1.2),
         level_dbfs=(-9.0, -8.0),
+        pitch_probability=0.5,
+        pitch_semitones=(-1.0, 2.0),
     )
     found = train_module.augmentation_of(config, [speech_like(3, 1)])
+    pitch = ("pitch_probability", "pitch_semitones")
     same = ("noise_probability", "snr_db", "rir_probability", "channel_probability", "speed_probability", "speeds")
-    assert all(getattr(found, name) == getattr(config, name) for name in (*same, "level_dbfs"))
+    assert all(getattr(found, name) == getattr(config, name) for name in (*same, "level_dbfs", *pitch))
     assert len(found.noise) == 18 + 3 + 2 and len(found.rirs) == 18 and len(found.rooms) == train_module.ROOMS
     assert len(train_module.augmentation_of(config, []).noise) == 18 + 3, "no babble without voices"
 
@@ -405,6 +410,21 @@ def test_a_phrase_within_another_is_no_negative_of_it():
     found = labels_elsewhere(["computer", "hey computer", "jarvis", "commuter"])
     assert found.dtype == np.int8
     assert found.tolist() == [[-1, 0, 0, 0], [-1, -1, 0, 0], [0, 0, -1, 0], [0, 0, 0, -1]]
+
+
+def test_recorded_clips_may_say_a_phrase_in_any_script_that_nothing_has_to_spell():
+    for phrase in ("привет дом", "Straße", "你好小爱", "ok 你好", "γειά σου"):
+        check(TrainConfig(phrases=(Phrase(phrase, ("a",)),), output="o"))
+        for changes in ({"spoken": 10}, {"ctc": 0.3}, {"confusables": 5}):
+            with pytest.raises(WakewordError, match="outside the alphabet: spell it in letters"):
+                check(TrainConfig(phrases=(Phrase(phrase, ("a",)),), output="o", **changes))
+    for phrase in ("9", "канал 9", "!?", "…"):
+        with pytest.raises(WakewordError, match="alphabet|no letters"):
+            check(TrainConfig(phrases=(Phrase(phrase, ("a",)),), output="o"))
+    with pytest.raises(ConfigError, match="named twice"):
+        check(TrainConfig(phrases=(Phrase("Привет", ("a",)), Phrase("привет!", ("b",))), output="o"))
+    assert holds("Ну, Привет!", "привет") and not holds("приветы", "привет") and not holds("", "привет")
+    assert holds("請問你好小愛,在嗎", "你好小愛") and not holds("你好", "你好小愛")
 
 
 @pytest.mark.parametrize(

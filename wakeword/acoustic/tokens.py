@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from wakeword.acoustic import lexicon, phones
@@ -15,6 +16,7 @@ _INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 _SILENT = set('.,;:!?"()[]{}<>*_…“”„«»¡¿')
 _AS_SPACE = set("-–—/\\\t\n\r\u00a0")
 _AS_APOSTROPHE = set("’‘`")
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
 class TextError(WakewordError):
@@ -40,6 +42,26 @@ def normalise(text: str) -> str:
             raise TextError(f"{text[:60]!r}: the character {character!r} is outside the alphabet: spell it in letters")
         letters.append(character)
     return " ".join("".join(letters).split())
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in any script, as texts are compared: without case and punctuation, and in the letters of
+    `normalise` where they have them. In scripts without spaces (Han, kana, Thai) every character is a word."""
+    found: list[str] = []
+    for word in text.split():
+        try:
+            found += normalise(word).split()
+        except TextError:
+            folded = unicodedata.normalize("NFKC", word).casefold()
+            kept = "".join(each if unicodedata.category(each)[0] in "LMN" else " " for each in folded)
+            found += "".join(f" {each} " if _UNSPACED.match(each) else each for each in kept).split()
+    return found
+
+
+def in_letters(text: str) -> bool:
+    """Whether a text has letters, of any script, and no digits."""
+    kinds = {unicodedata.category(each)[0] for each in text}
+    return "L" in kinds and "N" not in kinds
 
 
 def encode(text: str, units: str = "characters") -> list[int]:

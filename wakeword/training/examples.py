@@ -12,7 +12,7 @@ import torch
 from wakeword.acoustic.encoder import FRAMES_PER_STEP, Encoder
 from wakeword.audio.clips import Clip, read_clips
 from wakeword.audio.levels import Span, active_span
-from wakeword.augmentation.augment import Augmentation, at_speed, augment, piece_of
+from wakeword.augmentation.augment import Augmentation, at_pitch, at_speed, augment, piece_of
 from wakeword.errors import Skipped, WakewordError
 from wakeword.features.log_mel import SAMPLE_RATE, FeatureSettings, extract
 from wakeword.head.transfer import lower
@@ -66,7 +66,7 @@ def label(frames: int, frame_s: float, start_s: float, end_s: float) -> np.ndarr
 
 
 def positive(samples: np.ndarray, span: Span, speech: list[np.ndarray], settings: Augmentation, rng) -> tuple:
-    """A clip, with its phrase at `span`, at another speed, amid running speech or quiet, in a room and noise.
+    """A clip, with its phrase at `span`, at another speed and pitch, amid running speech or quiet, in a room and noise.
 
     Returns:
         The audio, and where in it the phrase begins and ends, in seconds.
@@ -76,6 +76,8 @@ def positive(samples: np.ndarray, span: Span, speech: list[np.ndarray], settings
     if rng.random() < settings.speed_probability:
         factor = float(rng.uniform(*settings.speeds))
         samples = at_speed(samples, factor)
+    if settings.pitch_probability and rng.random() < settings.pitch_probability:
+        samples = at_pitch(samples, float(rng.uniform(*settings.pitch_semitones)))
 
     def surroundings(shortest_s: float, longest_s: float) -> np.ndarray:
         length = int(rng.uniform(shortest_s, longest_s) * SAMPLE_RATE)

@@ -267,16 +267,8 @@ def without_phrases(clips: list[Clip], phrases: Iterable[str]) -> list[Clip]:
 
 
 def holds(text: str, phrase: str) -> bool:
-    """Whether a text has the words of the phrase in it, one after the other; words that cannot be spelled, as numbers
-    in digits, are none of them."""
-    return f" {tokens.normalise(phrase)} " in f" {' '.join(map(_spelled, text.split()))} "
-
-
-def _spelled(word: str) -> str:
-    try:
-        return tokens.normalise(word)
-    except tokens.TextError:
-        return "?"
+    """Whether a text has the words of the phrase in it, one after the other, as `tokens.words` has them."""
+    return f" {' '.join(tokens.words(phrase))} " in f" {' '.join(tokens.words(text))} "
 
 
 def usable_clips(phrase, config, skipped: Skipped) -> tuple[list[np.ndarray], list[Clip], str]:

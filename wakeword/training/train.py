@@ -231,6 +231,8 @@ def augmentation_of(config: TrainConfig, speech: list[np.ndarray], skipped: Skip
         channel_probability=config.channel_probability,
         speed_probability=config.speed_probability,
         speeds=config.speeds,
+        pitch_probability=config.pitch_probability,
+        pitch_semitones=config.pitch_semitones,
         level_dbfs=config.level_dbfs,
         noise=(
             *read_recordings(config.noise, skipped=skipped),

@@ -19,6 +19,10 @@ LEAST = {
     + ("negative_weight", "ctc", "parts", "made_noise", "babble", "spoken", "confusables"),
 }
 """The least that settings may be."""
+SHARES = ("hard", "noise_probability", "rir_probability", "channel_probability", "speed_probability") + (
+    "pitch_probability",
+)
+"""Those that must be from 0 to 1."""
 MOST = {"threads": MOST_THREADS, "depth": 100, "seed": 2**63 - 1}
 """The most: torch takes no larger seed, and layers without end take all memory."""
 
@@ -42,7 +46,8 @@ class TrainConfig:
     `budget` is each phrase's own. `copies` of each clip are heard, each in other surroundings, and `parts` copies of a
     part of it, as negatives. `made_noise` and `babble` count noises made beside the recorded ones, babble of the
     negatives' voices; `channel_probability` is that of a telephone, codec or microphone. The share `speed_probability`
-    of the copies is heard at a speed out of the range `speeds`, and all at a level out of `level_dbfs`, drawn evenly.
+    of the copies is heard at a speed out of the range `speeds`, which moves the pitch with it, `pitch_probability` at
+    another pitch alone, out of `pitch_semitones`, and all at a level out of `level_dbfs`, drawn evenly.
 
     `batch` counts the examples of each phrase in a step, and the windows of negatives, the share `hard` of which is
     mined. `labels` is one of `align.LABELS`: what says where the phrase lies in its clips, their energy or the
@@ -87,6 +92,8 @@ class TrainConfig:
     channel_probability: float = 0.0
     speed_probability: float = 0.67
     speeds: tuple[float, ...] = (0.9, 1.1)
+    pitch_probability: float = 0.0
+    pitch_semitones: tuple[float, ...] = (-3.0, 3.0)
     level_dbfs: tuple[float, ...] = (-45.0, -15.0)
     smoothing_frames: int = 3
     refractory_s: float = 1.0
@@ -102,20 +109,21 @@ def check(config: TrainConfig) -> None:
     """
     if not config.phrases:
         raise ConfigError("no phrase: say what the clips say with --phrase")
-    spelled: list[str] = []
+    spelled: list[list[str]] = []
     for phrase in config.phrases:
         if not phrase.text.strip():
             raise ConfigError("--phrase is empty: say what the clips say")
         check_line(phrase.text)
-        tokens.encode(phrase.text)
+        if config.spoken or config.ctc or config.confusables or not tokens.in_letters(phrase.text):
+            tokens.encode(phrase.text)
         if not phrase.positives and not config.spoken:
             raise ConfigError(
                 f"--positives of '{phrase.text}' names nothing: give folders, audio files or manifests of the phrase, "
                 "or --text in place of --phrase to have it spoken by synthetic voices"
             )
-        if tokens.normalise(phrase.text) in spelled:
+        if tokens.words(phrase.text) in spelled:
             raise ConfigError(f"--phrase {phrase.text}: named twice: give all its clips to one --positives")
-        spelled.append(tokens.normalise(phrase.text))
+        spelled.append(tokens.words(phrase.text))
     if not config.output:
         raise ConfigError("--output is empty: say where the model goes")
     if is_exported(config.output):  # readers go by the name
@@ -131,10 +139,15 @@ def check(config: TrainConfig) -> None:
         raise ConfigError(f"held_out = {config.held_out}: must be from 0 to below 1")
     if not 0 <= config.smoothing < 0.5:
         raise ConfigError(f"smoothing = {config.smoothing}: must be from 0 to below 0.5")
-    for name in ("hard", "noise_probability", "rir_probability", "channel_probability", "speed_probability"):
+    for name in SHARES:
         if not 0 <= getattr(config, name) <= 1:
             raise ConfigError(f"{name} = {getattr(config, name)}: must be from 0 to 1")
-    for name, unit in (("snr_db", "in dB"), ("level_dbfs", "in dBFS"), ("speeds", "above 0")):
+    for name, unit in (
+        ("snr_db", "in dB"),
+        ("level_dbfs", "in dBFS"),
+        ("speeds", "above 0"),
+        ("pitch_semitones", "in semitones"),
+    ):
         ends = getattr(config, name)
         if len(ends) != 2 or not ends[0] <= ends[1] or (name == "speeds" and not ends[0] > 0):
             raise ConfigError(f"{name} = {list(ends)}: must be the least and the most, {unit}")
