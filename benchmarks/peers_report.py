@@ -55,7 +55,7 @@ Lower, equal, higher: by the numbers of clips that ours and the other miss. Fewe
 one of the two misses so many are of one that chance alone would do it in under {chance:.0%} of cases (sign test,
 two-sided, at thresholds taken as given; each comparison by itself, without a correction for their number). An engine
 that cannot keep the rate is counted apart. The aim holds where ours is lower in all others, and is shown where chance
-would not do it in any."""
+would not do it in any; where neither misses any clip, none can be lower, and the last column says in how many."""
 
 COPIES = """\
 Some recordings stand in these corpora more than once, and on both sides of the split. The same on the test clips whose
@@ -159,6 +159,9 @@ def tally(pairs: list[Beside]) -> list[str]:
     equal = sum(pair.ours == pair.theirs for pair in reached)
     by_verdict = [sum(pair.verdict == verdict for pair in pairs) for verdict in (FEWER, MORE, NOT_REACHED)]
     holds = "yes, and shown" if by_verdict[0] == len(reached) else "yes, not shown"
-    if lower < len(reached) or not reached:
+    perfect = sum(pair.ours == pair.theirs == 0 for pair in reached)
+    if perfect and lower + perfect == len(reached):
+        holds = f"but for {perfect} where neither misses any"
+    elif lower < len(reached) or not reached:
         holds = "no" if reached else "nobody else keeps the rate"
     return [str(count) for count in (len(pairs), lower, equal, len(reached) - lower - equal, *by_verdict)] + [holds]

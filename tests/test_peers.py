@@ -227,6 +227,9 @@ def test_the_page_says_which_aims_hold(module):
     assert rows(base, near)[0][0][4:] == ["2", "2", "0", "0", "0", "0", "0", "yes, not shown"]
     assert rows(micro, near)[0][0][4:] == ["2", "0", "2", "0", "0", "0", "0", "no"]
     assert rows(base | {"engine": "micro"}, base | {"engine": "porcupine"})[0][0][-1] == "no"
+    perfect, as_good = result_of([], 40, "base"), result_of([], 40, "porcupine")
+    assert rows(perfect, as_good)[0][0][4:8] == ["2", "0", "2", "0"]
+    assert rows(perfect, as_good)[0][0][-1] == "but for 2 where neither misses any"
     assert rows(base, silent)[0][0][4:] == ["2", "0", "0", "0", "0", "0", "2", "nobody else keeps the rate"]
 
 
