@@ -48,7 +48,7 @@ class Config:
     seed: int = 0
     steps: int = 1000
     copies: int = 8
-    negative_hours: float = 5.0
+    negative_hours: float = 10.0
     negative_copies: int = 2
     negatives: tuple[Source, ...] = ()
     test_negatives: tuple[Source, ...] = ()

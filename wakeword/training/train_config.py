@@ -70,7 +70,7 @@ class TrainConfig:
     channels: int = 48
     copies: int = 8
     negative_copies: int = 2
-    negative_hours: float = 5.0
+    negative_hours: float = 10.0
     held_out: float = 0.2
     steps: int = 1000
     batch: int = 24
