@@ -1,9 +1,11 @@
 """What training a phrase costs: the frozen part of the encoder, steps of the loop, the look for hard negatives.
 
     python benchmarks/phrase.py --threads 2
+    python benchmarks/phrase.py --whole exp/manifests    # and all of it, on recordings: recipes/pretrain/prepare.py's
 
 The audio is generated noise, which costs what speech does. Steps are timed by the loop's own progress: the median
-before and after the encoder's top blocks begin to train.
+before and after the encoder's top blocks begin to train. `--whole` trains a word as recipes/one_hour/run.py does, but
+on clips of both its halves, so that there are 200 beside those that are held out: to be timed, not tested.
 """
 
 from __future__ import annotations
@@ -13,23 +15,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import wakeword  # noqa: F401  (before torch: it tells torch's threads how to wait)
 
 # isort: split
+sys.path.insert(0, str(Path(__file__).parent.parent / "recipes" / "one_hour"))
 import numpy as np
+import run as one_hour
 import torch
+from lhotse import CutSet
 from machine import about, add_outputs, machine, markdown, publish
 
-from wakeword.cli import exit_status, number
+from wakeword.cli import bar, exit_status, number
+from wakeword.errors import WakewordError
 from wakeword.features.log_mel import SAMPLE_RATE, FeatureSettings
 from wakeword.head.layers import HeadSizes
 from wakeword.head.transfer import choose_unfreeze, stacked, unfreeze
-from wakeword.settings import from_dict
+from wakeword.model import checkpoint
+from wakeword.settings import from_dict, read_toml
 from wakeword.training import fit
 from wakeword.training.examples import Example, frozen, label
-from wakeword.training.train_config import TrainConfig
+from wakeword.training.train import train
+from wakeword.training.train_config import Phrase, TrainConfig
 
 CLIPS = 200
 """As many as an hour's recipe has; `auto` then frees the top blocks."""
@@ -76,6 +85,32 @@ def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict
     return rows
 
 
+def whole(acoustic: str, config: one_hour.Config, word: str, clips: int = CLIPS) -> dict:
+    """A row of a word's whole training, by a fifth more than `clips` of its clips, which is held out.
+
+    Raises:
+        WakewordError: the word has fewer.
+    """
+    wanted = round(1.2 * clips)
+    said = list(CutSet.from_file(one_hour.manifest(config, f"wakewords-{word}")))[:wanted]
+    if len(said) < wanted:
+        raise WakewordError(f"'{word}' has {len(said)} clips, and {wanted} are to be trained with and held out")
+    for cut in said:
+        cut.custom = {key: value for key, value in (cut.custom or {}).items() if key != "split"}
+    with tempfile.TemporaryDirectory() as folder:
+        config = replace(config, folder=folder)
+        negatives = one_hour.negatives_of(config).train
+        positives = Path(folder) / "clips_cuts.jsonl.gz"
+        CutSet.from_cuts(said).to_file(positives)
+        settings = one_hour.settings_of(config, word, acoustic, negatives)
+        Path(settings.output).parent.mkdir(parents=True)
+        settings = replace(settings, phrases=(Phrase(word, (str(positives),)),))
+        _, clock, cpu = timed(lambda: train(settings, bar()))
+        card = checkpoint.read_meta(settings.output)["card"]
+    trained, hours = card["phrases"][word]["clips"], card["negative_hours"]
+    return row(acoustic, f"all of it: {trained} clips, {hours:g} h of negatives", clock, cpu, 1.0)
+
+
 def timed(work: Callable):
     """What `work` returns, and its seconds by the clock and of CPU."""
     clock, cpu = time.perf_counter(), time.process_time()
@@ -101,6 +136,8 @@ def main() -> int:
         "--minutes", type=number(float, least=1), default=10.0, help="of audio for the frozen part (10)"
     )
     parser.add_argument("--steps", type=number(least=9), default=60, help="steps that are timed (60)")
+    parser.add_argument("--whole", metavar="FOLDER", help="the manifests of a whole training, of --word")
+    parser.add_argument("--word", default="computer", help="(computer)")
     add_outputs(parser)
     options = parser.parse_args()
 
@@ -108,6 +145,10 @@ def main() -> int:
         found = {"machine": machine(), "threads": options.threads, "phrase": []}
         for acoustic in options.acoustic:
             found["phrase"] += report(acoustic, options.threads, options.minutes, options.steps)
+            if options.whole:
+                config = from_dict(one_hour.Config, read_toml(one_hour.HERE / "config.toml"), "config.toml")
+                config = replace(config, manifests=options.whole, threads=options.threads)
+                found["phrase"].append(whole(acoustic, config, options.word))
         publish(found, text, options)
 
     return exit_status(work, "phrase")

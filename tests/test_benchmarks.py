@@ -64,6 +64,25 @@ def test_phrase_reports_each_part_of_training():
     assert bench("phrase.py", "--acoustic", "nowhere").returncode == 2
 
 
+def test_phrase_times_a_whole_training_on_clips_of_both_halves(module, write_corpus, speech_like, tmp_path):
+    phrase = module("phrase")
+    for number, name in enumerate(("talk", "noise-esc10", "noise-speech-commands", "rir")):
+        recordings = {f"{name}-{each}": speech_like(8.0, 10 * number + each) for each in range(4)}
+        write_corpus(tmp_path / "made" / name, recordings).rename(tmp_path / f"{name}_cuts.jsonl.gz")
+    said = {f"clip-{each}": speech_like(1.0, 50 + each) for each in range(12)}
+    tests = dict.fromkeys(list(said)[1::2], "test")
+    write_corpus(tmp_path / "made" / "cat", said, splits=tests).rename(tmp_path / "wakewords-cat_cuts.jsonl.gz")
+    source = (phrase.one_hour.Source("talk"),)
+    config = phrase.one_hour.Config(
+        words=("cat",), manifests=str(tmp_path), negatives=source, test_negatives=source, steps=3, copies=1, threads=1
+    )
+    row = phrase.whole("micro", config, "cat", clips=10)
+    trained = int(row["measured"].split(" clips")[0].split()[-1])
+    assert row["model"] == "micro" and 8 <= trained <= 11 and row["clock s"] > 0 and row["CPU s"] > 0
+    with pytest.raises(WakewordError, match="'cat' has 12 clips, and 13 are"):
+        phrase.whole("micro", config, "cat", clips=11)
+
+
 def test_speed_reports_each_part_and_the_listening_process(model_files, tmp_path):
     arguments = ["--seconds", 2, "--repeats", 1, "--memory-seconds", 3, "--blocks", 40, 200, "--json"]
     done = bench("speed.py", "--model", model_files[0], "--output", tmp_path / "speed.md", *arguments)
