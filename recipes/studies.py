@@ -211,12 +211,18 @@ def run(
 
         if others := len(read_lines(lines)) - len(current()):
             print(f"{others} trials in {lines} are of acoustic models that no longer ship: left out", flush=True)
-        done = {(row["variant"], row["seed"]) for row in current()}
+
+        def done() -> set[tuple[str, int]]:
+            return {(row["variant"], row["seed"]) for row in current()}
+
         asked = {found for name in args.only or ["*"] for found in fnmatch.filter(names, name)}
         variants = [variant for variant in study.variants if variant.name in asked]
         wanted = [(variant, seed) for seed in args.seeds or study.seeds for variant in variants]
-        left = [(variant, seed) for variant, seed in wanted if (variant.name, seed) not in done]
+        before = done()
+        left = [(variant, seed) for variant, seed in wanted if (variant.name, seed) not in before]
         for variant, seed in left[: args.limit]:
+            if (variant.name, seed) in done():  # by another process, since
+                continue
             print(f"== {variant.name}, seed {seed}", flush=True)
             told = {"weights": weights[variant.name]} if weights[variant.name] else {}
             add_line({**trial(study, variant, seed), **told}, lines)

@@ -178,6 +178,21 @@ def test_trials_on_weights_that_no_longer_ship_are_neither_done_nor_shown(study,
     assert run("base") == []
 
 
+def test_a_trial_that_another_process_has_done_meanwhile_is_not_done_again(study, tmp_path, monkeypatch):
+    studies, lines, ran = study.studies, tmp_path / "study.jsonl", []
+    monkeypatch.setattr(studies.sys, "argv", ["study.py"])
+
+    def trial(_, variant, seed):
+        ran.append(seed)
+        if seed == 1:  # the other has just finished its own
+            studies.add_line(line(variant.name, 2, 0.2), lines)
+        return line(variant.name, seed, 0.1)
+
+    read = SimpleNamespace(variants=[studies.Variant("own")], seeds=(1, 2, 3))
+    assert studies.run("", tmp_path / "x.toml", lines, lambda path: read, trial, lambda study, rows: []) == 0
+    assert ran == [1, 3] and len(studies.read_lines(lines)) == 3
+
+
 def test_apart_are_variants_whose_seeds_all_lie_on_one_side(study):
     lines = [line("distil", 1, 0.2), line("distil", 2, 0.3), line("ctc", 1, 0.4), line("ctc", 2, 0.5)]
     lines += [line("clean", 1, 0.25), line("clean", 2, 0.5), line("phones", 1, 0.1), line("phones", 2, 0.1)]
