@@ -263,7 +263,7 @@ def test_confusables_train_and_choose_no_threshold(monkeypatch, tmp_path, speech
     monkeypatch.setattr(material, "speak_confusables", lambda *given: asked.append(given[:2]) or [alike])
     others = recorded(tmp_path, 8, speech_like).positives
     config = TrainConfig(phrases=(Phrase("one"), Phrase("two")), negatives=others, confusables=3)
-    training, dev = material.negative_material(config, Skipped(), quiet)
+    training, dev = material.negative_material(config, material.split_negatives(config), Skipped(), quiet)
     assert asked == [(["one", "two"], 3)] and training[-1] == alike and len(training) + len(dev) == 9
     assert dev and alike not in dev
 

@@ -121,17 +121,19 @@ def may_hide_copies(clips: list[Clip]) -> bool:
     return not all(clip.speaker for clip in clips) or not _divide([clip.speaker for clip in clips])
 
 
-def negative_material(config, skipped: Skipped, progress: Progress) -> tuple[list[Clip], list[Clip]]:
-    """The negatives that train, and those that the threshold is chosen on.
+def negative_material(
+    config, given: tuple[list[Clip], list[Clip]], skipped: Skipped, progress: Progress
+) -> tuple[list[Clip], list[Clip]]:
+    """The negatives that train, and those that the threshold is chosen on, of those `given` (`check_given`).
 
     Where none are given and voices speak the phrase, they say other sentences too; with `config.confusables` also what
     sounds like it, which trains alone.
 
     Raises:
-        WakewordError: as `clips.find_clips`, `spoken.speak_sentences` and `confusables.speak_confusables`.
+        WakewordError: as `spoken.speak_sentences` and `confusables.speak_confusables`.
     """
     texts, folder = [phrase.text for phrase in config.phrases], spoken_folder(config)
-    training, dev = split_negatives(config)
+    training, dev = given
     if config.spoken and not config.negatives:
         training, dev = spoken.speak_sentences(texts, folder, config.seed, skipped, progress)
     if config.confusables:
@@ -203,20 +205,24 @@ def _groups(clips: list[Clip]) -> list[str]:
     return ["" if group is None else str(group) for group in found]
 
 
-def check_given(config) -> None:
+def check_given(config) -> tuple[list[Clip], list[Clip]]:
     """Refuse what is wrong with the paths and phrases before anything is read or spoken, which may take minutes.
+
+    Returns:
+        The given negatives, as `split_negatives` parts them.
 
     Raises:
         WakewordError: as `check_apart`, `split_negatives`, `clips.find_clips` and `confusables.known_words`.
     """
     check_apart(config)
-    split_negatives(config)
+    negatives = split_negatives(config)
     for paths in filter(None, (config.noise, config.rir)):
         find_clips(paths)
     if config.confusables:
         for phrase in config.phrases:
             known_words(phrase.text)
         frequent_words()
+    return negatives
 
 
 def check_apart(config) -> None:

@@ -81,7 +81,7 @@ def train(
     progress = progress or (lambda stage, fraction: None)
     check(config)
     check_writable(config.output)
-    check_given(config)
+    given = check_given(config)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     skipped = Skipped()
@@ -94,7 +94,7 @@ def train(
     phrases = [phrase.text for phrase in config.phrases]
     material = [phrase_material(phrase, config, skipped, progress) for phrase in config.phrases]
     clips, recorded = [each.clips for each in material], [each.recorded for each in material]
-    training_negatives, dev_negatives = negative_material(config, skipped, progress)
+    training_negatives, dev_negatives = negative_material(config, given, skipped, progress)
     # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
     chosen = choose_unfreeze(config.unfreeze, sum(recorded), blocks)
 
