@@ -73,9 +73,7 @@ def chosen_pairs(config: one_hour.Config, args: argparse.Namespace) -> list[tupl
     Raises:
         WakewordError: a word that the configuration does not name.
     """
-    unknown = set(args.words or ()) - set(config.words)
-    if unknown:
-        raise WakewordError(f"--words {' '.join(sorted(unknown))}: {args.config} has {', '.join(config.words)}")
+    one_hour.check_words(config, args)
     engines = [engine for engine in ENGINES if not args.only or engine.name in args.only]
     words = [word for word in config.words if not args.words or word in args.words]
     return [(engine, word) for engine in engines for word in words if engine.words is None or word in engine.words]
@@ -175,14 +173,14 @@ def measured(results: Path, config: one_hour.Config) -> list[dict]:
     last, since only misses of the same clips can be compared, and of our models those that were trained last."""
     found = []
     for word in config.words:
-        paths = [path for engine in ENGINES if (path := results / f"{engine.name}-{word}.json").exists()]
-        read = {path: json.loads(path.read_text(encoding="utf-8")) for path in paths}
-        last = max(paths, key=lambda path: path.stat().st_mtime_ns, default=None)
-        engines = {engine.name: engine for engine in ENGINES}
-        for path, result in read.items():
+        paths = {engine: path for engine in ENGINES if (path := results / f"{engine.name}-{word}.json").exists()}
+        read = {engine: json.loads(path.read_text(encoding="utf-8")) for engine, path in paths.items()}
+        last = max(paths, key=lambda engine: paths[engine].stat().st_mtime_ns, default=None)
+        for engine, path in paths.items():
+            result = read[engine]
             if result["streams"] != read[last]["streams"]:
                 say(f"{path}: of other clips than were heard last, left out: measure it again")
-            elif result.get("model", "") != model_digest(config, engines[result["engine"]], word):
+            elif result.get("model", "") != model_digest(config, engine, word):
                 say(f"{path}: of a model that has been trained anew since, left out: measure it again")
             else:
                 found.append(result)

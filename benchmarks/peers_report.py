@@ -158,10 +158,11 @@ def tally(pairs: list[Beside]) -> list[str]:
     lower = sum(pair.ours < pair.theirs for pair in reached)
     equal = sum(pair.ours == pair.theirs for pair in reached)
     by_verdict = [sum(pair.verdict == verdict for pair in pairs) for verdict in (FEWER, MORE, NOT_REACHED)]
-    holds = "yes, and shown" if by_verdict[0] == len(reached) else "yes, not shown"
     perfect = sum(pair.ours == pair.theirs == 0 for pair in reached)
-    if perfect and lower + perfect == len(reached):
-        holds = f"but for {perfect} where neither misses any"
-    elif lower < len(reached) or not reached:
-        holds = "no" if reached else "nobody else keeps the rate"
+    if not reached:
+        holds = "nobody else keeps the rate"
+    elif lower == len(reached):
+        holds = "yes, and shown" if by_verdict[0] == len(reached) else "yes, not shown"
+    else:
+        holds = f"but for {perfect} where neither misses any" if lower + perfect == len(reached) else "no"
     return [str(count) for count in (len(pairs), lower, equal, len(reached) - lower - equal, *by_verdict)] + [holds]

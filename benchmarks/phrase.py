@@ -100,10 +100,9 @@ def whole(acoustic: str, config: one_hour.Config, word: str, clips: int = CLIPS)
     with tempfile.TemporaryDirectory() as folder:
         config = replace(config, folder=folder)
         negatives = one_hour.negatives_of(config).train
-        positives = Path(folder) / "clips_cuts.jsonl.gz"
-        CutSet.from_cuts(said).to_file(positives)
         settings = one_hour.settings_of(config, word, acoustic, negatives)
-        Path(settings.output).parent.mkdir(parents=True)
+        positives = Path(settings.output).with_name("clips_cuts.jsonl.gz")
+        one_hour.keep(CutSet.from_cuts(said), positives)
         settings = replace(settings, phrases=(Phrase(word, (str(positives),)),))
         _, clock, cpu = timed(lambda: train(settings, bar()))
         card = checkpoint.read_meta(settings.output)["card"]
@@ -143,11 +142,11 @@ def main() -> int:
 
     def work() -> None:
         found = {"machine": machine(), "threads": options.threads, "phrase": []}
+        config = from_dict(one_hour.Config, read_toml(one_hour.HERE / "config.toml"), "config.toml")
+        config = replace(config, manifests=options.whole, threads=options.threads)
         for acoustic in options.acoustic:
             found["phrase"] += report(acoustic, options.threads, options.minutes, options.steps)
             if options.whole:
-                config = from_dict(one_hour.Config, read_toml(one_hour.HERE / "config.toml"), "config.toml")
-                config = replace(config, manifests=options.whole, threads=options.threads)
                 found["phrase"].append(whole(acoustic, config, options.word))
         publish(found, text, options)
 

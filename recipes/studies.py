@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from wakeword.cli import exit_status, number
@@ -218,11 +219,9 @@ def run(
         asked = {found for name in args.only or ["*"] for found in fnmatch.filter(names, name)}
         variants = [variant for variant in study.variants if variant.name in asked]
         wanted = [(variant, seed) for seed in args.seeds or study.seeds for variant in variants]
-        before = done()
-        left = [(variant, seed) for variant, seed in wanted if (variant.name, seed) not in before]
-        for variant, seed in left[: args.limit]:
-            if (variant.name, seed) in done():  # by another process, since
-                continue
+        # Looked up when its turn has come: another process may have done it by then.
+        left = ((variant, seed) for variant, seed in wanted if (variant.name, seed) not in done())
+        for variant, seed in islice(left, args.limit):
             print(f"== {variant.name}, seed {seed}", flush=True)
             told = {"weights": weights[variant.name]} if weights[variant.name] else {}
             add_line({**trial(study, variant, seed), **told}, lines)

@@ -245,6 +245,17 @@ def robust(config: Config, settings, test_negatives: str) -> dict:
     return {**run, "robustness": json.loads(report.read_text())}
 
 
+def check_words(config: Config, args: argparse.Namespace) -> None:
+    """Refuse words of the command line that the configuration does not have.
+
+    Raises:
+        WakewordError: there are such.
+    """
+    unknown = set(args.words or ()) - set(config.words)
+    if unknown:
+        raise WakewordError(f"--words {' '.join(sorted(unknown))}: {args.config} has {', '.join(config.words)}")
+
+
 def main() -> int:
     from wakeword.settings import from_dict, read_toml
 
@@ -264,9 +275,7 @@ def main() -> int:
 
     def work() -> None:
         config = from_dict(Config, read_toml(args.config), str(args.config))
-        unknown = set(args.words or ()) - set(config.words)
-        if unknown:
-            raise WakewordError(f"--words {' '.join(sorted(unknown))}: {args.config} has {', '.join(config.words)}")
+        check_words(config, args)
         negatives = negatives_of(config)  # of all words, so that each is tested on the same
         if args.words:
             config = replace(config, words=tuple(args.words))

@@ -63,14 +63,16 @@ def early(
     few = lasting(negatives, EARLY_S)
     misses, calibrations = measure(model, meta, material, few, budget, Skipped(), lambda stage, fraction: None)
     lines = []
-    for entry in meta["phrases"] if not calibrations else ():
-        known, threshold = misses[entry["phrase"]], entry["threshold"]
-        missed = f"misses {known.at(threshold)} of {known.clips} clips {known.clips_are}"
-        lines.append(
-            f"'{entry['phrase']}' after a third of the training: at {threshold:g}, as too few negatives were held out "
-            f"to choose a threshold, {missed if known.clips else 'misses are not known'}"
-        )
-    for entry, each in zip(meta["phrases"], calibrations, strict=False):
+    if not calibrations:
+        for entry in meta["phrases"]:
+            known, threshold = misses[entry["phrase"]], entry["threshold"]
+            missed = f"misses {known.at(threshold)} of {known.clips} clips {known.clips_are}"
+            lines.append(
+                f"'{entry['phrase']}' after a third of the training: at {threshold:g}, as too few negatives were held "
+                f"out to choose a threshold, {missed if known.clips else 'misses are not known'}"
+            )
+        return lines
+    for entry, each in zip(meta["phrases"], calibrations, strict=True):
         missed = f"misses {each.misses} clips {each.positives}" if each.clips else "misses are not known"
         lines.append(
             f"'{entry['phrase']}' after a third of the training: at the threshold for {budget} on {each.hours:.2f} h "

@@ -19,9 +19,7 @@ LEAST = {
     + ("negative_weight", "ctc", "parts", "made_noise", "babble", "spoken", "confusables"),
 }
 """The least that settings may be."""
-SHARES = ("hard", "noise_probability", "rir_probability", "channel_probability", "speed_probability") + (
-    "pitch_probability",
-)
+SHARES = ("hard", *(f"{what}_probability" for what in ("noise", "rir", "channel", "speed", "pitch")))
 """Those that must be from 0 to 1."""
 MOST = {"threads": MOST_THREADS, "depth": 100, "seed": 2**63 - 1}
 """The most: torch takes no larger seed, and layers without end take all memory."""
@@ -121,9 +119,10 @@ def check(config: TrainConfig) -> None:
                 f"--positives of '{phrase.text}' names nothing: give folders, audio files or manifests of the phrase, "
                 "or --text in place of --phrase to have it spoken by synthetic voices"
             )
-        if tokens.words(phrase.text) in spelled:
+        words = tokens.words(phrase.text)
+        if words in spelled:
             raise ConfigError(f"--phrase {phrase.text}: named twice: give all its clips to one --positives")
-        spelled.append(tokens.words(phrase.text))
+        spelled.append(words)
     if not config.output:
         raise ConfigError("--output is empty: say where the model goes")
     if is_exported(config.output):  # readers go by the name
