@@ -142,7 +142,8 @@ def test_the_study_that_ships_is_a_grid_of_runs_that_differ(study, monkeypatch, 
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)  # where neither manifests nor shards are
     read = study.read_study(Path("recipes/transfer_study/study.toml"))
-    assert {part.name for part in read.parts} == {"trigger", "layers", "source", "balance", "shipped", "commands"}
+    names = {"trigger", "long", "layers", "source", "balance", "shipped", "commands"}
+    assert {part.name for part in read.parts} == names
     names = [trial.name for trial in read.variants]
     assert len(set(names)) == len(names) and len(read.seeds) >= 3
     trigger = [trial for trial in read.variants if trial.part.name == "trigger"]
@@ -162,6 +163,9 @@ def test_the_study_that_ships_is_a_grid_of_runs_that_differ(study, monkeypatch, 
         each.unfreeze: study.probe.training_of(words, study.changes_of(each)).steps for each in study.trials(balance)
     }
     assert steps["scratch"] == steps["all"] + sum(stage.steps for stage in encoders[0].stages) == 2800
+    long, trigger = (next(part for part in read.parts if part.name == name) for name in ("long", "trigger"))
+    assert set(long.clips) <= set(trigger.clips) and long.acoustics == trigger.acoustics
+    assert (long.training["steps"], long.training["batch"]) == (trigger.scratch["steps"], trigger.scratch["batch"])
     again = study.pretraining_of(dataclasses.replace(read, encoder={**read.encoder, "warmup": 7}), "ctc-5", 1)
     assert again.folder != study.pretraining_of(read, "ctc-5", 1).folder
     own = [trial for part in read.parts for trial in study.trials(part) if trial.acoustic == "micro"]
