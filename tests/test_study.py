@@ -279,6 +279,28 @@ def test_the_probe_gives_the_scores_of_the_detector(hearing, small_model, wake_m
         assert np.abs(scores[0] - scores[1]).max() > 0.05, "another model, and the same scores"
 
 
+def test_what_an_encoder_gives_is_kept_until_another_is_heard(hearing, small_model, clips, tmp_path, monkeypatch):
+    settings = FeatureSettings(mels=16)
+    stream = hearing.heard(negative_stream(clips), settings)
+    monkeypatch.setattr(hearing, "AT_A_TIME", 40)
+    shallow, deep = small_model(0), small_model(0, HeadSizes(depth=3, channels=8))
+    deep.encoder.load_state_dict(shallow.encoder.state_dict())
+    heard, step = [], type(shallow.encoder).step
+    monkeypatch.setattr(type(shallow.encoder), "step", lambda self, *args: heard.append(self) or step(self, *args))
+    for model, computed in ((shallow, True), (deep, False), (small_model(1), True), (shallow, True), (deep, False)):
+        pieces = hearing.kept_encoded(tmp_path / "kept", model.encoder, stream)
+        assert bool(heard) == computed and len(list((tmp_path / "kept").iterdir())) == 1
+        (found,) = hearing.tracks(model, settings, stream, pieces)
+        assert bool(heard) == computed
+        (expected,) = hearing.tracks(model, settings, stream)
+        np.testing.assert_array_equal(found.score, expected.score)
+        np.testing.assert_array_equal(found.time_s, expected.time_s)
+        heard.clear()
+    other = hearing.heard(negative_stream(clips[1:]), settings)
+    hearing.kept_encoded(tmp_path / "kept", deep.encoder, other)
+    assert heard, "what was kept is of another stream"
+
+
 def test_the_probe_hears_each_output(hearing, small_model, clips):
     settings = FeatureSettings(mels=16)
     model = small_model(0, HeadSizes(depth=2, channels=8, outputs=3))

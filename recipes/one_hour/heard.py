@@ -1,15 +1,18 @@
-"""What a model hears in a stream, for many models: the stream's features are computed once and kept in a file."""
+"""What a model hears in a stream, for many models: the stream's features are computed once and kept in a file, and what
+an encoder gives for it, where many heads hear the same one."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from wakeword.acoustic.encoder import Encoder
 from wakeword.evaluation.metrics import Track
 from wakeword.evaluation.streams import Stream
 from wakeword.features import log_mel
@@ -54,19 +57,53 @@ def kept(folder: str, settings: FeatureSettings, made_of: list, make: Callable[[
         return Heard(**file)
 
 
-def tracks(model: WakeModel, settings: FeatureSettings, stream: Heard) -> list[Track]:
-    """The scores of a model over a stream, a track for each of its outputs."""
-    state, head_state = model.encoder.initial_state(), torch.zeros(1, model.head.stack.state_size)
-    posteriors: list[np.ndarray] = []
+def encoded(encoder: Encoder, stream: Heard) -> Iterator[Tensor]:
+    """What an encoder gives for a stream, piece by piece, float32 `[1, encoder frames, dims]` each."""
+    state = encoder.initial_state()
     whole = len(stream.frames) // FRAMES_PER_STEP * FRAMES_PER_STEP
-    with torch.inference_mode():
-        for start in range(0, whole, AT_A_TIME):
-            piece = torch.from_numpy(stream.frames[start : min(whole, start + AT_A_TIME)])
-            taps, state = model.encoder.step(piece[None], state)
-            logits, head_state = model.head(torch.cat(taps, dim=-1), head_state)
-            posteriors.append(torch.sigmoid(logits[0]).numpy())
+    for start in range(0, whole, AT_A_TIME):
+        taps, state = encoder.step(torch.from_numpy(stream.frames[start : min(whole, start + AT_A_TIME)])[None], state)
+        yield torch.cat(taps, dim=-1)
+
+
+@torch.inference_mode()
+def kept_encoded(folder: str, encoder: Encoder, stream: Heard) -> Iterator[Tensor]:
+    """`encoded`, from a file in `folder` where another probe left it. Only the last one stays: it may be gigabytes."""
+    digest = hashlib.sha256(repr(encoder.sizes).encode())
+    for values in (*encoder.state_dict().values(), torch.from_numpy(stream.frames)):
+        digest.update(values.contiguous().numpy())
+    path = Path(folder) / f"encoded_{digest.hexdigest()[:16]}.npy"
+    if not path.exists():
+        for other in Path(folder).glob("encoded_*.npy"):
+            other.unlink(missing_ok=True)
+        shape = len(stream.frames) // FRAMES_PER_STEP, encoder.sizes.channels * len(encoder.sizes.taps)
+        with replacing(path) as temporary:
+            values, start = np.lib.format.open_memmap(temporary, "w+", np.float32, shape), 0
+            for piece in encoded(encoder, stream):
+                values[start : start + piece.shape[1]] = piece[0].numpy()
+                start += piece.shape[1]
+            values.flush()
+    values = np.load(path, mmap_mode="r")
+    step = AT_A_TIME // FRAMES_PER_STEP
+    return (torch.from_numpy(values[start : start + step].copy())[None] for start in range(0, len(values), step))
+
+
+@torch.inference_mode()
+def tracks(
+    model: WakeModel, settings: FeatureSettings, stream: Heard, pieces: Iterable[Tensor] | None = None
+) -> list[Track]:
+    """The scores of a model over a stream, a track for each of its outputs.
+
+    Args:
+        pieces: what its encoder gives for the stream, where that is known already (`kept_encoded`).
+    """
+    head_state = torch.zeros(1, model.head.stack.state_size)
+    posteriors: list[np.ndarray] = []
+    for piece in encoded(model.encoder, stream) if pieces is None else pieces:
+        logits, head_state = model.head(piece, head_state)
+        posteriors.append(torch.sigmoid(logits[0]).numpy())
     window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
-    time_s = settings.frame_s * np.arange(1, whole // FRAMES_PER_STEP + 1)
+    time_s = settings.frame_s * np.arange(1, len(stream.frames) // FRAMES_PER_STEP + 1)
     hours = float((stream.ends_s - stream.starts_s).sum()) / 3600
     return [
         Track(time_s, np.convolve(output, window)[: 1 - len(window)], hours, stream.starts_s, stream.ends_s)

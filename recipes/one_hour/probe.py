@@ -23,7 +23,7 @@ from wakeword.evaluation.metrics import hits
 from wakeword.evaluation.streams import negative_stream, noise_bed, positive_stream
 from wakeword.features.log_mel import SAMPLE_RATE, FeatureSettings
 from wakeword.head.layers import HeadSizes, WakeModel
-from wakeword.head.transfer import choose_unfreeze, stacked
+from wakeword.head.transfer import Unfreeze, choose_unfreeze, stacked
 from wakeword.settings import from_dict, read_toml
 from wakeword.training.confusables import speak_confusables
 from wakeword.training.spoken import speak_phrase
@@ -33,7 +33,7 @@ from wakeword.training.train_config import Phrase, TrainConfig, check
 sys.path.insert(0, str(Path(__file__).parent))
 import divided  # noqa: E402
 import run as one_hour  # noqa: E402
-from heard import kept, tracks  # noqa: E402
+from heard import kept, kept_encoded, tracks  # noqa: E402
 
 
 def words_of(path: str, changes: dict, folder: str | Path, seed: int) -> one_hour.Config:
@@ -109,8 +109,11 @@ def probed(
 
     bed = noise_bed(noise, skipped)
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
+    # Where the encoder does not train, other heads hear the same from it.
+    frozen = unfrozen(run, recorded, model).boundary == len(model.encoder.sizes.dilations)
+    pieces = kept_encoded(config.folder, model.encoder, unheard) if frozen else None
     missed: dict[str, dict] = {}
-    for output, (word, alarms) in enumerate(zip(config.words, tracks(model, settings, unheard), strict=True)):
+    for output, (word, alarms) in enumerate(zip(config.words, tracks(model, settings, unheard, pieces), strict=True)):
         rates = {rate: lowest_within([alarms], alarms.hours, rate) for rate in config.fa_rates}
         test = clips[word][1]
         for name, snr_db in (("clean", None), (f"{config.snr_db:g} dB", config.snr_db)):
@@ -165,6 +168,11 @@ def with_spoken(
     return said, negatives
 
 
+def unfrozen(run: TrainConfig, recorded: list[int], model: WakeModel) -> Unfreeze:
+    """What of the encoder trains: by the recorded clips, since it would learn too what synthetic voices share."""
+    return choose_unfreeze(run.unfreeze, sum(recorded), len(model.encoder.sizes.dilations))
+
+
 def trained(
     run: TrainConfig,
     said: list[list[np.ndarray]],
@@ -184,9 +192,7 @@ def trained(
     torch.set_num_threads(run.threads)
     model, meta = stacked(run.acoustic, HeadSizes(run.depth, run.channels, outputs=len(run.phrases)))
     settings = from_dict(FeatureSettings, meta["features"], run.acoustic)
-    blocks = len(model.encoder.sizes.dilations)
-    # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
-    chosen = choose_unfreeze(run.unfreeze, sum(recorded), blocks)
+    chosen = unfrozen(run, recorded, model)
     located = locate(run.labels, said, [phrase.text for phrase in run.phrases], run.acoustic)
     with tempfile.TemporaryDirectory() as scratch:
         learn(model, settings, chosen, run, said, located, negatives, skipped, quiet, Path(scratch) / "begun", recorded)
