@@ -41,7 +41,7 @@ from wakeword.training.train import train
 from wakeword.training.train_config import Phrase, TrainConfig
 
 CLIPS = 200
-"""As many as an hour's recipe has; `auto` then frees the top blocks."""
+"""As many as an hour's recipe has; `auto` then frees blocks."""
 
 
 def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict]:
@@ -50,7 +50,7 @@ def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict
     torch.set_num_threads(threads)
     model, meta = stacked(acoustic, HeadSizes())
     settings = from_dict(FeatureSettings, meta["features"], acoustic)
-    boundary = choose_unfreeze("auto", CLIPS, len(model.encoder.sizes.dilations)).boundary
+    boundary = choose_unfreeze("auto", CLIPS, model.encoder.sizes).boundary
     encoder_parameters = unfreeze(model, boundary)
     rng = np.random.default_rng(0)
 

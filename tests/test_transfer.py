@@ -28,6 +28,8 @@ from wakeword.head.transfer import (  # noqa: E402
 )
 from wakeword.model import checkpoint  # noqa: E402
 
+WIDE = SIZES["base"]
+
 
 @st.composite
 def encoders(draw):
@@ -104,8 +106,8 @@ def test_unfreezing_again_less_freezes_the_rest(small_model):
     ("wanted", "clips", "boundary"),
     [
         ("auto", 0, 10),
-        ("auto", 99, 10),
-        ("auto", 100, 7),
+        ("auto", 59, 10),
+        ("auto", 60, 7),
         ("auto", 1999, 7),
         ("auto", 2000, 0),
         ("auto", 10**6, 0),
@@ -118,13 +120,19 @@ def test_unfreezing_again_less_freezes_the_rest(small_model):
     ],
 )
 def test_what_is_unfrozen_goes_by_the_wish_and_the_clips(wanted, clips, boundary):
-    chosen = choose_unfreeze(wanted, clips, 10)
+    chosen = choose_unfreeze(wanted, clips, WIDE)
     assert chosen.boundary == boundary and chosen.scratch == (wanted == "scratch")
     assert ("auto" in chosen.reason) == (wanted == "auto") and (str(clips) in chosen.reason) == (wanted == "auto")
 
 
-def test_a_small_encoder_is_unfrozen_no_further_than_its_blocks():
-    assert choose_unfreeze("auto", 500, 2).boundary == 0
+def test_of_few_blocks_no_more_than_there_are_are_freed():
+    assert choose_unfreeze("auto", 500, dataclasses.replace(WIDE, dilations=(1, 1), taps=(2,))).boundary == 0
+
+
+@pytest.mark.parametrize(("clips", "boundary"), [(0, 10), (59, 10), (60, 0), (10**6, 0)])
+def test_a_narrow_encoder_is_unfrozen_as_a_whole(clips, boundary):
+    chosen = choose_unfreeze("auto", clips, dataclasses.replace(WIDE, channels=256))
+    assert chosen.boundary == boundary and str(clips) in chosen.reason and "60" in chosen.reason
 
 
 def test_from_scratch_nothing_of_the_pretrained_encoder_is_left_and_all_of_it_trains(small_model):
@@ -154,7 +162,7 @@ def test_from_scratch_nothing_of_the_pretrained_encoder_is_left_and_all_of_it_tr
 @given(st.one_of(st.text(), st.sampled_from(["10", "11", "-1", "1.5", "AUTO", "", "²", "①", " 1", "1_0", "１２"])))
 def test_other_wishes_are_config_errors(wanted):
     try:
-        chosen = choose_unfreeze(wanted, 500, 10)
+        chosen = choose_unfreeze(wanted, 500, WIDE)
     except ConfigError as error:
         assert "auto, none, all" in str(error)
     else:

@@ -170,7 +170,7 @@ def with_spoken(
 
 def unfrozen(run: TrainConfig, recorded: list[int], model: WakeModel) -> Unfreeze:
     """What of the encoder trains: by the recorded clips, since it would learn too what synthetic voices share."""
-    return choose_unfreeze(run.unfreeze, sum(recorded), len(model.encoder.sizes.dilations))
+    return choose_unfreeze(run.unfreeze, sum(recorded), model.encoder.sizes)
 
 
 def trained(

@@ -97,7 +97,7 @@ def learn(model: WakeModel, settings: FeatureSettings, run: TrainConfig, said: l
     """Train the head of `model`, and what `run.unfreeze` says of its encoder, on each word's clips, float32
     `[samples]` each.
     """
-    chosen = choose_unfreeze(run.unfreeze, sum(map(len, said)), len(model.encoder.sizes.dilations))
+    chosen = choose_unfreeze(run.unfreeze, sum(map(len, said)), model.encoder.sizes)
     steps = Steps(model, trainable(model, chosen, run.seed), run)
     found = spoken(model, settings, run, said, augmentation_of(run, []), chosen.boundary, run.copies)
     model.head.train()

@@ -64,7 +64,9 @@ def pretrained(study, acoustic: str, seed: int) -> str:
 
 
 def told(acoustic: str) -> dict[str, float]:
-    """How much speech an acoustic model was pretrained on, by its card, and how many blocks its encoder has."""
+    """How much speech an acoustic model was pretrained on, by its card, and its encoder's blocks and channels."""
     meta = read_meta(shipped(acoustic), "acoustic")
     hours = [corpus["hours"] for corpus in meta["card"].get("data", {}).values()]
-    return {"source_minutes": round(60 * sum(hours), 1), "blocks": len(meta["sizes"]["dilations"])}
+    sizes = meta["sizes"]
+    minutes = round(60 * sum(hours), 1)
+    return {"source_minutes": minutes, "blocks": len(sizes["dilations"]), "channels": sizes["channels"]}

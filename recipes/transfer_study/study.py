@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from wakeword.acoustic.encoder import EncoderSizes
 from wakeword.audio.clips import Clip, find_clips
 from wakeword.errors import ConfigError, ManifestError, require
 from wakeword.head.transfer import choose_unfreeze
@@ -38,6 +39,8 @@ from encoders import objective_of, pretrained, pretraining_of, told  # noqa: E40
 
 TARGETS = ("words", "commands")
 AXES = ("trigger", "source")
+DEEP = EncoderSizes(dilations=(1,) * 1000, taps=(1000,))
+"""Of more blocks than any that a study could name."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def check(study: Study, part: Part) -> None:
         if objective_of(study, acoustic):
             pretraining_of(study, acoustic, seed=1)
     for each in trials(part):
-        choose_unfreeze(each.unfreeze, 1, blocks=1000)
+        choose_unfreeze(each.unfreeze, 1, DEEP)
         probe.training_of(words_of(study, part, seed=1), changes_of(each))
 
 

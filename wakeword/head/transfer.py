@@ -18,9 +18,12 @@ from wakeword.model.description import described
 from wakeword.model.runtimes import is_exported
 from wakeword.settings import from_dict
 
-TOP_BLOCKS_FROM = 100
+UNFREEZE_FROM = 60
 ALL_FROM = 2000
 TOP_BLOCKS = 3
+NARROW = 256
+"""Channels up to which a whole encoder trains in minutes: all of `base`, with 448, takes four times as long as its top
+blocks."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,25 @@ class Unfreeze:
     scratch: bool = False
 
 
-def choose_unfreeze(wanted: str, clips: int, blocks: int) -> Unfreeze:
-    """What to unfreeze: `auto` by the number of training clips, `none`, `all`, or a number of top blocks.
+def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
+    """What to unfreeze: `auto` by the number of training clips and the encoder's size, `none`, `all`, or so many top
+    blocks.
 
-    `scratch` forgets what pretraining learnt, to see what transfer brings: recipes/transfer_study.
+    `auto` is held against the alternatives in recipes/transfer_study. `scratch` forgets what pretraining learnt, to see
+    there what transfer brings.
 
     Raises:
         ConfigError: none of these, or more blocks than there are.
     """
+    blocks = len(sizes.dilations)
     if wanted == "auto":
-        if clips < TOP_BLOCKS_FROM:
-            return Unfreeze(blocks, f"auto: {clips} clips, fewer than {TOP_BLOCKS_FROM}: only the new layers train")
-        if clips < ALL_FROM:
-            top = min(TOP_BLOCKS, blocks)
-            return Unfreeze(blocks - top, f"auto: {clips} clips: the top {top} blocks of the encoder train too")
-        return Unfreeze(0, f"auto: {clips} clips, {ALL_FROM} or more: the whole encoder trains")
+        if clips < UNFREEZE_FROM:
+            return Unfreeze(blocks, f"auto: {clips} clips, fewer than {UNFREEZE_FROM}: only the new layers train")
+        if sizes.channels <= NARROW or clips >= ALL_FROM:
+            least = UNFREEZE_FROM if sizes.channels <= NARROW else ALL_FROM
+            return Unfreeze(0, f"auto: {clips} clips, {least} or more: the whole encoder trains")
+        top = min(TOP_BLOCKS, blocks)
+        return Unfreeze(blocks - top, f"auto: {clips} clips: the top {top} blocks of the encoder train too")
     if wanted == "none":
         return Unfreeze(blocks, "as asked: only the new layers train")
     if wanted == "all":

@@ -116,7 +116,7 @@ def improve(config: ImproveConfig, progress: Progress | None = None) -> Improved
         located.append(Located([*spans, *places]))
     negatives = negatives_of(given.negatives, [path for path, _ in refused], config.negative_hours, training.seed)
     settings = from_dict(FeatureSettings, meta["features"], config.model)
-    frozen = choose_unfreeze("none", 0, len(model.encoder.sizes.dilations))
+    frozen = choose_unfreeze("none", 0, model.encoder.sizes)
     begun, counts = Path(f"{config.output}.begun"), [len(said) for said in clips]
     learn(model, settings, frozen, training, clips, located, negatives, skipped, progress, begun, counts)
 

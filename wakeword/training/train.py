@@ -88,15 +88,14 @@ def train(
 
     head = HeadSizes(config.depth, config.channels, outputs=len(config.phrases))
     model, acoustic = stacked(config.acoustic, head)
-    blocks = len(model.encoder.sizes.dilations)
-    choose_unfreeze(config.unfreeze, 0, blocks)  # what it cannot be is refused before clips are spoken
+    choose_unfreeze(config.unfreeze, 0, model.encoder.sizes)  # what it cannot be is refused before clips are spoken
     settings = from_dict(FeatureSettings, acoustic["features"], config.acoustic)
     phrases = [phrase.text for phrase in config.phrases]
     material = [phrase_material(phrase, config, skipped, progress) for phrase in config.phrases]
     clips, recorded = [each.clips for each in material], [each.recorded for each in material]
     training_negatives, dev_negatives = negative_material(config, given, skipped, progress)
     # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
-    chosen = choose_unfreeze(config.unfreeze, sum(recorded), blocks)
+    chosen = choose_unfreeze(config.unfreeze, sum(recorded), model.encoder.sizes)
 
     meta = {
         "phrases": [{"phrase": phrase, "threshold": 0.5, "calibration": None} for phrase in phrases],
