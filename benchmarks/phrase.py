@@ -4,7 +4,7 @@
     python benchmarks/phrase.py --whole exp/manifests    # and all of it, on recordings: recipes/pretrain/prepare.py's
 
 The audio is generated noise, which costs what speech does. Steps are timed by the loop's own progress: the median
-before and after the encoder's top blocks begin to train. `--whole` trains a word as recipes/one_hour/run.py does, but
+before and after what trains of the encoder begins to. `--whole` trains a word as recipes/one_hour/run.py does, but
 on clips of both its halves, so that there are 200 beside those that are held out: to be timed, not tested.
 """
 
@@ -44,13 +44,13 @@ CLIPS = 200
 """As many as an hour's recipe has; `auto` then frees blocks."""
 
 
-def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict]:
+def report(acoustic: str, threads: int, minutes: float, steps: int, wanted: str) -> list[dict]:
     """Rows of what was measured for one acoustic model, in seconds by the clock and of CPU."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     model, meta = stacked(acoustic, HeadSizes())
     settings = from_dict(FeatureSettings, meta["features"], acoustic)
-    boundary = choose_unfreeze("auto", CLIPS, model.encoder.sizes).boundary
+    boundary = choose_unfreeze(wanted, CLIPS, model.encoder.sizes).boundary
     encoder_parameters = unfreeze(model, boundary)
     rng = np.random.default_rng(0)
 
@@ -80,7 +80,7 @@ def report(acoustic: str, threads: int, minutes: float, steps: int) -> list[dict
         fit.fit(model, encoder_parameters, [examples], [], stream, boundary, config, progress, Path(scratch) / "begun")
     each = np.diff(np.array(marks), axis=0)
     thaw = steps // 3
-    for name, part in (("head alone", each[: thaw - 1]), ("head and top blocks", each[thaw:])):
+    for name, part in (("head alone", each[: thaw - 1]), (f"head and the encoder above block {boundary}", each[thaw:])):
         rows.append(row(acoustic, f"a step, {name}", *np.median(part, axis=0).tolist(), 1.0))
     return rows
 
@@ -135,6 +135,7 @@ def main() -> int:
         "--minutes", type=number(float, least=1), default=10.0, help="of audio for the frozen part (10)"
     )
     parser.add_argument("--steps", type=number(least=9), default=60, help="steps that are timed (60)")
+    parser.add_argument("--unfreeze", default="auto", help="what of the encoder trains, as in `wakeword train` (auto)")
     parser.add_argument("--whole", metavar="FOLDER", help="the manifests of a whole training, of --word")
     parser.add_argument("--word", default="computer", help="(computer)")
     add_outputs(parser)
@@ -143,9 +144,9 @@ def main() -> int:
     def work() -> None:
         found = {"machine": machine(), "threads": options.threads, "phrase": []}
         config = from_dict(one_hour.Config, read_toml(one_hour.HERE / "config.toml"), "config.toml")
-        config = replace(config, manifests=options.whole, threads=options.threads)
+        config = replace(config, manifests=options.whole, threads=options.threads, unfreeze=options.unfreeze)
         for acoustic in options.acoustic:
-            found["phrase"] += report(acoustic, options.threads, options.minutes, options.steps)
+            found["phrase"] += report(acoustic, options.threads, options.minutes, options.steps, options.unfreeze)
             if options.whole:
                 found["phrase"].append(whole(acoustic, config, options.word))
         publish(found, text, options)

@@ -103,7 +103,10 @@ def table(part, lines: list[dict], rate: float) -> list[str]:
                 cells = [f"`{acoustic}`", f"{done[0]['source_minutes']:.0f}", layers(depth)]
                 minutes = statistics.mean(line["minutes"] for line in done)
                 cells += [str(clips or "all"), str(done[0]["trained"]), f"{minutes:.1f}"]
-                cells.append(str(max(len(groups[acoustic, depth, clips, unfreeze]) for unfreeze in part.unfreeze)))
+                seeds = {
+                    len(found) for unfreeze in part.unfreeze if (found := groups[acoustic, depth, clips, unfreeze])
+                }
+                cells.append("–".join(str(each) for each in sorted({min(seeds), max(seeds)})))
                 for unfreeze, name in columns:
                     found = [value(line, name, rate) for line in groups[acoustic, depth, clips, unfreeze]]
                     cells.append(studies.spread(found) if found else "–")

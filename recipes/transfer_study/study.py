@@ -1,4 +1,4 @@
-"""What transfer brings, as the theory says it should: four grids of trials (study.toml), with several seeds.
+"""What transfer brings, as the theory says it should: grids of trials (study.toml), with several seeds.
 
     python recipes/transfer_study/study.py [--only 'trigger/*' ...] [--seeds 1 2] [--limit N]     from the root
 

@@ -50,8 +50,9 @@ def load_together(
 
     Detectors of the same log-mel settings compute them once. Those of the same runtime whose encoders have the same
     weights (`halves.Halves.key`: clips too few to train the encoder along, or `train --unfreeze none`) run it once.
-    Where the upper blocks were trained along each model runs its own. With `gate`, one gate for each feature setting
-    decides for all, and all hear as much again when it opens as the one that needs most, so that encoders stay shared.
+    Where the encoder or its upper blocks were trained along each model runs its own. With `gate`, one gate for each
+    feature setting decides for all, and all hear as much again when it opens as the one that needs most, so that
+    encoders stay shared.
 
     Raises:
         ModelError, ConfigError, WakewordError: as `Detector.load`.

@@ -22,8 +22,8 @@ UNFREEZE_FROM = 60
 ALL_FROM = 2000
 TOP_BLOCKS = 3
 NARROW = 256
-"""Channels up to which a whole encoder trains in minutes: all of `base`, with 448, takes four times as long as its top
-blocks."""
+"""Channels up to which a whole encoder trains in minutes. Of `base`, with 448, a step then takes three times as long as
+with its top blocks (benchmarks/phrase.py --unfreeze all)."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
     """What to unfreeze: `auto` by the number of training clips and the encoder's size, `none`, `all`, or so many top
     blocks.
 
-    `auto` is held against the alternatives in recipes/transfer_study. `scratch` forgets what pretraining learnt, to see
-    there what transfer brings.
+    What `auto` picks is held against the alternatives in recipes/transfer_study/RESULTS.md. `scratch` forgets what
+    pretraining learnt, to see there what transfer brings.
 
     Raises:
         ConfigError: none of these, or more blocks than there are.
@@ -56,7 +56,8 @@ def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
             least = UNFREEZE_FROM if sizes.channels <= NARROW else ALL_FROM
             return Unfreeze(0, f"auto: {clips} clips, {least} or more: the whole encoder trains")
         top = min(TOP_BLOCKS, blocks)
-        return Unfreeze(blocks - top, f"auto: {clips} clips: the top {top} blocks of the encoder train too")
+        why = f"auto: {clips} clips, fewer than {ALL_FROM} for so large an encoder"
+        return Unfreeze(blocks - top, f"{why}: its top {top} blocks train too")
     if wanted == "none":
         return Unfreeze(blocks, "as asked: only the new layers train")
     if wanted == "all":

@@ -1,4 +1,7 @@
-"""Trigger-word clips and negatives to what the head trains on: the frozen encoder's outputs, computed once."""
+"""Trigger-word clips and negatives to what is heard in training, computed once.
+
+That is what the frozen part of the encoder gives, or the features where none of it is frozen.
+"""
 
 from __future__ import annotations
 
