@@ -73,19 +73,25 @@ def kept_encoded(folder: str, encoder: Encoder, stream: Heard) -> Iterator[Tenso
     for values in (*encoder.state_dict().values(), torch.from_numpy(stream.frames)):
         digest.update(values.contiguous().numpy())
     path = Path(folder) / f"encoded_{digest.hexdigest()[:16]}.npy"
-    if not path.exists():
-        for other in Path(folder).glob("encoded_*.npy"):
-            other.unlink(missing_ok=True)
-        shape = len(stream.frames) // FRAMES_PER_STEP, encoder.sizes.channels * len(encoder.sizes.taps)
-        with replacing(path) as temporary:
-            values, start = np.lib.format.open_memmap(temporary, "w+", np.float32, shape), 0
-            for piece in encoded(encoder, stream):
-                values[start : start + piece.shape[1]] = piece[0].numpy()
-                start += piece.shape[1]
-            values.flush()
-    values = np.load(path, mmap_mode="r")
+    try:
+        values = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        values = _keep_encoded(path, encoder, stream)
     step = AT_A_TIME // FRAMES_PER_STEP
     return (torch.from_numpy(values[start : start + step].copy())[None] for start in range(0, len(values), step))
+
+
+def _keep_encoded(path: Path, encoder: Encoder, stream: Heard) -> np.ndarray:
+    for other in path.parent.glob("encoded_*.npy"):
+        other.unlink(missing_ok=True)
+    shape = len(stream.frames) // FRAMES_PER_STEP, encoder.sizes.channels * len(encoder.sizes.taps)
+    with replacing(path) as temporary:
+        # It is read from here, not opened again: another process may have put its own in the file's place by then.
+        values, start = np.lib.format.open_memmap(temporary, "w+", np.float32, shape), 0
+        for piece in encoded(encoder, stream):
+            values[start : start + piece.shape[1]] = piece[0].numpy()
+            start += piece.shape[1]
+    return values
 
 
 @torch.inference_mode()
