@@ -33,6 +33,11 @@ class Heard:
     starts_s: np.ndarray
     ends_s: np.ndarray
 
+    @property
+    def encoder_frames(self) -> int:
+        """How many frames an encoder makes of it."""
+        return len(self.frames) // FRAMES_PER_STEP
+
 
 def heard(pieces: Iterable[Stream], settings: FeatureSettings) -> Heard:
     """The features of a whole stream, as a detector computes them piece by piece."""
@@ -60,9 +65,9 @@ def kept(folder: str, settings: FeatureSettings, made_of: list, make: Callable[[
 def encoded(encoder: Encoder, stream: Heard) -> Iterator[Tensor]:
     """What an encoder gives for a stream, piece by piece, float32 `[1, encoder frames, dims]` each."""
     state = encoder.initial_state()
-    whole = len(stream.frames) // FRAMES_PER_STEP * FRAMES_PER_STEP
-    for start in range(0, whole, AT_A_TIME):
-        taps, state = encoder.step(torch.from_numpy(stream.frames[start : min(whole, start + AT_A_TIME)])[None], state)
+    frames = torch.from_numpy(stream.frames[: stream.encoder_frames * FRAMES_PER_STEP])[None]
+    for piece in frames.split(AT_A_TIME, dim=1):
+        taps, state = encoder.step(piece, state)
         yield torch.cat(taps, dim=-1)
 
 
@@ -84,7 +89,7 @@ def kept_encoded(folder: str, encoder: Encoder, stream: Heard) -> Iterator[Tenso
 def _keep_encoded(path: Path, encoder: Encoder, stream: Heard) -> np.ndarray:
     for other in path.parent.glob("encoded_*.npy"):
         other.unlink(missing_ok=True)
-    shape = len(stream.frames) // FRAMES_PER_STEP, encoder.sizes.channels * len(encoder.sizes.taps)
+    shape = stream.encoder_frames, encoder.sizes.channels * len(encoder.sizes.taps)
     with replacing(path) as temporary:
         # It is read from here, not opened again: another process may have put its own in the file's place by then.
         values, start = np.lib.format.open_memmap(temporary, "w+", np.float32, shape), 0
@@ -109,7 +114,7 @@ def tracks(
         logits, head_state = model.head(piece, head_state)
         posteriors.append(torch.sigmoid(logits[0]).numpy())
     window = np.full(round(SMOOTHING_S / settings.frame_s), settings.frame_s / SMOOTHING_S, np.float32)
-    time_s = settings.frame_s * np.arange(1, len(stream.frames) // FRAMES_PER_STEP + 1)
+    time_s = settings.frame_s * np.arange(1, stream.encoder_frames + 1)
     hours = float((stream.ends_s - stream.starts_s).sum()) / 3600
     return [
         Track(time_s, np.convolve(output, window)[: 1 - len(window)], hours, stream.starts_s, stream.ends_s)

@@ -145,8 +145,6 @@ def verdict(lines: list[dict], rate: float) -> list[str]:
         text += [
             "",
             f"Of an encoder of more than {NARROW} channels, as `base`, of which all would train for too long, `auto`",
-        ]
-        text += [
-            f"trains the top {TOP_BLOCKS} blocks from {UNFREEZE_FROM} clips to {ALL_FROM}: no row here tests that."
+            f"trains the top {TOP_BLOCKS} blocks from {UNFREEZE_FROM} clips to {ALL_FROM}: no row here tests that.",
         ]
     return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from wakeword.evaluation.report import blank
@@ -103,9 +103,7 @@ def table(part, lines: list[dict], rate: float) -> list[str]:
                 cells = [f"`{acoustic}`", f"{done[0]['source_minutes']:.0f}", layers(depth)]
                 minutes = statistics.mean(line["minutes"] for line in done)
                 cells += [str(clips or "all"), str(done[0]["trained"]), f"{minutes:.1f}"]
-                seeds = {
-                    len(found) for unfreeze in part.unfreeze if (found := groups[acoustic, depth, clips, unfreeze])
-                }
+                seeds = Counter(line["unfreeze"] for line in done).values()
                 cells.append("–".join(str(each) for each in sorted({min(seeds), max(seeds)})))
                 for unfreeze, name in columns:
                     found = [value(line, name, rate) for line in groups[acoustic, depth, clips, unfreeze]]

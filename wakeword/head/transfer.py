@@ -52,11 +52,11 @@ def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
     if wanted == "auto":
         if clips < UNFREEZE_FROM:
             return Unfreeze(blocks, f"auto: {clips} clips, fewer than {UNFREEZE_FROM}: only the new layers train")
-        if sizes.channels <= NARROW or clips >= ALL_FROM:
-            least = UNFREEZE_FROM if sizes.channels <= NARROW else ALL_FROM
-            return Unfreeze(0, f"auto: {clips} clips, {least} or more: the whole encoder trains")
+        whole_from = UNFREEZE_FROM if sizes.channels <= NARROW else ALL_FROM
+        if clips >= whole_from:
+            return Unfreeze(0, f"auto: {clips} clips, {whole_from} or more: the whole encoder trains")
         top = min(TOP_BLOCKS, blocks)
-        why = f"auto: {clips} clips, fewer than {ALL_FROM} for so large an encoder"
+        why = f"auto: {clips} clips, fewer than {whole_from} for so large an encoder"
         return Unfreeze(blocks - top, f"{why}: its top {top} blocks train too")
     if wanted == "none":
         return Unfreeze(blocks, "as asked: only the new layers train")

@@ -35,7 +35,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Example:
-    """A clip in its surroundings: frozen outputs float16 `[frames, dims]`, labels int8 `[frames, outputs]`.
+    """A clip in its surroundings: inputs of what trains, float16 `[frames, dims]`, labels int8 `[frames, outputs]`.
 
     A label is 1 where the output's phrase has just ended, 0 where it has not, -1 where it does not matter. The phrase
     is that of `output`, and lies in the frames of `place`, from its first to behind its last; None where only a part of
