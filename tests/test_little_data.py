@@ -11,6 +11,7 @@ pytest.importorskip("matplotlib")
 
 from data_prep.voices import installed_voices  # noqa: E402
 from wakeword.errors import ConfigError  # noqa: E402
+from wakeword.pretraining.data import held_out  # noqa: E402
 from wakeword.training import spoken  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,8 @@ def line(case, seed, missed):
     words = case.words or ("alexa", "jarvis")
     rates = {word: {"clean": {"0.5": missed}, "10 dB": {"0.5": missed + 0.1}} for word in words}
     made = {"variant": case.name, "seed": seed, "missed": rates, "cpu_seconds": 100 * seed}
-    return {**made, "test_clips": dict.fromkeys(words, 60), "negative_hours": 4.9}
+    count, hours = (280, 4.1) if case.manifest else (60, 4.9)
+    return {**made, "test_clips": dict.fromkeys(words, count), "negative_hours": hours}
 
 
 def test_every_number_of_clips_comes_with_and_without_spoken_ones(study):
@@ -47,8 +49,11 @@ def test_every_number_of_clips_comes_with_and_without_spoken_ones(study):
     for acoustic in read.acoustic:
         found = {(case.clips, "spoken" in case.changes) for case in cases if case.acoustic == acoustic}
         assert found == {(clips, said) for clips in read.clips for said in (False, True)} - {(0, False)}
-    person = [case for case in read.variants if case.words]
+    person = [case for case in read.variants if case.words and not case.manifest]
     assert {case.words for case in person} == {("athena",)} and len(person) == 8
+    many = [case for case in read.variants if case.manifest]
+    assert {case.clips for case in many} == {30, 100, 200} and len(many) == 12
+    assert {(case.manifest, len(case.words)) for case in many} == {("dspspeech20", 3)}
     runs = [
         (
             study.probing.training_of(study.words_of(read, case, 2), {**case.changes, "acoustic": case.acoustic}),
@@ -65,6 +70,9 @@ def test_every_number_of_clips_comes_with_and_without_spoken_ones(study):
         ("clips = [-1]", "must be 0 or more"),
         ("clips = [3]\nspoken = 0", "spoken 1 or more"),
         ('personal = "athena"', "personal_clips how many"),
+        ('clips = [3]\npersonal = "athena"\npersonal_clips = [-1]', "1 or more each"),
+        ('many = ["signal"]\nmany_clips = [3]', "many_manifest who says them"),
+        ('many = ["signal"]\nmany_manifest = "talk"\nmany_clips = [0]', "how many train, 1 or more"),
         ("clips = [3, 3]", "a name of its own"),
         ("clip = 3", "unknown key 'clip'"),
         ("[words]\nstep = 3", "unknown key 'step'"),
@@ -85,11 +93,14 @@ def test_the_page_holds_the_tables_the_counts_and_the_curve(study, tmp_path):
     for _ in range(2):
         study.write(read, lines)
     page = study.PAGE.read_text()
-    assert "60 of alexa, 60 of jarvis, 60 of athena" in page and "4.9 h of speech" in page
+    assert "(60 of alexa, 60 of jarvis; 4.9 h of speech)" in page and "(60 of athena; 4.9 h of speech):" in page
+    assert "(280 of speech, 280 of signal, 280 of project; 4.1 h of speech):" in page
     assert page.count("# Little and no data") == 1 and study.PLOT.read_bytes().startswith(b"\x89PNG")
     row = next(each for each in page.splitlines() if each.startswith("| micro, 0 clips + spoken |"))
     assert "| 3 | 52.0% (51.0%–53.0%) | 62.0% (61.0%–63.0%) | 200 |" in row
-    assert "| micro, athena, 3 clips + spoken |" in page.partition("One speaker's own word")[2]
+    _, _, person = page.partition("One speaker's own word")
+    person, _, many = person.partition("Words with more clips")
+    assert "| micro, athena, 3 clips + spoken |" in person and "| micro, speech/signal/project, 200 clips |" in many
 
 
 @pytest.mark.skipif(len(FEW) < 8, reason="NO TEXT-TO-SPEECH VOICES: apt-get install espeak-ng flite")
@@ -99,11 +110,12 @@ def test_a_trial_trains_on_recorded_and_spoken_clips(study, tmp_path, monkeypatc
 
     def corpus(name, count, seconds, seed):
         made = {f"{name}-{n}": speech_like(seconds, seed + n) for n in range(count)}
-        write_corpus(manifests, made, speakers={key: key for key in made}, name=f"{name}_cuts.jsonl.gz")
+        names, texts = {key: key for key in made}, dict.fromkeys(made, "signal" if name == "said" else "")
+        write_corpus(manifests, made, texts, names, name=f"{name}_cuts.jsonl.gz")
 
     for seed, (name, count, seconds) in enumerate(
         [("wakewords-computer", 10, 1.0), ("talk", 6, 15.0), ("noise-esc10", 2, 3.0), ("noise-street", 1, 3.0)]
-        + [("noise-speech-commands", 1, 3.0), ("rir", 1, 0.1)]
+        + [("noise-speech-commands", 1, 3.0), ("rir", 1, 0.1), ("said", 10, 1.0)]
     ):
         corpus(name, count, seconds, 100 * seed)
     (tmp_path / "words.toml").write_text(
@@ -111,6 +123,7 @@ def test_a_trial_trains_on_recorded_and_spoken_clips(study, tmp_path, monkeypatc
     )
     (tmp_path / "study.toml").write_text(
         f'words_config = "{tmp_path}/words.toml"\nfolder = "{tmp_path}/probes"\nclips = [0, 3]\nspoken = 8\n'
+        'many = ["signal"]\nmany_manifest = "said"\nmany_clips = [3]\n'
         '[words]\nunfreeze = "none"\nthreads = 1\nsteps = 2\ncopies = 1\nfa_rates = [0.5]\n'
     )
     read = study.read_study(tmp_path / "study.toml")
@@ -118,14 +131,19 @@ def test_a_trial_trains_on_recorded_and_spoken_clips(study, tmp_path, monkeypatc
     lines = []
     for case in read.variants:
         lines.append(study.trial(read, case, 1))
-        assert spoke.exists() == ("spoken" in case.changes), "spoken only where it is asked for"
+        assert spoke.exists() or "spoken" not in case.changes
+        assert case.manifest or "spoken" in case.changes or not spoke.exists(), "spoken only where it is asked for"
     assert [each["variant"] for each in lines] == [
         "micro, 3 clips",
         "micro, 0 clips + spoken",
         "micro, 3 clips + spoken",
+        "micro, signal, 3 clips",
+        "micro, signal, 3 clips + spoken",
     ]
+    unheard = sum(held_out(f"said-{n}", study.HELD_OUT) for n in range(10))
     for each in lines:
-        assert each["test_clips"] == {"computer": 4} and each["negative_hours"] == 0.01 and each["cpu_seconds"] >= 0
-        assert all(0 <= each["missed"]["computer"][name]["0.5"] <= 1 for name in ("clean", "10 dB"))
+        word, count = ("signal", unheard) if "signal" in each["variant"] else ("computer", 4)
+        assert each["test_clips"] == {word: count} and each["negative_hours"] >= 0.01 and each["cpu_seconds"] >= 0
+        assert all(0 <= each["missed"][word][name]["0.5"] <= 1 for name in ("clean", "10 dB"))
     study.write(read, lines)
     assert "| micro, 0 clips + spoken |" in study.PAGE.read_text()

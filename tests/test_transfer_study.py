@@ -300,7 +300,7 @@ def test_words_that_a_manifest_does_not_hold_are_one_line(study, material):
     read = study.read_study(material / "study.toml")
     part = dataclasses.replace(read.parts[1], words=("up", "sideways"))
     with pytest.raises(ManifestError, match="sweeps_cuts.*no utterance whose transcript is 'sideways'"):
-        study.clips_of(part, study.words_of(read, part, 1))
+        study.divided.clips_of(study.words_of(read, part, 1), part.manifest)
 
 
 def test_without_matplotlib_the_study_says_so_before_it_begins(study, monkeypatch):
@@ -388,7 +388,7 @@ def test_speakers_and_noise_lie_on_one_side(study, material):
     assert not {clip.speaker for clip in tests} & {data.speaker_of(cut) for cut in heard}
     assert not {clip.speaker for clip in tests} & {clip.speaker for clip in training}
     # Words of named speakers divide alike; without a name they divide by recording.
-    sweeps = study.clips_of(read.parts[1], words)
+    sweeps = study.divided.clips_of(study.words_of(read, read.parts[1], 1), read.parts[1].manifest)
     for train, test in study.probe.divided.divide(sweeps, read.held_out).values():
         assert {clip.speaker for clip in test} == {"s3", "s4"} and {clip.speaker for clip in train} == {
             "s0",

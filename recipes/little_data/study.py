@@ -21,6 +21,8 @@ from wakeword.files import replacing
 from wakeword.settings import from_dict, read_toml
 
 HERE = Path(__file__).parent
+HELD_OUT = 0.4
+"""Of the speakers of one manifest, whose other speech is negative: the share that tests, with both."""
 LINES, PAGE, PLOT = HERE / "study.jsonl", HERE / "RESULTS.md", HERE / "curve.png"
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "one_hour")]
 import divided  # noqa: E402
@@ -30,11 +32,13 @@ import studies  # noqa: E402
 
 @dataclass(frozen=True)
 class Case(studies.Variant):
-    """So many recorded `clips` of each of the `words` (of none: those of the study) train on an acoustic model."""
+    """So many recorded `clips` of each of the `words` (of none: those of the study) train on an acoustic model; they
+    are the utterances of `manifest` with such a transcript, or have manifests of their own."""
 
     acoustic: str = ""
     clips: int = 0
     words: tuple[str, ...] = ()
+    manifest: str = ""
 
     @property
     def series(self) -> str:
@@ -45,7 +49,8 @@ class Case(studies.Variant):
 @dataclass(frozen=True)
 class Study:
     """Recorded `clips` of each word, with and without `spoken` ones; the same of the `personal` word, whose clips are
-    of one speaker; and once `confusables` with what is spoken alone. `words` changes the configuration of the words."""
+    of one speaker, and of the words of `many`, of which there are more in `many_manifest`; and once `confusables` with
+    what is spoken alone. `words` changes the configuration of the words."""
 
     words_config: str = ""
     folder: str = "exp/head_study"
@@ -56,31 +61,55 @@ class Study:
     confusables: int = 0
     personal: str = ""
     personal_clips: tuple[int, ...] = ()
+    many: tuple[str, ...] = ()
+    many_manifest: str = ""
+    many_clips: tuple[int, ...] = ()
     words: dict = field(default_factory=dict)
 
     @property
     def variants(self) -> tuple[Case, ...]:
         """The cases, in the order of the table."""
-        return tuple(case for acoustic in self.acoustic for case in (*self.curve(acoustic), *self.persons(acoustic)))
+        kinds = (self.curve, self.persons, self.more)
+        return tuple(case for acoustic in self.acoustic for kind in kinds for case in kind(acoustic))
 
     def curve(self, acoustic: str) -> list[Case]:
         """Those of the study's words."""
-        found = [self._case(acoustic, clips, spoken) for spoken in (False, True) for clips in self.clips]
+        found = [self._case(acoustic, *each) for each in with_and_without(self.clips)]
         found += [self._case(acoustic, 0, True, confusables=self.confusables)] * bool(self.confusables)
         return [case for case in found if case.clips or "spoken" in case.changes]
 
     def persons(self, acoustic: str) -> list[Case]:
         """Those of one speaker's word."""
-        both = [(clips, spoken) for spoken in (False, True) for clips in self.personal_clips]
-        return [self._case(acoustic, *each, word=self.personal) for each in both]
+        alone = dict(words=(self.personal,), which=self.personal, of="of one speaker, who tests too")
+        return [self._case(acoustic, *each, **alone) for each in with_and_without(self.personal_clips)]
 
-    def _case(self, acoustic: str, clips: int, spoken: bool, word: str = "", confusables: int = 0) -> Case:
+    def more(self, acoustic: str) -> list[Case]:
+        """Those of the words of which there are many clips."""
+        many = dict(words=self.many, which="/".join(self.many), manifest=self.many_manifest)
+        return [self._case(acoustic, *each, **many) for each in with_and_without(self.many_clips)]
+
+    def _case(
+        self,
+        acoustic: str,
+        clips: int,
+        spoken: bool,
+        confusables: int = 0,
+        words: tuple[str, ...] = (),
+        which: str = "",
+        of: str = "of each word",
+        manifest: str = "",
+    ) -> Case:
         changes = {"spoken": self.spoken} if spoken else {}
         changes |= {"confusables": confusables} if confusables else {}
-        parts = [acoustic, word, f"{clips} clips" + " + spoken" * spoken + " + confusables" * bool(confusables)]
-        asks = f"{clips} recorded clips of each word" if not word else f"{clips} clips of one speaker, who tests too"
+        parts = [acoustic, which, f"{clips} clips" + " + spoken" * spoken + " + confusables" * bool(confusables)]
+        asks = f"{clips} recorded clips {of}"
         asks += f", {self.spoken} spoken" * spoken + f", {confusables} texts that sound alike" * bool(confusables)
-        return Case(", ".join(filter(None, parts)), asks, changes, acoustic, clips, (word,) if word else ())
+        return Case(", ".join(filter(None, parts)), asks, changes, acoustic, clips, words, manifest)
+
+
+def with_and_without(clips: tuple[int, ...]) -> list[tuple[int, bool]]:
+    """Numbers of recorded clips, without spoken ones and with them."""
+    return [(number, spoken) for spoken in (False, True) for number in clips]
 
 
 def read_study(path: Path) -> Study:
@@ -90,10 +119,15 @@ def read_study(path: Path) -> Study:
         ConfigError: an unknown key, a number that cannot work, or a case that comes twice.
     """
     study = from_dict(Study, read_toml(path), str(path))
-    if min((*study.clips, *study.personal_clips, study.confusables), default=0) < 0 or study.spoken < 1:
-        raise ConfigError(f"{path}: clips, personal_clips and confusables must be 0 or more, spoken 1 or more")
-    if bool(study.personal) != bool(study.personal_clips) or 0 in study.personal_clips:
+    if min((*study.clips, study.confusables), default=0) < 0 or study.spoken < 1:
+        raise ConfigError(f"{path}: clips and confusables must be 0 or more, spoken 1 or more")
+    if bool(study.personal) != bool(study.personal_clips) or min(study.personal_clips, default=1) < 1:
         raise ConfigError(f"{path}: personal names a word, personal_clips how many of its clips train, 1 or more each")
+    settings = study.many, study.many_manifest, study.many_clips
+    if len(set(map(bool, settings))) > 1 or min(study.many_clips, default=1) < 1:
+        raise ConfigError(
+            f"{path}: many names words, many_manifest who says them, many_clips how many train, 1 or more"
+        )
     studies.check_names(study.variants, path)
     for case in study.variants:
         probing.training_of(words_of(study, case, seed=1), {**case.changes, "acoustic": case.acoustic})
@@ -109,10 +143,10 @@ def words_of(study: Study, case: Case, seed: int) -> probing.one_hour.Config:
 def trial(study: Study, case: Case, seed: int) -> dict:
     """Train and test one case with one seed: a line of study.jsonl."""
     words, began = words_of(study, case, seed), cpu_seconds()
-    clips = divided.clips_of(words)
-    found = probing.probed(case.acoustic, words, case.changes, case.clips, clips, text_alone=not case.clips)
+    clips, held_out = divided.clips_of(words, case.manifest), HELD_OUT if case.manifest else 0.0
+    found = probing.probed(case.acoustic, words, case.changes, case.clips, clips, not case.clips, held_out)
     seconds = cpu_seconds() - began
-    tests = {word: len(test) for word, (_, test) in divided.divide(clips).items()}
+    tests = {word: len(test) for word, (_, test) in divided.divide(clips, held_out).items()}
     line = {"variant": case.name, "seed": seed, "missed": found["missed"], "test_clips": tests}
     return {**line, "negative_hours": found["hours"], "cpu_seconds": round(seconds)}
 
@@ -125,33 +159,43 @@ def cpu_seconds() -> float:
 def write(study: Study, lines: list[dict]) -> list[str]:
     """Write RESULTS.md and the curve; the tables."""
     more = {"CPU seconds": lambda done: f"{statistics.mean(row['cpu_seconds'] for row in done):.0f}"}
-    many = [case for acoustic in study.acoustic for case in study.curve(acoustic)]
-    one = [case for acoustic in study.acoustic for case in study.persons(acoustic)]
-    curve, persons = (studies.table(cases, lines, more) for cases in (many, one))
+    groups = [
+        [case for acoustic in study.acoustic for case in of(acoustic)]
+        for of in (study.curve, study.persons, study.more)
+    ]
+    curve, persons, many = (studies.table(cases, lines, more) for cases in groups)
     if curve:
-        plot(many, lines, PLOT)
-    hours = " and ".join(sorted({f"{row['negative_hours']:.1f}" for row in lines})) or "no"
-    counts = {word: count for row in lines for word, count in row["test_clips"].items()}
-    tested = ", ".join(f"{count} of {word}" for word, count in counts.items()) or "none yet"
+        plot(groups[0], lines, PLOT)
     text = [
         "Written by `python recipes/little_data/study.py` (study.toml beside it, a line a trial in study.jsonl). Heads",
         "on the frozen encoder, trained for less than `wakeword train` does. Missed of the development clips that do",
-        f"not train ({tested}), clean and with noise, means over the words with",
-        f"the range of the seeds, at the threshold that gives so many false alarms per hour in {hours} h of speech by",
+        f"not train ({tested(groups[0], lines)}), clean and with noise, means over the words with the",
+        "range of the seeds, at the threshold that gives so many false alarms per hour in so many hours of speech by",
         "others, in hindsight. A seed chooses the recorded clips, and takes and variation of the spoken ones. Recorded",
         "speech of the recipes' corpora is negative in all trials, also where no clip of the words is recorded. The",
         "heads hear neither these speakers nor this noise; the acoustic models have heard nearly all of both in their",
-        "pretraining, in all rows alike. There is no row of 200 clips: beside those that test no",
-        "word has so many.",
+        "pretraining, in all rows alike. Beside those that test no word of the first table has 200 clips: those of the",
+        "last have.",
         "",
         *(curve or ["No trial is done yet."]),
         "",
         *(["![misses by the number of recorded clips](curve.png)", ""] if curve else []),
-        *([f'One speaker\'s own word ("{study.personal}"), tested on other clips of the same:', ""] if persons else []),
-        *persons,
     ]
-    studies.write_section("# Little and no data", text, PAGE)
-    return [*curve, "", *persons]
+    of_one = f'One speaker\'s own word ("{study.personal}"), tested on other clips of the same'
+    of_many = f"Words with more clips, of `{study.many_manifest}`, tested by speakers who do not train"
+    for told, cases, rows in ((of_one, groups[1], persons), (of_many, groups[2], many)):
+        text += [f"{told} ({tested(cases, lines)}):", "", *rows, ""] if rows else []
+    studies.write_section("# Little and no data", text[:-1], PAGE)
+    return [*curve, "", *persons, "", *many]
+
+
+def tested(cases: list[Case], lines: list[dict]) -> str:
+    """The clips and hours that the rates of cases are of."""
+    rows = [row for row in lines if row["variant"] in {case.name for case in cases}]
+    counts = {word: count for row in rows for word, count in row["test_clips"].items()}
+    hours = " or ".join(sorted({f"{row['negative_hours']:.1f}" for row in rows}))
+    clips = ", ".join(f"{count} of {word}" for word, count in counts.items())
+    return f"{clips}; {hours} h of speech" if rows else "none yet"
 
 
 def plot(cases: list[Case], lines: list[dict], path: Path) -> None:

@@ -32,9 +32,21 @@ TAKE = re.compile(r"-[A-Z](-\d+)?$")
 """What ESC puts behind the names of pieces of one recording."""
 
 
-def clips_of(config: one_hour.Config) -> dict[str, list[Clip]]:
-    """For each word the clips of its manifest."""
-    return {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
+def clips_of(config: one_hour.Config, manifest: str = "") -> dict[str, list[Clip]]:
+    """For each word the clips of its manifest, or those of one `manifest` whose transcript is the word.
+
+    Raises:
+        ManifestError: a manifest is unusable, or nobody says a word in the one.
+    """
+    if not manifest:
+        return {word: find_clips([one_hour.manifest(config, f"wakewords-{word}")]) for word in config.words}
+    path = one_hour.manifest(config, manifest)
+    said = find_clips([path])
+    found = {word: [clip for clip in said if clip.text == word] for word in config.words}
+    for word, clips in found.items():
+        if not clips:
+            raise ManifestError(f"{path}: no utterance whose transcript is '{word}': choose words that it holds")
+    return found
 
 
 def divide(clips: dict[str, list[Clip]], held_out: float = 0.0) -> dict[str, tuple[list[Clip], list[Clip]]]:

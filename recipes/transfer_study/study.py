@@ -23,8 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wakeword.acoustic.encoder import EncoderSizes
-from wakeword.audio.clips import Clip, find_clips
-from wakeword.errors import ConfigError, ManifestError, require
+from wakeword.errors import ConfigError, require
 from wakeword.head.transfer import choose_unfreeze
 from wakeword.settings import from_dict, read_toml
 
@@ -32,6 +31,7 @@ HERE = Path(__file__).parent
 LINES = HERE / "study.jsonl"
 sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE.parent / "one_hour")]
 import commands  # noqa: E402
+import divided  # noqa: E402
 import page  # noqa: E402
 import probe  # noqa: E402
 import studies  # noqa: E402
@@ -179,29 +179,12 @@ def changes_of(trial: Trial) -> dict:
     return {"depth": trial.depth, "unfreeze": trial.unfreeze, **trial.part.training, **scratch}
 
 
-def clips_of(part: Part, words: probe.one_hour.Config) -> dict[str, list[Clip]] | None:
-    """For each word of the part the clips that say it; none where its words have manifests of their own.
-
-    Raises:
-        ManifestError: a word has none.
-    """
-    if not part.manifest:
-        return None
-    path = probe.one_hour.manifest(words, part.manifest)
-    said = find_clips([path])
-    found = {word: [clip for clip in said if clip.text == word] for word in part.words}
-    for word, clips in found.items():
-        if not clips:
-            raise ManifestError(f"{path}: no utterance whose transcript is '{word}': choose words that it holds")
-    return found
-
-
 def trial(study: Study, variant: Trial, seed: int) -> dict:
     """Train and test one point of the grid with one seed: a line of study.jsonl."""
     began = time.process_time()
     part = variant.part
     words = words_of(study, part, seed)
-    clips = clips_of(part, words)
+    clips = divided.clips_of(words, part.manifest)
     acoustic = pretrained(study, variant.acoustic, seed)
     ready = time.process_time()
     test = commands.tried if part.target == "commands" else probe.probed
