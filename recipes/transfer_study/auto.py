@@ -14,7 +14,9 @@ from wakeword.head.transfer import ALL_FROM, NARROW, TOP_BLOCKS, UNFREEZE_FROM, 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import studies  # noqa: E402
 
-TRAINS = {"none": "frozen", "all": "all layers", "scratch": "from scratch"}
+HEADS = ("acoustic model", "new layers", "clips in all", "condition", "auto", "best", "difference", "auto is")
+HEADS += ("less from scratch",)
+TRAINS = {"none": "frozen", "all": "all layers", "retrain": "all layers, as from scratch", "scratch": "from scratch"}
 
 
 def value(line: dict, condition: str, rate: float) -> float:
@@ -39,16 +41,20 @@ def layers(depth: int) -> str:
 
 
 def judged(lines: list[dict], rate: float) -> list[dict]:
-    """For each model, depth, number of clips and condition: what `auto` picks, what was best, and whether it is worse.
+    """For each model, depth, number of clips and condition: what `auto` picks, which choice of what trains of the
+    pretrained encoder was best, and whether it is worse than that, and than an encoder of this size from scratch.
 
     The differences are of trials with one seed, which have the same clips and, of the study's encoders, the same
     encoder. Worse is a pick whose 95 % interval of them (`studies.paired`) lies above 0. Where the pick or another was
     not tried with two seeds, nothing is said.
     """
     points = defaultdict(lambda: defaultdict(dict))
+    acoustics = {(line["acoustic"], *sizes_of(line)) for line in lines if line["unfreeze"] != "scratch"}
     for line in lines:
-        if "missed" in line:
-            points[line["acoustic"], line["depth"], line["clips"]][line["unfreeze"]][line["seed"]] = line
+        scratch = line["unfreeze"] == "scratch"
+        alike = [name for name, *sizes in acoustics if sizes == sizes_of(line)] if scratch else [line["acoustic"]]
+        for acoustic in alike if "missed" in line else ():
+            points[acoustic, line["depth"], line["clips"]][line["unfreeze"]][line["seed"]] = line
     found = []
     for (acoustic, depth, _), tried in points.items():
         tried = {unfreeze: done for unfreeze, done in tried.items() if len(done) > 1}
@@ -61,7 +67,7 @@ def judged(lines: list[dict], rate: float) -> list[dict]:
         picks = [
             unfreeze
             for unfreeze in tried
-            if unfreeze != "scratch" and choose_unfreeze(unfreeze, 0, sizes).boundary == boundary
+            if unfreeze not in ("scratch", "retrain") and choose_unfreeze(unfreeze, 0, sizes).boundary == boundary
         ]
         if not picks or len(tried) < 2:
             continue
@@ -71,12 +77,20 @@ def judged(lines: list[dict], rate: float) -> list[dict]:
                 unfreeze: {seed: value(line, name, rate) for seed, line in done.items()}
                 for unfreeze, done in tried.items()
             }
+            scratch = wrong.pop("scratch", {})
             # Of equals the pick.
             best = min(wrong, key=lambda name: (statistics.mean(wrong[name].values()), name != picks[0]))
-            apart = interval([(wrong[picks[0]], wrong[best])])
-            worse = apart is not None and apart[1] > 0
-            found.append({**point, "condition": name, "best": best, "found": wrong, "apart": apart, "worse": worse})
+            made = {**point, "condition": name, "best": best, "found": wrong}
+            for kind, other in (("", wrong[best]), ("_scratch", scratch)):
+                apart = interval([(wrong[picks[0]], other)])
+                made |= {f"apart{kind}": apart, f"worse{kind}": apart is not None and apart[1] > 0}
+            found.append(made)
     return found
+
+
+def sizes_of(line: dict) -> list[int]:
+    """What tells an encoder of one size from others."""
+    return [line["blocks"], line["channels"]]
 
 
 def interval(pairs: Iterable[tuple[dict[int, float], dict[int, float]]]) -> tuple[float, float, float] | None:
@@ -97,7 +111,7 @@ def fixed(points: list[dict]) -> list[tuple[str, str, int, tuple[float, float, f
     for condition in dict.fromkeys(point["condition"] for point in points):
         those = [point["found"] for point in points if point["condition"] == condition]
         autos = [point["auto"] for point in points if point["condition"] == condition]
-        for choice in dict.fromkeys(name for found in those for name in found if name != "scratch"):
+        for choice in dict.fromkeys(name for found in those for name in found):
             both = [(found[pick], found[choice]) for found, pick in zip(those, autos, strict=True) if choice in found]
             apart = interval(both)
             if apart is not None and apart != (0.0, 0.0, 0.0):
@@ -122,10 +136,11 @@ def verdict(lines: list[dict], rate: float) -> list[str]:
         "What `--unfreeze auto` picks, beside the best of the row. The difference (auto less the best, percentage",
         "points) is paired by seed, with its 95 % t interval. Of three seeds that reaches 2.5 standard deviations to",
         "either side, of six one: only large or very regular differences are told, and what is not told may be there.",
-        "The best is picked in hindsight among the row's, so by chance more than one row in forty is worse.",
+        "The best is picked in hindsight among the row's choices of what trains of a pretrained encoder, so by chance",
+        "more than one row in forty is worse. The last column: auto less an encoder of this size from scratch.",
         "",
-        "| acoustic model | new layers | clips in all | condition | auto | best | difference | auto is |",
-        "|" + "---|" * 8,
+        "| " + " | ".join(HEADS) + " |",
+        "|" + "---|" * len(HEADS),
     ]
     for each in points:
         told = "**worse**" if each["worse"] else "the best" if each["auto"] == each["best"] else "not apart"
@@ -133,7 +148,9 @@ def verdict(lines: list[dict], rate: float) -> list[str]:
         for unfreeze in (each["auto"], each["best"]):
             cells.append(f"{trains(unfreeze)}: {studies.spread(list(each['found'][unfreeze].values()))}")
         cells.append("–" if each["auto"] == each["best"] else less(each["apart"]))
-        text.append("| " + " | ".join([*cells, told]) + " |")
+        scratch = less(each["apart_scratch"])
+        cells += [told, f"**{scratch}**" if each["worse_scratch"] else scratch]
+        text.append("| " + " | ".join(cells) + " |")
     rows = [
         f"| {condition} | {trains(choice)} | {count} | {less(apart)} |"
         for condition, choice, count, apart in fixed(points)

@@ -43,12 +43,13 @@ def write(study, lines: list[dict], folder: Path = HERE) -> list[str]:
     ]
     tables = []
     for part in study.parts:
-        done = [line for line in lines if line["part"] == part.name]
+        own = [line for line in lines if line["part"] == part.name]
+        done = beside(part, lines)
         made = table(part, done, study.rate)
         text += ["", f"## {part.asks}", "", *(made or ["No trial is done yet."])]
-        if done:
+        if own:
             plot(part, done, study.rate, folder / f"{part.name}.png")
-            text += ["", footing(done), "", f"![{part.asks}]({part.name}.png)"]
+            text += ["", footing(own), "", f"![{part.asks}]({part.name}.png)"]
         judged = auto.verdict(done, study.rate)
         text += ["", *judged] if judged else []
         text += ["", *part.reading.splitlines()] if part.reading else []
@@ -56,6 +57,14 @@ def write(study, lines: list[dict], folder: Path = HERE) -> list[str]:
     with replacing(folder / "RESULTS.md") as temporary:
         temporary.write_text("\n".join([*text, ""]), encoding="utf-8")
     return tables
+
+
+def beside(part, lines: list[dict]) -> list[dict]:
+    """The trials of a part, and those from scratch that stand beside them."""
+    own = [line for line in lines if line["part"] == part.name]
+    tried = {line["clips"] for line in own}
+    others = [line for line in lines if line["part"] == part.scratch_of and line["unfreeze"] == "scratch"]
+    return own + [line for line in others if line["clips"] in tried]
 
 
 def by_luck(seeds: int) -> str:
@@ -87,20 +96,23 @@ def described(line: dict, names: list[str]) -> str:
 def table(part, lines: list[dict], rate: float) -> list[str]:
     """A part as Markdown: a row for each model, depth and number of clips, a column for what trains and a condition.
 
-    Empty where no trial is done.
+    Empty where no trial is done. What trains from scratch stands in the rows of all models: it has heard none.
     """
     groups = defaultdict(list)
     for line in lines:
-        groups[line["acoustic"], line["depth"], line["clips"], line["unfreeze"]].append(line)
-    columns = [(unfreeze, name) for unfreeze in part.unfreeze for name in conditions(lines)]
+        for acoustic in part.acoustics if line["unfreeze"] == "scratch" else [line["acoustic"]]:
+            groups[acoustic, line["depth"], line["clips"], line["unfreeze"]].append(line)
+    tried = [*part.unfreeze, *["scratch"] * bool(part.scratch_of)]
+    columns = [(unfreeze, name) for unfreeze in tried for name in conditions(lines)]
     rows = []
     for acoustic in part.acoustics:
         for depth in part.depths:
             for clips in part.clips:
-                done = [line for unfreeze in part.unfreeze for line in groups[acoustic, depth, clips, unfreeze]]
-                if not done:
+                done = [line for unfreeze in tried for line in groups[acoustic, depth, clips, unfreeze]]
+                source = [line["source_minutes"] for line in done if line["unfreeze"] != "scratch"]
+                if not source:
                     continue
-                cells = [f"`{acoustic}`", f"{done[0]['source_minutes']:.0f}", layers(depth)]
+                cells = [f"`{acoustic}`", f"{source[0]:.0f}", layers(depth)]
                 minutes = statistics.mean(line["minutes"] for line in done)
                 cells += [str(clips or "all"), str(done[0]["trained"]), f"{minutes:.1f}"]
                 seeds = Counter(line["unfreeze"] for line in done).values()

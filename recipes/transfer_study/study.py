@@ -50,8 +50,9 @@ class Part:
     `target` is one of `TARGETS`. `words` come from `manifest` by their transcripts, or are those of the study, from
     manifests of their own. An acoustic model is a shipped one, or `OBJECTIVE-MINUTES` (`distil-20`, `ctc-all`): an
     encoder that the study pretrains. From scratch none is heard: only the first one's sizes count. `training` changes
-    settings of `TrainConfig`, `scratch` further ones where it is from scratch. `axis`, one of `AXES`, is what the plot
-    goes along; `asks` stands over the table, `reading`, what its maker reads from it, below.
+    settings of `TrainConfig`, `scratch` further ones where it is from scratch; `scratch_of` names the part whose trials
+    from scratch stand beside its own. `axis`, one of `AXES`, is what the plot goes along; `asks` stands over the table,
+    `reading`, what its maker reads from it, below.
     """
 
     name: str = ""
@@ -65,6 +66,7 @@ class Part:
     clips: tuple[int, ...] = (0,)
     training: dict = field(default_factory=dict)
     scratch: dict = field(default_factory=dict)
+    scratch_of: str = ""
     axis: str = "trigger"
     reading: str = ""
 
@@ -132,6 +134,9 @@ def read_study(path: Path) -> Study:
     if not 0 < study.held_out < 1:
         raise ConfigError(f"{path}: held_out = {study.held_out}: must be above 0 and below 1: these speakers test")
     studies.check_names(study.parts, path, "parts")
+    names = ["", *(part.name for part in study.parts if "scratch" in part.unfreeze)]
+    if wrong := [part for part in study.parts if part.scratch_of not in names]:
+        raise ConfigError(f"{path}: scratch_of = '{wrong[0].scratch_of}': must be a part with trials from scratch")
     for part in study.parts:
         try:
             check(study, part)

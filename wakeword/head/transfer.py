@@ -30,12 +30,13 @@ with its top blocks (benchmarks/phrase.py --unfreeze all)."""
 class Unfreeze:
     """What of the encoder trains with the head: the blocks above `boundary`; 0 means all of it, stem too.
 
-    With `scratch` all of it begins from random weights (`from_scratch`).
+    With `scratch` all of it begins from random weights (`from_scratch`); with `retrain` it trains as if it did.
     """
 
     boundary: int
     reason: str
     scratch: bool = False
+    retrain: bool = False
 
 
 def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
@@ -43,7 +44,7 @@ def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
     blocks.
 
     What `auto` picks is held against the alternatives in recipes/transfer_study/RESULTS.md. `scratch` forgets what
-    pretraining learnt, to see there what transfer brings.
+    pretraining learnt, to see there what transfer brings; `retrain` is that but for the weights to begin with.
 
     Raises:
         ConfigError: none of these, or more blocks than there are.
@@ -64,9 +65,13 @@ def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
         return Unfreeze(0, "as asked: the whole encoder trains")
     if wanted == "scratch":
         return Unfreeze(0, "as asked: an encoder of this size trains from random weights", scratch=True)
+    if wanted == "retrain":
+        return Unfreeze(0, "as asked: the whole encoder trains as if its weights were random", retrain=True)
     if wanted.isdecimal() and 0 <= int(wanted) < blocks:
         return Unfreeze(blocks - int(wanted), f"as asked: the top {int(wanted)} blocks of the encoder train too")
-    raise ConfigError(f"--unfreeze {wanted}: one of auto, none, all, scratch, or a number of blocks below {blocks}")
+    raise ConfigError(
+        f"--unfreeze {wanted}: one of auto, none, all, retrain, scratch, or a number of blocks below {blocks}"
+    )
 
 
 def stacked(acoustic: str | Path, head: HeadSizes) -> tuple[WakeModel, dict]:
@@ -94,22 +99,29 @@ def unfreeze(model: WakeModel, boundary: int) -> list[torch.nn.Parameter]:
     return [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
 
 
-def from_scratch(model: WakeModel, seed: int) -> list[torch.nn.Parameter]:
-    """Give the encoder random weights; return its parameters, all of which train.
+def retrain(model: WakeModel) -> list[torch.nn.Parameter]:
+    """Return the encoder's parameters, all of which train from the first step on, as fast as the head.
 
-    It stays in train mode: its normalisation has no statistics yet and learns them. By that mode training knows what
-    it has before it (`steps.Steps`).
+    It is in train mode: its normalisation has the statistics of each batch, and learns new ones. By that mode training
+    knows what it has before it (`steps.Steps`).
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model.encoder.load_state_dict(Encoder(model.encoder.sizes).state_dict())
     model.encoder.train().requires_grad_(True)
     return list(model.encoder.parameters())
 
 
+def from_scratch(model: WakeModel, seed: int) -> list[torch.nn.Parameter]:
+    """Give the encoder random weights; return its parameters, which train as by `retrain`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.encoder.load_state_dict(Encoder(model.encoder.sizes).state_dict())
+    return retrain(model)
+
+
 def trainable(model: WakeModel, chosen: Unfreeze, seed: int) -> list[torch.nn.Parameter]:
     """Make of the encoder what was chosen; return its parameters that train."""
-    return from_scratch(model, seed) if chosen.scratch else unfreeze(model, chosen.boundary)
+    if chosen.scratch:
+        return from_scratch(model, seed)
+    return retrain(model) if chosen.retrain else unfreeze(model, chosen.boundary)
 
 
 def lower(encoder: Encoder, features: Tensor, boundary: int) -> Tensor:

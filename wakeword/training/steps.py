@@ -16,8 +16,8 @@ class Steps:
     """The parameters of a head and of what trains of the encoder, with their optimiser (AdamW) and their average.
 
     A pretrained encoder rests for a third of the steps, until the head above it has learnt something, and then trains
-    at `config.encoder_learning_rate`. One of random weights (`transfer.from_scratch`, which leaves it in train mode)
-    trains from the first step on, as fast as the head. Rates rise over `WARM_UP` steps and fall along half a cosine.
+    at `config.encoder_learning_rate`. One in train mode (`transfer.retrain`, `transfer.from_scratch`) trains from the
+    first step on, as fast as the head. Rates rise over `WARM_UP` steps and fall along half a cosine.
 
     `average` is a moving average of the weights over the steps (Polyak and Juditsky 1992,
     https://doi.org/10.1137/0330046).
@@ -26,9 +26,9 @@ class Steps:
     def __init__(self, model: WakeModel, encoder_parameters: list[Tensor], config, more: nn.Module | None = None):
         """`config` is a `train_config.TrainConfig`; `more` trains as fast as the head, and is no part of the model."""
         self.config, self.encoder = config, encoder_parameters
-        scratch = model.encoder.training
-        self.thaw = 0 if scratch else config.steps // 3
-        self.rates = [config.learning_rate, config.learning_rate if scratch else config.encoder_learning_rate]
+        at_once = model.encoder.training
+        self.thaw = 0 if at_once else config.steps // 3
+        self.rates = [config.learning_rate, config.learning_rate if at_once else config.encoder_learning_rate]
         head = list(model.head.parameters())
         self.more = list(more.parameters()) if more is not None else []
         self.parameters = head + encoder_parameters

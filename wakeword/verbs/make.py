@@ -111,7 +111,9 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise", nargs="+", default=[], metavar="PATH", help="noise to mix in")
     parser.add_argument("--rir", nargs="+", default=[], metavar="PATH", help="room impulse responses")
     acoustic_flag(parser)
-    parser.add_argument("--unfreeze", default="auto", help="auto, none, all, how many top blocks, or scratch (auto)")
+    parser.add_argument(
+        "--unfreeze", default="auto", help="auto, none, all, how many top blocks, retrain or scratch (auto)"
+    )
     parser.add_argument("--budget", default="0.5 per h", help="false alarms of each phrase to allow (0.5 per h)")
     parser.add_argument(
         "--labels",
