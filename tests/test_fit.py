@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from torch.nn import functional  # noqa: E402
 
 from wakeword.acoustic import tokens  # noqa: E402
 from wakeword.head.layers import HeadSizes  # noqa: E402
-from wakeword.head.transfer import from_scratch, unfreeze  # noqa: E402
+from wakeword.head.transfer import from_scratch, retrain, unfreeze  # noqa: E402
 from wakeword.training import fit, losses  # noqa: E402
 from wakeword.training.examples import Example, label  # noqa: E402
 from wakeword.training.speller import Speller  # noqa: E402
@@ -338,20 +339,24 @@ def test_negatives_shorter_than_a_window_train_too(small_model, tmp_path):
     assert told[0] < told[1] - 0.5, told
 
 
-def test_a_pretrained_encoder_rests_at_first_and_one_from_scratch_does_not(small_model):
+def test_a_pretrained_encoder_rests_at_first_and_one_from_scratch_or_retrained_does_not(small_model):
     config = TrainConfig(steps=90, learning_rate=0.1, encoder_learning_rate=0.01)
-    for scratch in (False, True):
+    for at_once, makes in (
+        (False, partial(unfreeze, boundary=BOUNDARY)),
+        (True, partial(from_scratch, seed=0)),
+        (True, retrain),
+    ):
         model = small_model(0)
-        parameters = from_scratch(model, 0) if scratch else unfreeze(model, BOUNDARY)
+        parameters = makes(model)
         steps, seen = Steps(model, parameters, config), []
         for step in range(config.steps):
             steps.begin(step)
             head, encoder = (group["lr"] for group in steps.optimizer.param_groups)
             seen.append((head, encoder, all(p.requires_grad for p in parameters)))
         trains = [step for step, (_, rate, free) in enumerate(seen) if rate > 0 and free]
-        assert trains == list(range(0 if scratch else 30, 90))
+        assert trains == list(range(0 if at_once else 30, 90))
         head, encoder, _ = seen[-1]
-        assert encoder == pytest.approx(head if scratch else head / 10) and 0 < head < 0.0025
+        assert encoder == pytest.approx(head if at_once else head / 10) and 0 < head < 0.0025
 
 
 class Killed(Exception):

@@ -252,10 +252,14 @@ def test_extrapolation_raises_the_threshold_only():
 def test_negatives_that_score_one_are_named():
     score = np.zeros(2000)
     score[::40] = 1.0
-    found = choose_threshold([score], 10.0, 1.0)
-    # What no detector takes as a threshold would lose the model; the rate at 1 is stated as it is.
-    assert "never fires" in found.note and found.threshold == 1.0
-    assert found.fa_per_hour_observed == len(alarms(frame_times(2000), score, 1.0)) / 10.0 > 1.0
+    # What no detector takes as a threshold would lose the model; the rate at 1 is stated as it is, with many peaks
+    # or few, in hours that can show the budget or cannot.
+    for stream, budget in ((score, 1.0), (score, 0.05), (np.concatenate([np.zeros(40), [1.0] * 40]), 0.05)):
+        found = choose_threshold([stream], 10.0, budget)
+        assert "no threshold keeps the budget" in found.note and found.threshold == 1.0 and not found.extrapolated
+        seen = len(alarms(frame_times(len(stream)), stream, 1.0)) / 10.0
+        assert found.fa_per_hour_observed == found.fa_per_hour_expected == seen > budget and not found.expected_fewer
+    assert "keeps the budget" not in choose_threshold([score], 10.0, 5.0).note
 
 
 def test_a_budget_that_any_threshold_keeps_gives_one_that_a_detector_takes():

@@ -114,6 +114,7 @@ def test_unfreezing_again_less_freezes_the_rest(small_model):
         ("none", 10**6, 10),
         ("all", 1, 0),
         ("scratch", 10**6, 0),
+        ("retrain", 1, 0),
         ("0", 5, 10),
         ("1", 5, 9),
         ("9", 5, 1),
@@ -121,7 +122,8 @@ def test_unfreezing_again_less_freezes_the_rest(small_model):
 )
 def test_what_is_unfrozen_goes_by_the_wish_and_the_clips(wanted, clips, boundary):
     chosen = choose_unfreeze(wanted, clips, WIDE)
-    assert chosen.boundary == boundary and chosen.scratch == (wanted == "scratch")
+    assert chosen.boundary == boundary
+    assert (chosen.scratch, chosen.retrain) == (wanted == "scratch", wanted == "retrain")
     assert ("auto" in chosen.reason) == (wanted == "auto") and (str(clips) in chosen.reason) == (wanted == "auto")
 
 
@@ -159,6 +161,15 @@ def test_from_scratch_nothing_of_the_pretrained_encoder_is_left_and_all_of_it_tr
     assert not torch.equal(first[products[0]], model.state_dict()[products[0]])
 
 
+def test_retrained_an_encoder_keeps_its_weights_and_all_of_it_trains(small_model):
+    model, before = small_model(3), {name: value.clone() for name, value in small_model(3).state_dict().items()}
+    unfreeze(model, 2)
+    parameters = trainable(model, Unfreeze(0, "", retrain=True), 1)
+    assert len(parameters) == len(list(model.encoder.parameters())) and all(p.requires_grad for p in parameters)
+    assert all(module.training for module in model.encoder.modules())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
 @given(st.one_of(st.text(), st.sampled_from(["10", "11", "-1", "1.5", "AUTO", "", "²", "①", " 1", "1_0", "１２"])))
 def test_other_wishes_are_config_errors(wanted):
     try:
@@ -166,7 +177,7 @@ def test_other_wishes_are_config_errors(wanted):
     except ConfigError as error:
         assert "auto, none, all" in str(error)
     else:
-        assert wanted in ("auto", "none", "all", "scratch") or (
+        assert wanted in ("auto", "none", "all", "retrain", "scratch") or (
             wanted.isdecimal() and chosen.boundary == 10 - int(wanted)
         )
 

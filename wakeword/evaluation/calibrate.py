@@ -120,8 +120,8 @@ def choose_threshold(
     JASA 73, 1978; Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, chapter 4, shape 0).
     It is an estimate for audio like this, and is marked `extrapolated`. Of a threshold above that level, and of one
     above which fewer than `LEAST_SEEN` alarms remain, the tail tells the expected rate, but none below one alarm in
-    `TAIL_REACH` times the hours, or below a lower budget: there it is only told to be fewer than that. It is never told
-    to be more than the budget, which these negatives keep.
+    `TAIL_REACH` times the hours, or below a lower budget: there it is only told to be fewer than that. It is told to be
+    more than the budget only where negatives score 1, so that none keeps it: then as many as were seen.
 
     The upper end of the interval holds although the alarms are counted on the audio that chose the threshold: where
     k alarms remain because the threshold lies just above the (k + 1)th highest peak, the true rate times the hours is
@@ -192,12 +192,13 @@ def _chosen(
         if threshold > within:
             way = f"{'half' if share == 0.5 else f'{share:.0%} of'} the way to where a further clip is missed"
             notes.append(f"raised from {within:.4f} to {threshold:.4f}, {way}")
-    if threshold >= 1:
-        threshold = 1.0
-        notes.append("the negatives score 1, so only a threshold that never fires would keep the budget: train longer")
+    threshold = min(threshold, 1.0)
     count = int(count_alarms(tracks, [threshold], refractory_s)[0])
     expected, fewer = count / hours, False
-    if extrapolated and threshold == within:
+    if threshold == 1 and count > fa_per_hour * hours * (1 + 1e-9):
+        extrapolated = False
+        notes.append("the negatives score 1, where a detector still fires: no threshold keeps the budget: train longer")
+    elif extrapolated and threshold == within:
         expected = fa_per_hour
     elif tail is not None and (few or count < LEAST_SEEN):
         # Far above the peaks the tail goes on as it was fitted, for as long as anyone asks; the audio does not.
