@@ -139,7 +139,7 @@ def power_at(samples: np.ndarray, hz: float) -> float:
     return float(2 * np.abs(np.mean(samples * np.exp(-2j * np.pi * hz * time))) ** 2)
 
 
-def test_a_clip_is_put_amid_running_speech_about_half_of_the_time():
+def test_a_clip_is_put_amid_running_speech_about_half_of_the_time_unless_asked_otherwise():
     """At a level near its own, whatever that of the recordings is."""
     clip, speech = sine(400, 1.0, 0.1), [sine(1000, 5.0, 0.001), sine(1000, 5.0, 0.9)]
     dry, levels = Augmentation(noise_probability=0.0, rir_probability=0.0, level_dbfs=(-30.0, -30.0)), []
@@ -149,8 +149,12 @@ def test_a_clip_is_put_amid_running_speech_about_half_of_the_time():
         levels.append(samples[: int((start_s - 0.01) * 16000)].std() / said.std())
     amid = np.array([level for level in levels if level > 0.01])
     assert 0.35 < len(amid) / len(levels) < 0.65 and 0.25 < amid.min() < 0.45 and 1.05 < amid.max() < 1.3
-    alone = examples.positive(clip, (0.0, 1.0), [], dry, np.random.default_rng(0))
-    assert alone[0][: int(alone[1] * 16000) - 160].std() < 0.01 * alone[0].std()
+    never, always = (replace(dry, amid_probability=share) for share in (0.0, 1.0))
+    for seed in range(8):
+        for amid, settings, loud in (([], dry, False), (speech, never, False), (speech, always, True)):
+            alone = examples.positive(clip, (0.0, 1.0), amid, settings, np.random.default_rng(seed))
+            before = alone[0][: int(alone[1] * 16000) - 160]
+            assert (before.std() > 0.01 * alone[0].std()) == loud
 
 
 def test_noise_under_a_clip_is_at_its_snr_beside_the_phrase_alone():

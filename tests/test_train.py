@@ -333,6 +333,7 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_heard(tmp_path):
         ({"depth": 101}, "depth = 101: must be at most 100"),
         ({"pitch_semitones": (3.0, -3.0)}, "pitch_semitones = .*: must be the least and the most, in semitones"),
         ({"pitch_probability": -0.1}, "pitch_probability = -0.1: must be from 0 to 1"),
+        ({"amid_probability": 1.1}, "amid_probability = 1.1: must be from 0 to 1"),
         ({"speed_probability": 1.5}, "speed_probability = 1.5: must be from 0 to 1"),
     ],
 )
@@ -357,10 +358,19 @@ def test_what_is_heard_in_training_is_what_the_settings_say(material, speech_lik
         level_dbfs=(-9.0, -8.0),
         pitch_probability=0.5,
         pitch_semitones=(-1.0, 2.0),
+        amid_probability=0.6,
     )
     found = train_module.augmentation_of(config, [speech_like(3, 1)])
     pitch = ("pitch_probability", "pitch_semitones")
-    same = ("noise_probability", "snr_db", "rir_probability", "channel_probability", "speed_probability", "speeds")
+    same = (
+        "amid_probability",
+        "noise_probability",
+        "snr_db",
+        "rir_probability",
+        "channel_probability",
+        "speed_probability",
+        "speeds",
+    )
     assert all(getattr(found, name) == getattr(config, name) for name in (*same, "level_dbfs", *pitch))
     assert len(found.noise) == 18 + 3 + 2 and len(found.rirs) == 18 and len(found.rooms) == train_module.ROOMS
     assert len(train_module.augmentation_of(config, []).noise) == 18 + 3, "no babble without voices"

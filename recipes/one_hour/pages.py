@@ -100,22 +100,24 @@ def write_robustness(runs: list[dict], config: Config, path: Path) -> None:
         "",
     ]
     for acoustic in dict.fromkeys(run["acoustic"] for run in runs):
-        text += [f"## All words, `{acoustic}`", "", *summary([run for run in runs if run["acoustic"] == acoustic]), ""]
+        those = [run for run in runs if run["acoustic"] == acoustic]
+        text += [f"## All words, `{acoustic}`", "", *summary(those, 0), "", *summary(those, -1), ""]
     for run in runs:
         text += [f"## {run['word']}, `{run['acoustic']}`", "", *tables(run["robustness"], 3), ""]
     with replacing(path) as temporary:
         temporary.write_text("\n".join(text), encoding="utf-8")
 
 
-def summary(runs: list[dict]) -> list[str]:
-    """A table of an acoustic model's words: misses by condition, false alarms by kind, at the last operating point."""
-    points = [run["robustness"]["operating_points"][-1] for run in runs]
+def summary(runs: list[dict], which: int) -> list[str]:
+    """A table of an acoustic model's words: misses by condition, false alarms by kind, at one of the operating points:
+    the first is the model's own threshold, the last that of hindsight at the first rate asked for."""
+    points = [run["robustness"]["operating_points"][which] for run in runs]
     clean = [point["false_alarms"]["clean"] for point in points]
     conditions = [name for name in points[0]["conditions"] if all(name in point["conditions"] for point in points)]
     kinds = [{**found["by_kind"], **apart_of(point)} for found, point in zip(clean, points, strict=True)]
     shown = [kind for kind in kinds[0] if all(kind in found for found in kinds)]
     return [
-        f"At {points[0]['name']}, in hindsight.",
+        f"At {points[0]['name']}{', in hindsight' * (which != 0)}.",
         "",
         *table(
             ["missed", *(f"{run['word']} ({run['robustness']['positives']['clips']} clips)" for run in runs)],

@@ -27,12 +27,14 @@ from studies import Variant  # noqa: E402
 
 @dataclass(frozen=True)
 class Study:
-    """`words` changes the configuration of the words, `common` the settings of training in all variants."""
+    """`words` changes the configuration of the words, `common` the settings of training in all variants; `reading` is
+    what its maker reads from the table."""
 
     words_config: str = ""
     acoustic: str = "micro"
     folder: str = "exp/head_study"
     seeds: tuple[int, ...] = (1, 2, 3)
+    reading: str = ""
     words: dict = field(default_factory=dict)
     common: dict = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
@@ -68,7 +70,7 @@ def trial(study: Study, variant: Variant, seed: int) -> dict:
 
 def write(study: Study, lines: list[dict]) -> list[str]:
     """Write STUDY.md; the table."""
-    table = studies.table(study.variants, lines)
+    table, apart = studies.table(study.variants, lines), studies.apart(study.variants, lines)
     text = [
         "",
         "Written by `python recipes/one_hour/study.py` (study.toml beside it, a line a trial in study.jsonl): each",
@@ -80,6 +82,8 @@ def write(study: Study, lines: list[dict]) -> list[str]:
         "nearly all of these speakers, and the noise: alike for all variants.",
         "",
         *(table or ["No trial is done yet."]),
+        *(["", "All seeds to one side of all of the other's:", "", *apart] if apart else []),
+        *(["", *study.reading.strip().splitlines()] if table and study.reading else []),
     ]
     studies.write_section("# What helps in training a phrase: the study", text[1:], PAGE)
     return table

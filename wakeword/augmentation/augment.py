@@ -33,7 +33,8 @@ TELEPHONE_RATE, TELEPHONE_HZ = 8000, (300.0, 3400.0)
 class Augmentation:
     """How often and how strongly. `noise`, `rirs` and `rooms` are float32 `[samples]`; each may be empty.
 
-    `rirs` are recorded impulse responses, `rooms` simulated ones (`simulated_rooms`).
+    `rirs` are recorded impulse responses, `rooms` simulated ones (`simulated_rooms`). `amid_probability` is that of
+    running speech before a clip of a phrase, and the same behind it.
     """
 
     noise_probability: float = 0.6
@@ -46,6 +47,7 @@ class Augmentation:
     pitch_probability: float = 0.0
     pitch_semitones: tuple[float, ...] = (-3.0, 3.0)
     level_dbfs: tuple[float, ...] = (-45.0, -15.0)
+    amid_probability: float = 0.5
     time_masks: int = 2
     time_mask_frames: int = 20
     frequency_masks: int = 2

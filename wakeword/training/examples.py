@@ -84,7 +84,7 @@ def positive(samples: np.ndarray, span: Span, speech: list[np.ndarray], settings
 
     def surroundings(shortest_s: float, longest_s: float) -> np.ndarray:
         length = int(rng.uniform(shortest_s, longest_s) * SAMPLE_RATE)
-        if speech and rng.random() < 0.5:
+        if speech and rng.random() < settings.amid_probability:
             other = piece_of(speech, length, rng)
             # At about the clip's own loudness, whatever the corpus was recorded at.
             return other * float(rng.uniform(0.3, 1.2) * samples.std() / max(1e-4, other.std()))

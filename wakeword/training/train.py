@@ -233,6 +233,7 @@ def augmentation_of(config: TrainConfig, speech: list[np.ndarray], skipped: Skip
         pitch_probability=config.pitch_probability,
         pitch_semitones=config.pitch_semitones,
         level_dbfs=config.level_dbfs,
+        amid_probability=config.amid_probability,
         noise=(
             *read_recordings(config.noise, skipped=skipped),
             *made_noise(config.made_noise, config.seed),

@@ -19,7 +19,7 @@ LEAST = {
     + ("negative_weight", "ctc", "parts", "made_noise", "babble", "spoken", "confusables"),
 }
 """The least that settings may be."""
-SHARES = ("hard", *(f"{what}_probability" for what in ("noise", "rir", "channel", "speed", "pitch")))
+SHARES = ("hard", *(f"{what}_probability" for what in ("noise", "rir", "channel", "speed", "pitch", "amid")))
 """Those that must be from 0 to 1."""
 MOST = {"threads": MOST_THREADS, "depth": 100, "seed": 2**63 - 1}
 """The most: torch takes no larger seed, and layers without end take all memory."""
@@ -45,7 +45,8 @@ class TrainConfig:
     part of it, as negatives. `made_noise` and `babble` count noises made beside the recorded ones, babble of the
     negatives' voices; `channel_probability` is that of a telephone, codec or microphone. The share `speed_probability`
     of the copies is heard at a speed out of the range `speeds`, which moves the pitch with it, `pitch_probability` at
-    another pitch alone, out of `pitch_semitones`, and all at a level out of `level_dbfs`, drawn evenly.
+    another pitch alone, out of `pitch_semitones`, and all at a level out of `level_dbfs`, drawn evenly. Running speech
+    of the negatives comes before a copy with `amid_probability`, and behind it.
 
     `batch` counts the examples of each phrase in a step, and the windows of negatives, the share `hard` of which is
     mined. `labels` is one of `align.LABELS`: what says where the phrase lies in its clips, their energy or the
@@ -93,6 +94,7 @@ class TrainConfig:
     pitch_probability: float = 0.0
     pitch_semitones: tuple[float, ...] = (-3.0, 3.0)
     level_dbfs: tuple[float, ...] = (-45.0, -15.0)
+    amid_probability: float = 0.5
     smoothing_frames: int = 3
     refractory_s: float = 1.0
     seed: int = 0
