@@ -45,14 +45,18 @@ def line(case, seed, missed):
 
 def test_every_number_of_clips_comes_with_and_without_spoken_ones(study):
     read = study.read_study(ROOT / "recipes" / "little_data" / "study.toml")
+    alone = [case for case in read.variants if case.voices_alone]
+    assert [case.acoustic for case in alone] == list(read.acoustic) == ["micro", "base", "micro-esphome"]
+    assert not any(case.clips for case in alone)
     cases = [case for case in read.variants if not case.words and "confusables" not in case.changes]
+    cases = [case for case in cases if case not in alone]
     for acoustic in read.acoustic:
         found = {(case.clips, "spoken" in case.changes) for case in cases if case.acoustic == acoustic}
         assert found == {(clips, said) for clips in read.clips for said in (False, True)} - {(0, False)}
     person = [case for case in read.variants if case.words and not case.manifest]
-    assert {case.words for case in person} == {("athena",)} and len(person) == 8
+    assert {case.words for case in person} == {("athena",)} and len(person) == 12
     many = [case for case in read.variants if case.manifest]
-    assert {case.clips for case in many} == {30, 100, 200} and len(many) == 12
+    assert {case.clips for case in many} == {30, 100, 200} and len(many) == 18
     assert {(case.manifest, len(case.words)) for case in many} == {("dspspeech20", 3)}
     runs = [
         (
@@ -128,15 +132,27 @@ def test_a_trial_trains_on_recorded_and_spoken_clips(study, tmp_path, monkeypatc
     )
     read = study.read_study(tmp_path / "study.toml")
     spoke = tmp_path / "probes" / "spoken"
+    negatives, learn = [], study.probing.learn
+
+    def learnt(model, settings, chosen, run, said, located, heard, *more):
+        negatives.append(heard)
+        assert bool(run.noise or run.rir) == (len(heard) == len([clip for clip in heard if clip.corpus == "made"]))
+        return learn(model, settings, chosen, run, said, located, heard, *more)
+
+    monkeypatch.setattr(study.probing, "learn", learnt)
+    monkeypatch.setattr(spoken, "SENTENCES_SPOKEN", (6, 2))
     lines = []
     for case in read.variants:
         lines.append(study.trial(read, case, 1))
+        heard = {clip.corpus for clip in negatives.pop()}
+        assert heard == ({"synthetic-speech"} if case.voices_alone else {"made"})
         assert spoke.exists() or "spoken" not in case.changes
         assert case.manifest or "spoken" in case.changes or not spoke.exists(), "spoken only where it is asked for"
     assert [each["variant"] for each in lines] == [
         "micro, 3 clips",
         "micro, 0 clips + spoken",
         "micro, 3 clips + spoken",
+        "micro, text alone",
         "micro, signal, 3 clips",
         "micro, signal, 3 clips + spoken",
     ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wakeword.errors import ConfigError
@@ -33,12 +33,14 @@ import studies  # noqa: E402
 @dataclass(frozen=True)
 class Case(studies.Variant):
     """So many recorded `clips` of each of the `words` (of none: those of the study) train on an acoustic model; they
-    are the utterances of `manifest` with such a transcript, or have manifests of their own."""
+    are the utterances of `manifest` with such a transcript, or have manifests of their own. With `voices_alone` no
+    recording trains at all, of speech, noise or rooms."""
 
     acoustic: str = ""
     clips: int = 0
     words: tuple[str, ...] = ()
     manifest: str = ""
+    voices_alone: bool = False
 
     @property
     def series(self) -> str:
@@ -50,7 +52,7 @@ class Case(studies.Variant):
 class Study:
     """Recorded `clips` of each word, with and without `spoken` ones; the same of the `personal` word, whose clips are
     of one speaker, and of the words of `many`, of which there are more in `many_manifest`; and once `confusables` with
-    what is spoken alone. `words` changes the configuration of the words."""
+    what is spoken alone, and that without any recording. `words` changes the configuration of the words."""
 
     words_config: str = ""
     folder: str = "exp/head_study"
@@ -76,6 +78,7 @@ class Study:
         """Those of the study's words."""
         found = [self._case(acoustic, *each) for each in with_and_without(self.clips)]
         found += [self._case(acoustic, 0, True, confusables=self.confusables)] * bool(self.confusables)
+        found += [self._voices_alone(acoustic)] * (0 in self.clips)
         return [case for case in found if case.clips or "spoken" in case.changes]
 
     def persons(self, acoustic: str) -> list[Case]:
@@ -87,6 +90,15 @@ class Study:
         """Those of the words of which there are many clips."""
         many = dict(words=self.many, which="/".join(self.many), manifest=self.many_manifest)
         return [self._case(acoustic, *each, **many) for each in with_and_without(self.many_clips)]
+
+    def _voices_alone(self, acoustic: str) -> Case:
+        """What `wakeword train --text` does, given nothing else."""
+        spoken = self._case(acoustic, 0, True)
+        changes = {**spoken.changes, "noise": [], "rir": []}
+        asks = (
+            f"{spoken.asks}, other sentences by the same voices in place of recorded speech, no recorded noise or room"
+        )
+        return replace(spoken, name=f"{acoustic}, text alone", asks=asks, changes=changes, voices_alone=True)
 
     def _case(
         self,
@@ -144,7 +156,8 @@ def trial(study: Study, case: Case, seed: int) -> dict:
     """Train and test one case with one seed: a line of study.jsonl."""
     words, began = words_of(study, case, seed), cpu_seconds()
     clips, held_out = divided.clips_of(words, case.manifest), HELD_OUT if case.manifest else 0.0
-    found = probing.probed(case.acoustic, words, case.changes, case.clips, clips, not case.clips, held_out)
+    what = clips, not case.clips, held_out, case.voices_alone
+    found = probing.probed(case.acoustic, words, case.changes, case.clips, *what)
     seconds = cpu_seconds() - began
     tests = {word: len(test) for word, (_, test) in divided.divide(clips, held_out).items()}
     line = {"variant": case.name, "seed": seed, "missed": found["missed"], "test_clips": tests}
@@ -172,17 +185,20 @@ def write(study: Study, lines: list[dict]) -> list[str]:
         f"not train ({tested(groups[0], lines)}), clean and with noise, means over the words with the",
         "range of the seeds, at the threshold that gives so many false alarms per hour in so many hours of speech by",
         "others, in hindsight. A seed chooses the recorded clips, and takes and variation of the spoken ones. Recorded",
-        "speech of the recipes' corpora is negative in all trials, also where no clip of the words is recorded. The",
-        "heads hear neither these speakers nor this noise; the acoustic models have heard nearly all of both in their",
-        "pretraining, in all rows alike. Beside those that test no word of the first table has 200 clips: those of the",
-        "last have.",
+        "speech of the recipes' corpora is negative in all trials, also where no clip of the words is recorded, but",
+        "for `text alone`. The heads hear neither these speakers nor this noise; the acoustic models have heard nearly",
+        "all of both in their pretraining, in all rows alike. Beside those that test no word of the first table has",
+        "200 clips: those of the last have.",
         "",
         *(curve or ["No trial is done yet."]),
         "",
         *(["![misses by the number of recorded clips](curve.png)", ""] if curve else []),
     ]
     of_one = f'One speaker\'s own word ("{study.personal}"), tested on other clips of the same'
-    of_many = f"Words with more clips, of `{study.many_manifest}`, tested by speakers who do not train"
+    of_many = (
+        f"Words with more clips, of `{study.many_manifest}`, tested by speakers whom no head hears. The acoustic "
+        "models have heard these very words from most of them: compare the rows with each other alone"
+    )
     for told, cases, rows in ((of_one, groups[1], persons), (of_many, groups[2], many)):
         text += [f"{told} ({tested(cases, lines)}):", "", *rows, ""] if rows else []
     studies.write_section("# Little and no data", text[:-1], PAGE)
@@ -206,7 +222,7 @@ def plot(cases: list[Case], lines: list[dict], path: Path) -> None:
     """
     figure = blank(figsize=(10, 4), dpi=90)
     conditions = sorted({name for row in lines for word in row["missed"].values() for name in word}, reverse=True)
-    cases = [case for case in cases if "confusables" not in case.changes]
+    cases = [case for case in cases if "confusables" not in case.changes and not case.voices_alone]
     ticks = sorted({case.clips for case in cases})
     for axis, condition in zip(
         figure.subplots(1, len(conditions), sharey=True, squeeze=False)[0], conditions, strict=True

@@ -26,7 +26,7 @@ from wakeword.head.layers import HeadSizes, WakeModel
 from wakeword.head.transfer import Unfreeze, choose_unfreeze, stacked
 from wakeword.settings import from_dict, read_toml
 from wakeword.training.confusables import speak_confusables
-from wakeword.training.spoken import speak_phrase
+from wakeword.training.spoken import speak_phrase, speak_sentences
 from wakeword.training.train import learn
 from wakeword.training.train_config import Phrase, TrainConfig, check
 
@@ -75,6 +75,7 @@ def probed(
     clips: dict[str, list[Clip]] | None = None,
     text_alone: bool = False,
     held_out: float = 0.0,
+    spoken_negatives: bool = False,
 ) -> dict:
     """Train one head with an output for each word, in a third of the time of three, and test it.
 
@@ -86,6 +87,7 @@ def probed(
         clips: those of each word; none: those that the manifests of the words keep for training.
         text_alone: none of them trains, only what voices speak (`changes` says how much).
         held_out: the share of the speakers whom the encoder has not heard, as `divided.negatives_of` takes it.
+        spoken_negatives: no recorded speech trains either, only other sentences of the voices.
 
     Returns:
         `missed`: miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight;
@@ -104,7 +106,7 @@ def probed(
     said = [[] for _ in clips] if text_alone else read_chosen(clips, most_clips, config.seed, skipped)
     recorded = [len(each) for each in said]
     recorded_amount = amount(said)
-    said, negatives = with_spoken(run, said, negatives, config.folder, skipped)
+    said, negatives = with_spoken(run, said, [] if spoken_negatives else negatives, config.folder, skipped)
     model, settings = trained(run, said, negatives, skipped, recorded)
 
     bed = noise_bed(noise, skipped)
@@ -156,9 +158,12 @@ def chosen_clips(clips: list[Clip], most: int, seed: int) -> list[Clip]:
 def with_spoken(
     run: TrainConfig, said: list[list[np.ndarray]], negatives: list[Clip], folder: str, skipped: Skipped
 ) -> tuple[list[list[np.ndarray]], list[Clip]]:
-    """The clips of each phrase, and the negatives, with what synthetic voices speak where the training asks for it."""
+    """The clips of each phrase, and the negatives, with what synthetic voices speak where the training asks for it; of
+    no negatives those that they speak in their place, as in `wakeword train`."""
     quiet, place = lambda stage, fraction: None, Path(folder) / "spoken"
     texts = [phrase.text for phrase in run.phrases]
+    if run.spoken and not negatives:
+        negatives, _ = speak_sentences(texts, place, run.seed, skipped, quiet)
     if run.spoken:
         common = place, run.spoken, run.seed, run.acoustic, skipped, quiet
         said = [[*each, *speak_phrase(text, *common).clips] for text, each in zip(texts, said, strict=True)]

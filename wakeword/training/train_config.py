@@ -112,7 +112,7 @@ def check(config: TrainConfig) -> None:
     spelled: list[list[str]] = []
     for phrase in config.phrases:
         if not phrase.text.strip():
-            raise ConfigError("--phrase is empty: say what the clips say")
+            raise ConfigError("a phrase is empty: give its words to --phrase or --text")
         check_line(phrase.text)
         if config.spoken or config.ctc or config.confusables or not tokens.in_letters(phrase.text):
             tokens.encode(phrase.text)
