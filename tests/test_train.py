@@ -295,7 +295,7 @@ def test_too_few_clips_of_one_of_the_phrases_are_named(material, tmp_path):
     ("phrases", "named"),
     [
         ((), "no phrase"),
-        ((Phrase("", ("a",)),), "--phrase is empty"),
+        ((Phrase("", ("a",)),), "a phrase is empty: give its words"),
         ((Phrase("one", ("a",)), Phrase("two")), "--positives of 'two' names nothing"),
         ((Phrase("one", ("a",)), Phrase("two", ("b",)), Phrase("One!", ("c",))), "--phrase One!: named twice"),
         ((Phrase("one", ("a",)), Phrase("2", ("b",))), "outside the alphabet"),
