@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from run import Config
 
 
+HIGHEST = 3
+"""False alarms that are listed of each model."""
+
+
 def rows(run: dict, report_name: str) -> list[str]:
     """A table row for each operating point of a report."""
     path = run["folder"] / report_name / "report.json"
@@ -38,6 +42,15 @@ def rows(run: dict, report_name: str) -> list[str]:
         cells.append(str(report["positives"]["clips"]))
         found.append("| " + " | ".join(cells) + " |")
     return found
+
+
+def highest(run: dict) -> list[str]:
+    """A table row for each of the highest false alarms of a report, clean: those at its threshold with the most."""
+    report = json.loads((run["folder"] / "report" / "report.json").read_text())
+    alarms = [point["false_alarms"]["clean"] for point in report["operating_points"]]
+    most = max(alarms, key=lambda each: each["count"])
+    rows = [[f"{each['peak']:.4f}", Path(each["path"]).stem, each["text"].lower()] for each in most["worst"][:HIGHEST]]
+    return ["| " + " | ".join([run["word"], run["acoustic"], *row]) + " |" for row in rows]
 
 
 def write_results(runs: list[dict], config: Config, path: Path, left_out: str) -> None:
@@ -74,6 +87,14 @@ def write_results(runs: list[dict], config: Config, path: Path, left_out: str) -
         "",
         head,
         *[row for run in runs for row in rows(run, "report_fresh")],
+        "",
+        f"The {HIGHEST} highest false alarms of each, and what is said in them:",
+        "",
+        "| word | acoustic model | score | recording | text |\n|" + "---|" * 5,
+        *[row for run in runs for row in highest(run)],
+        "",
+        "The test clips and negatives are those of all earlier versions of this page, and were measured with anew",
+        "whenever the models were: they have been seen.",
         "",
         "Training, CPU seconds and what was unfrozen:",
         "",
