@@ -178,11 +178,14 @@ def report(alarms: list[int]) -> dict:
     """What `evaluate` gives of the model's own threshold and of those of hindsight, as far as the page tells it."""
     asked = [None, 0.5, 0.1]
     condition = {"missed": 1, "miss_rate": 0.05, "interval": [0.01, 0.2], "delay": {"median_s": 0.1, "p95_s": 0.3}}
+    worst = [{"path": f"/far/away{n}.wav", "peak": 0.9 - n / 10, "text": f"Said {n}"} for n in range(max(alarms))]
     points = [
         {
             "asked_fa_per_hour": rate,
             "chosen_on": "these very negatives, in hindsight" if rate else "development data before this test",
-            "false_alarms": {"clean": {"count": count, "per_hour": count / 4, "interval": [0.25, 2.5]}},
+            "false_alarms": {
+                "clean": {"count": count, "per_hour": count / 4, "interval": [0.25, 2.5], "worst": worst[:count]}
+            },
             "conditions": {"clean": condition, "10 dB": condition},
         }
         for rate, count in zip(asked, alarms, strict=True)
@@ -204,3 +207,4 @@ def test_the_page_tells_the_models_own_threshold_and_the_budget_it_was_asked_for
     assert "| hindsight, 0.5 per h | 2 (0.50" in page and "| hindsight, 0.5 per h | 1 (0.25" in page
     assert page.count("| hindsight, 0.1 per h |") == 2 and "2 utterances" in page
     assert "development" not in page
+    assert "| jarvis | base | 0.9000 | away0 | said 0 |" in page and "away2" in page and "away3" not in page
