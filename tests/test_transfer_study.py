@@ -333,7 +333,7 @@ def line(unfreeze: str, clips: int, seed: int, miss: float) -> dict:
 
 def test_auto_is_worse_where_the_differences_of_its_seeds_are_above_0(study):
     def judged(**misses):
-        lines = [line(name, 10, seed, miss) for name, each in misses.items() for seed, miss in enumerate(each)]
+        lines = [line(name, 2, seed, miss) for name, each in misses.items() for seed, miss in enumerate(each)]
         (found,) = study.page.auto.judged(lines, 0.5)
         return found
 
@@ -350,7 +350,7 @@ def test_auto_is_worse_where_the_differences_of_its_seeds_are_above_0(study):
     assert paired["worse_scratch"] is False and paired["apart_scratch"][2] < -0.3
     assert judged(none=(0.1, 0.2), all=(0.3, 0.4))["apart_scratch"] is None
     assert judged(none=(0.1, 0.2), all=(0.3, 0.4))["best"] == "none"
-    one_seed = [line(name, 10, 1, 0.1) for name in ("none", "all")]
+    one_seed = [line(name, 2, 1, 0.1) for name in ("none", "all")]
     assert study.page.auto.judged(one_seed, 0.5) == [] and study.page.auto.verdict(one_seed, 0.5) == []
     many = [line(name, 200, seed, 0.1) for name in ("none", "3", "all") for seed in (1, 2)]
     assert [each["auto"] for each in study.page.auto.judged(many, 0.5)] == ["all"]
@@ -368,7 +368,7 @@ def test_the_page_judges_auto_by_row_and_against_one_choice_for_all(study):
     assert "| clean | frozen | 2 | -10.0 (-10.0 to -10.0) |" in text
     assert "| clean | top 3 blocks | 2 | -5.0 (-5.0 to -5.0) |" in text
     assert "no row here tests that" not in text
-    worse = [line("none", 10, s, 0.5 + 0.01 * s) for s in (1, 2)] + [line("all", 10, s, 0.1) for s in (1, 2)]
+    worse = [line("none", 2, s, 0.5 + 0.01 * s) for s in (1, 2)] + [line("all", 2, s, 0.1) for s in (1, 2)]
     told = study.page.auto.verdict(worse, 0.5)
     assert "+41.5 (+35.1 to +47.9)" in "\n".join(told) and "**worse**" in "\n".join(told)
     assert "no row here tests that" in "\n".join(told)

@@ -25,7 +25,7 @@ from wakeword.cli import bar, exit_status
 from wakeword.detector.detector import Detector
 from wakeword.errors import Skipped, WakewordError
 from wakeword.evaluation.evaluate import NOISY_HOURS, evaluate, evaluate_robustness, score_negatives
-from wakeword.head.transfer import ALL_FROM, NARROW, TOP_BLOCKS, UNFREEZE_FROM
+from wakeword.head.transfer import ALL_FROM, NARROW, NARROW_FROM, TOP_BLOCKS, UNFREEZE_FROM
 from wakeword.model.checkpoint import digest_without_card, shipped
 from wakeword.pretraining.data import Source, read_sources
 from wakeword.training.material import holds
@@ -138,7 +138,7 @@ def trained_of(settings) -> str:
     heard = [*positives, *settings.negatives, *settings.noise, *settings.rir]
     # Not the whole file: a card that tells more of the same weights changes no model.
     acoustic = digest_without_card(shipped(settings.acoustic))
-    policy = UNFREEZE_FROM, ALL_FROM, TOP_BLOCKS, NARROW
+    policy = UNFREEZE_FROM, NARROW_FROM, ALL_FROM, TOP_BLOCKS, NARROW
     return made_of(replace(settings, output="", threads=1), policy, acoustic, files=heard)
 
 

@@ -24,6 +24,8 @@ TOP_BLOCKS = 3
 NARROW = 256
 """Channels up to which a whole encoder trains in minutes. Of `base`, with 448, a step then takes three times as long as
 with its top blocks (benchmarks/phrase.py --unfreeze all)."""
+NARROW_FROM = 9
+"""Clips from which on a narrow encoder trains: the fewest that the study has tried."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
     """
     blocks = len(sizes.dilations)
     if wanted == "auto":
-        if clips < UNFREEZE_FROM:
-            return Unfreeze(blocks, f"auto: {clips} clips, fewer than {UNFREEZE_FROM}: only the new layers train")
-        whole_from = UNFREEZE_FROM if sizes.channels <= NARROW else ALL_FROM
+        first, whole_from = (NARROW_FROM, NARROW_FROM) if sizes.channels <= NARROW else (UNFREEZE_FROM, ALL_FROM)
+        if clips < first:
+            return Unfreeze(blocks, f"auto: {clips} clips, fewer than {first}: only the new layers train")
         if clips >= whole_from:
             return Unfreeze(0, f"auto: {clips} clips, {whole_from} or more: the whole encoder trains")
         top = min(TOP_BLOCKS, blocks)
