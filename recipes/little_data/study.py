@@ -52,7 +52,8 @@ class Case(studies.Variant):
 class Study:
     """Recorded `clips` of each word, with and without `spoken` ones; the same of the `personal` word, whose clips are
     of one speaker, and of the words of `many`, of which there are more in `many_manifest`; and once `confusables` with
-    what is spoken alone, and that without any recording. `words` changes the configuration of the words."""
+    what is spoken alone, and that without any recording. `words` changes the configuration of the words, `common`
+    the settings of training."""
 
     words_config: str = ""
     folder: str = "exp/head_study"
@@ -67,6 +68,7 @@ class Study:
     many_manifest: str = ""
     many_clips: tuple[int, ...] = ()
     words: dict = field(default_factory=dict)
+    common: dict = field(default_factory=dict)
 
     @property
     def variants(self) -> tuple[Case, ...]:
@@ -111,7 +113,7 @@ class Study:
         of: str = "of each word",
         manifest: str = "",
     ) -> Case:
-        changes = {"spoken": self.spoken} if spoken else {}
+        changes = {**self.common, **({"spoken": self.spoken} if spoken else {})}
         changes |= {"confusables": confusables} if confusables else {}
         parts = [acoustic, which, f"{clips} clips" + " + spoken" * spoken + " + confusables" * bool(confusables)]
         asks = f"{clips} recorded clips {of}"
@@ -161,6 +163,7 @@ def trial(study: Study, case: Case, seed: int) -> dict:
     seconds = cpu_seconds() - began
     tests = {word: len(test) for word, (_, test) in divided.divide(clips, held_out).items()}
     line = {"variant": case.name, "seed": seed, "missed": found["missed"], "test_clips": tests}
+    line["blocks_trained"] = found["blocks_trained"]
     return {**line, "negative_hours": found["hours"], "cpu_seconds": round(seconds)}
 
 
@@ -171,7 +174,10 @@ def cpu_seconds() -> float:
 
 def write(study: Study, lines: list[dict]) -> list[str]:
     """Write RESULTS.md and the curve; the tables."""
-    more = {"CPU seconds": lambda done: f"{statistics.mean(row['cpu_seconds'] for row in done):.0f}"}
+    more = {
+        "blocks that train": lambda done: str(done[0]["blocks_trained"] or "none"),
+        "CPU seconds": lambda done: f"{statistics.mean(row['cpu_seconds'] for row in done):.0f}",
+    }
     groups = [
         [case for acoustic in study.acoustic for case in of(acoustic)]
         for of in (study.curve, study.persons, study.more)
@@ -180,8 +186,9 @@ def write(study: Study, lines: list[dict]) -> list[str]:
     if curve:
         plot(groups[0], lines, PLOT)
     text = [
-        "Written by `python recipes/little_data/study.py` (study.toml beside it, a line a trial in study.jsonl). Heads",
-        "on the frozen encoder, trained for less than `wakeword train` does. Missed of the development clips that do",
+        "Written by `python recipes/little_data/study.py` (study.toml beside it, a line a trial in study.jsonl). One",
+        "head for all words, and as much of the encoder as `--unfreeze auto` says by the recorded clips of all, trained",
+        "for less than `wakeword train` does. Missed of the development clips that do",
         f"not train ({tested(groups[0], lines)}), clean and with noise, means over the words with the",
         "range of the seeds, at the threshold that gives so many false alarms per hour in so many hours of speech by",
         "others, in hindsight. A seed chooses the recorded clips, and takes and variation of the spoken ones. Recorded",

@@ -91,8 +91,8 @@ def probed(
 
     Returns:
         `missed`: miss rates by word, condition and asked false alarms per hour, at the thresholds of hindsight;
-        `tested`, the number of clips, and `hours` of negatives behind them; `trained`, the number of clips that
-        trained beside what voices spoke, and the `minutes` of them.
+        `tested`, the number of clips, and `hours` of negatives behind them; `blocks_trained` of the encoder;
+        `trained`, the number of clips that trained beside what voices spoke, and the `minutes` of them.
 
     Raises:
         ConfigError: as `training_of`.
@@ -112,8 +112,8 @@ def probed(
     bed = noise_bed(noise, skipped)
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
     # Where the encoder does not train, other heads hear the same from it.
-    frozen = unfrozen(run, recorded, model).boundary == len(model.encoder.sizes.dilations)
-    pieces = kept_encoded(config.folder, model.encoder, unheard) if frozen else None
+    blocks = len(model.encoder.sizes.dilations) - unfrozen(run, recorded, model).boundary
+    pieces = None if blocks else kept_encoded(config.folder, model.encoder, unheard)
     missed: dict[str, dict] = {}
     for output, (word, alarms) in enumerate(zip(config.words, tracks(model, settings, unheard, pieces), strict=True)):
         rates = {rate: lowest_within([alarms], alarms.hours, rate) for rate in config.fa_rates}
@@ -128,6 +128,7 @@ def probed(
         "missed": missed,
         "tested": sum(len(test) for _, test in clips.values()),
         "hours": round(alarms.hours, 2),
+        "blocks_trained": blocks,
         **recorded_amount,
     }
 
