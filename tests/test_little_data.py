@@ -40,7 +40,12 @@ def line(case, seed, missed):
     rates = {word: {"clean": {"0.5": missed}, "10 dB": {"0.5": missed + 0.1}} for word in words}
     made = {"variant": case.name, "seed": seed, "missed": rates, "cpu_seconds": 100 * seed}
     count, hours = (280, 4.1) if case.manifest else (60, 4.9)
-    return {**made, "test_clips": dict.fromkeys(words, count), "negative_hours": hours}
+    return {
+        **made,
+        "test_clips": dict.fromkeys(words, count),
+        "negative_hours": hours,
+        "blocks_trained": 9 * (seed > 9),
+    }
 
 
 def test_every_number_of_clips_comes_with_and_without_spoken_ones(study):
@@ -56,7 +61,7 @@ def test_every_number_of_clips_comes_with_and_without_spoken_ones(study):
     person = [case for case in read.variants if case.words and not case.manifest]
     assert {case.words for case in person} == {("athena",)} and len(person) == 12
     many = [case for case in read.variants if case.manifest]
-    assert {case.clips for case in many} == {30, 100, 200} and len(many) == 18
+    assert {case.clips for case in many} == {100, 200} and len(many) == 12
     assert {(case.manifest, len(case.words)) for case in many} == {("dspspeech20", 3)}
     runs = [
         (
@@ -65,7 +70,8 @@ def test_every_number_of_clips_comes_with_and_without_spoken_ones(study):
         )
         for case in read.variants
     ]
-    assert len(set(runs)) == len(runs) and all(run.seed == 2 and run.steps == 600 for run, _ in runs)
+    assert len(set(runs)) == len(runs) and all(run.seed == 2 and run.steps == 400 for run, _ in runs)
+    assert {(run.unfreeze, run.batch) for run, _ in runs} == {("auto", 8)}, "as the tool trains them"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,7 @@ def test_the_page_holds_the_tables_the_counts_and_the_curve(study, tmp_path):
     assert "(280 of speech, 280 of signal, 280 of project; 4.1 h of speech):" in page
     assert page.count("# Little and no data") == 1 and study.PLOT.read_bytes().startswith(b"\x89PNG")
     row = next(each for each in page.splitlines() if each.startswith("| micro, 0 clips + spoken |"))
-    assert "| 3 | 52.0% (51.0%–53.0%) | 62.0% (61.0%–63.0%) | 200 |" in row
+    assert "| 3 | 52.0% (51.0%–53.0%) | 62.0% (61.0%–63.0%) | none | 200 |" in row
     _, _, person = page.partition("One speaker's own word")
     person, _, many = person.partition("Words with more clips")
     assert "| micro, athena, 3 clips + spoken |" in person and "| micro, speech/signal/project, 200 clips |" in many
@@ -159,7 +165,12 @@ def test_a_trial_trains_on_recorded_and_spoken_clips(study, tmp_path, monkeypatc
     unheard = sum(held_out(f"said-{n}", study.HELD_OUT) for n in range(10))
     for each in lines:
         word, count = ("signal", unheard) if "signal" in each["variant"] else ("computer", 4)
-        assert each["test_clips"] == {word: count} and each["negative_hours"] >= 0.01 and each["cpu_seconds"] >= 0
+        assert (
+            each["blocks_trained"] == 0
+            and each["test_clips"] == {word: count}
+            and each["negative_hours"] >= 0.01
+            and each["cpu_seconds"] >= 0
+        )
         assert all(0 <= each["missed"][word][name]["0.5"] <= 1 for name in ("clean", "10 dB"))
     study.write(read, lines)
     assert "| micro, 0 clips + spoken |" in study.PAGE.read_text()
