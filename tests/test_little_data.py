@@ -44,7 +44,7 @@ def line(case, seed, missed):
         **made,
         "test_clips": dict.fromkeys(words, count),
         "negative_hours": hours,
-        "blocks_trained": 9 * (seed > 9),
+        "blocks_trained": 9 * bool(case.clips),
     }
 
 
@@ -71,7 +71,7 @@ def test_every_number_of_clips_comes_with_and_without_spoken_ones(study):
         for case in read.variants
     ]
     assert len(set(runs)) == len(runs) and all(run.seed == 2 and run.steps == 400 for run, _ in runs)
-    assert {(run.unfreeze, run.batch) for run, _ in runs} == {("auto", 8)}, "as the tool trains them"
+    assert {run.unfreeze for run, _ in runs} == {"auto"}, "as much of the encoder as the tool trains"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,7 @@ def test_the_page_holds_the_tables_the_counts_and_the_curve(study, tmp_path):
     assert page.count("# Little and no data") == 1 and study.PLOT.read_bytes().startswith(b"\x89PNG")
     row = next(each for each in page.splitlines() if each.startswith("| micro, 0 clips + spoken |"))
     assert "| 3 | 52.0% (51.0%–53.0%) | 62.0% (61.0%–63.0%) | none | 200 |" in row
+    assert next(each for each in page.splitlines() if each.startswith("| micro, 3 clips |")).endswith("| 9 | 200 |")
     _, _, person = page.partition("One speaker's own word")
     person, _, many = person.partition("Words with more clips")
     assert "| micro, athena, 3 clips + spoken |" in person and "| micro, speech/signal/project, 200 clips |" in many
@@ -134,7 +135,7 @@ def test_a_trial_trains_on_recorded_and_spoken_clips(study, tmp_path, monkeypatc
     (tmp_path / "study.toml").write_text(
         f'words_config = "{tmp_path}/words.toml"\nfolder = "{tmp_path}/probes"\nclips = [0, 3]\nspoken = 8\n'
         'many = ["signal"]\nmany_manifest = "said"\nmany_clips = [3]\n'
-        '[words]\nunfreeze = "none"\nthreads = 1\nsteps = 2\ncopies = 1\nfa_rates = [0.5]\n'
+        '[words]\nunfreeze = "1"\nthreads = 1\nsteps = 2\ncopies = 1\nfa_rates = [0.5]\n'
     )
     read = study.read_study(tmp_path / "study.toml")
     spoke = tmp_path / "probes" / "spoken"
@@ -166,7 +167,7 @@ def test_a_trial_trains_on_recorded_and_spoken_clips(study, tmp_path, monkeypatc
     for each in lines:
         word, count = ("signal", unheard) if "signal" in each["variant"] else ("computer", 4)
         assert (
-            each["blocks_trained"] == 0
+            each["blocks_trained"] == 1
             and each["test_clips"] == {word: count}
             and each["negative_hours"] >= 0.01
             and each["cpu_seconds"] >= 0

@@ -1,4 +1,5 @@
-"""A detector from little data and from none: misses by the number of recorded clips, with and without spoken ones.
+"""A detector from little data and from none: misses by the number of recorded clips, with and without spoken ones, of
+three words, of one speaker's own, of words with many clips, and from the text alone.
 
     python recipes/little_data/study.py [--only NAME ...] [--seeds 1 2] [--limit N]     from the repository's root
 
@@ -22,7 +23,7 @@ from wakeword.settings import from_dict, read_toml
 
 HERE = Path(__file__).parent
 HELD_OUT = 0.4
-"""Of the speakers of one manifest, whose other speech is negative: the share that tests, with both."""
+"""The share of a manifest's speakers who test, with its words and with their other speech."""
 LINES, PAGE, PLOT = HERE / "study.jsonl", HERE / "RESULTS.md", HERE / "curve.png"
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "one_hour")]
 import divided  # noqa: E402
@@ -158,8 +159,16 @@ def trial(study: Study, case: Case, seed: int) -> dict:
     """Train and test one case with one seed: a line of study.jsonl."""
     words, began = words_of(study, case, seed), cpu_seconds()
     clips, held_out = divided.clips_of(words, case.manifest), HELD_OUT if case.manifest else 0.0
-    what = clips, not case.clips, held_out, case.voices_alone
-    found = probing.probed(case.acoustic, words, case.changes, case.clips, *what)
+    found = probing.probed(
+        case.acoustic,
+        words,
+        case.changes,
+        case.clips,
+        clips,
+        text_alone=not case.clips,
+        held_out=held_out,
+        spoken_negatives=case.voices_alone,
+    )
     seconds = cpu_seconds() - began
     tests = {word: len(test) for word, (_, test) in divided.divide(clips, held_out).items()}
     line = {"variant": case.name, "seed": seed, "missed": found["missed"], "test_clips": tests}

@@ -69,8 +69,8 @@ def negatives_of(config: one_hour.Config, held_out: float = 0.0) -> tuple[list[C
     """Speech without the words: what the heads train on, and what they are tested on, of other speakers.
 
     Args:
-        held_out: the share of the speakers that the encoders hold out (`data.held_out`): these test, so that neither
-            encoder nor head has heard them. 0: `SPEAKERS` of them, whom an encoder may have heard.
+        held_out: the share of the speakers who test, as pretraining holds them out (`data.held_out`), so that neither
+            the head nor an encoder that holds out as many has heard them. 0: `SPEAKERS` of them, chosen otherwise.
 
     Raises:
         ManifestError: nobody is left to train on, or to test on.

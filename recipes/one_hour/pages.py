@@ -93,8 +93,8 @@ def write_results(runs: list[dict], config: Config, path: Path, left_out: str) -
         "| word | acoustic model | score | recording | text |\n|" + "---|" * 5,
         *[row for run in runs for row in highest(run)],
         "",
-        "The test clips and negatives are those of all earlier versions of this page, and were measured with anew",
-        "whenever the models were: they have been seen.",
+        "The test clips and negatives are those of all earlier versions of this page, and were used again each time",
+        "the models changed, so they are no longer fresh.",
         "",
         "Training, CPU seconds and what was unfrozen:",
         "",
@@ -106,7 +106,8 @@ def write_results(runs: list[dict], config: Config, path: Path, left_out: str) -
 
 
 def write_robustness(runs: list[dict], config: Config, path: Path) -> None:
-    """ROBUSTNESS.md: all words beside each other at a threshold of hindsight, then each word's tables."""
+    """ROBUSTNESS.md: all words beside each other at their own thresholds and at those of hindsight, then each word's
+    tables."""
     first = runs[0]["robustness"]
     hours = ", ".join(f"{name} {value:.2f} h" for name, value in first["negatives"]["hours_by_corpus"].items())
     text = [

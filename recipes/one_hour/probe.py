@@ -86,7 +86,7 @@ def probed(
         most_clips: so many of each word's clips train, chosen by the seed; 0: all.
         clips: those of each word; none: those that the manifests of the words keep for training.
         text_alone: none of them trains, only what voices speak (`changes` says how much).
-        held_out: the share of the speakers whom the encoder has not heard, as `divided.negatives_of` takes it.
+        held_out: the share of the speakers who test, as `divided.negatives_of` takes it.
         spoken_negatives: no recorded speech trains either, only other sentences of the voices.
 
     Returns:

@@ -133,7 +133,8 @@ def settings_of(config: Config, word: str, acoustic: str, negatives: str):
 
 
 def trained_of(settings) -> str:
-    """What a model is made of: all settings that may change it, the utterances, and the acoustic model's weights."""
+    """What a model is made of: all settings that may change it, the rule of `--unfreeze auto`, the utterances, and the
+    acoustic model's weights."""
     positives = [path for phrase in settings.phrases for path in phrase.positives]
     heard = [*positives, *settings.negatives, *settings.noise, *settings.rir]
     # Not the whole file: a card that tells more of the same weights changes no model.

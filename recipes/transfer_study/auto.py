@@ -41,8 +41,8 @@ def layers(depth: int) -> str:
 
 
 def judged(lines: list[dict], rate: float) -> list[dict]:
-    """For each model, depth, number of clips and condition: what `auto` picks, which choice of what trains of the
-    pretrained encoder was best, and whether it is worse than that, and than an encoder of this size from scratch.
+    """For each model, depth, number of clips and condition: what `auto` picks, which way to train the pretrained
+    encoder was best, and whether the pick is worse than that, and than an encoder of this size from scratch.
 
     The differences are of trials with one seed, which have the same clips and, of the study's encoders, the same
     encoder. Worse is a pick whose 95 % interval of them (`studies.paired`) lies above 0. Where the pick or another was
@@ -77,13 +77,13 @@ def judged(lines: list[dict], rate: float) -> list[dict]:
                 unfreeze: {seed: value(line, name, rate) for seed, line in done.items()}
                 for unfreeze, done in tried.items()
             }
-            scratch = wrong.pop("scratch", {})
-            # Of equals the pick.
-            best = min(wrong, key=lambda name: (statistics.mean(wrong[name].values()), name != picks[0]))
+            scratch, pick = wrong.pop("scratch", {}), wrong[picks[0]]
+            # By the seeds that both have, since seeds differ more than choices do; of equals the pick.
+            apart = {choice: interval([(pick, other)]) for choice, other in wrong.items()}
+            best = max((choice for choice in apart if apart[choice]), key=lambda c: (apart[c][0], c == picks[0]))
             made = {**point, "condition": name, "best": best, "found": wrong}
-            for kind, other in (("", wrong[best]), ("_scratch", scratch)):
-                apart = interval([(wrong[picks[0]], other)])
-                made |= {f"apart{kind}": apart, f"worse{kind}": apart is not None and apart[1] > 0}
+            for kind, least in (("", apart[best]), ("_scratch", interval([(pick, scratch)]))):
+                made |= {f"apart{kind}": least, f"worse{kind}": least is not None and least[1] > 0}
             found.append(made)
     return found
 
@@ -136,8 +136,8 @@ def verdict(lines: list[dict], rate: float) -> list[str]:
         "What `--unfreeze auto` picks, beside the best of the row. The difference (auto less the best, percentage",
         "points) is paired by seed, with its 95 % t interval. Of three seeds that reaches 2.5 standard deviations to",
         "either side, of six one: only large or very regular differences are told, and what is not told may be there.",
-        "The best is picked in hindsight among the row's choices of what trains of a pretrained encoder, so by chance",
-        "more than one row in forty is worse. The last column: auto less an encoder of this size from scratch.",
+        "The best is picked in hindsight among the row's ways to train a pretrained encoder, so by chance more than",
+        "one row in forty is worse. The last column: auto less an encoder of this size from scratch.",
         "",
         "| " + " | ".join(HEADS) + " |",
         "|" + "---|" * len(HEADS),

@@ -35,7 +35,8 @@ def write(study, lines: list[dict], folder: Path = HERE) -> list[str]:
         f"without the words, and noise. The study's encoders hold {study.held_out:.0%} of the speakers out, chosen by",
         "a hash of their names. These alone test, with words and other speech, so neither encoder nor head has heard",
         "them, nor the noise of the tests. (Whoever said alexa, computer and jarvis is not named; no encoder has",
-        f"heard the clips.) {heard_of(study)}",
+        "heard the clips.)",
+        *heard_of(study),
         "Miss rates are means over the words at the thresholds that give",
         f"{study.rate:g} false alarms per hour on that speech, in hindsight: to compare the rows with each other,",
         "since all train for less than `wakeword train` does. Ranges that overlap are undecided; those that do not",
@@ -47,9 +48,9 @@ def write(study, lines: list[dict], folder: Path = HERE) -> list[str]:
         done = beside(part, lines)
         made = table(part, done, study.rate)
         text += ["", f"## {part.asks}", "", *(made or ["No trial is done yet."])]
-        if own:
+        if made:
             plot(part, done, study.rate, folder / f"{part.name}.png")
-            text += ["", footing(own), "", f"![{part.asks}]({part.name}.png)"]
+            text += ["", footing(own, done), "", f"![{part.asks}]({part.name}.png)"]
         judged = auto.verdict(done, study.rate)
         text += ["", *judged] if judged else []
         text += ["", *part.reading.splitlines()] if part.reading else []
@@ -72,14 +73,17 @@ def by_luck(seeds: int) -> str:
     return f"as {seeds} seeds of two things that are alike do in one case of {math.comb(2 * seeds, seeds) // 2}"
 
 
-def heard_of(study) -> str:
-    """What encoders that are not the study's own have heard of the tests; empty if there are none."""
+def heard_of(study) -> list[str]:
+    """What encoders that are not the study's own have heard of the tests, in lines; empty if there are none."""
     own = tuple(f"{name}-" for name in study.objectives)
     names = {acoustic for part in study.parts for acoustic in part.acoustics if not acoustic.startswith(own)}
     if not names:
-        return ""
-    shown = ", ".join(f"`{Path(name).stem}`" for name in sorted(names))
-    return f"Not so {shown}: it has heard nearly all of the speakers, and the noise; compare its rows with each other."
+        return []
+    shown = " and ".join(f"`{Path(name).stem}`" for name in sorted(names))
+    return [
+        f"Not so {shown}: in pretraining nearly all of the speakers were heard, and the noise; compare the rows",
+        "of one with each other alone.",
+    ]
 
 
 def described(line: dict, names: list[str]) -> str:
@@ -126,15 +130,15 @@ def table(part, lines: list[dict], rate: float) -> list[str]:
     return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *rows] if rows else []
 
 
-def footing(lines: list[dict]) -> str:
-    """What the rates of a part are counted on, and what its trials cost."""
+def footing(lines: list[dict], shown: list[dict]) -> str:
+    """What the rates of a part are counted on, and what its trials cost; `shown` are those with what stands beside."""
     line = lines[0]
     if "errors" in line:
         speakers = len(line["by_speaker"])
         tested = f"Of {line['tested']} clips of {speakers} speakers, the share taken for another word."
     else:
         tested = f"Missed: of {studies.counted(lines)}."
-    steps = sorted({(line["unfreeze"] == "scratch", line["steps"]) for line in lines})
+    steps = sorted({(line["unfreeze"] == "scratch", line["steps"]) for line in shown})
     told = ", ".join(f"{count} from scratch" if scratch else f"{count}" for scratch, count in steps)
     cost = sum(sum(each["cpu_seconds"].values()) for each in lines) / 3600
     return f"{tested} Steps: {told}. {len(lines)} trials, {cost:.1f} CPU hours, pretraining included."

@@ -46,7 +46,7 @@ class TrainConfig:
     negatives' voices; `channel_probability` is that of a telephone, codec or microphone. The share `speed_probability`
     of the copies is heard at a speed out of the range `speeds`, which moves the pitch with it, `pitch_probability` at
     another pitch alone, out of `pitch_semitones`, and all at a level out of `level_dbfs`, drawn evenly. Running speech
-    of the negatives comes before a copy with `amid_probability`, and behind it.
+    of the negatives comes before a copy with `amid_probability`, and behind it with the same.
 
     `batch` counts the examples of each phrase in a step, and the windows of negatives, the share `hard` of which is
     mined. `labels` is one of `align.LABELS`: what says where the phrase lies in its clips, their energy or the
