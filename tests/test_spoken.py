@@ -298,7 +298,8 @@ def test_the_command_speaks_beside_recorded_clips(few_voices, tmp_path, speech_l
     given += ["--steps", "2", "--threads", "1", "--json"]
     assert main(["train", *given, "--output", str(tmp_path / "o.wakeword")]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["unfrozen"].startswith("auto: 3 clips"), "only recorded clips free the encoder"
+    spoken = int(report["unfrozen"].removeprefix("auto: ").partition(" clips")[0]) - 3
+    assert 1 <= spoken <= 8, "spoken clips count too, of which the acoustic model may leave some out"
     (about,) = report["notes"]
     assert "3 recorded clips" in about and HELD_OUT_VOICES in about
     assert sorted(path.name.partition("-")[0] for path in Path(f"{tmp_path}/o.wakeword.spoken").iterdir()) == [

@@ -137,6 +137,13 @@ def test_a_narrow_encoder_is_unfrozen_as_a_whole(clips, boundary):
     assert chosen.boundary == boundary and str(clips) in chosen.reason and "9" in chosen.reason
 
 
+def test_spoken_clips_count_on_a_narrow_encoder_alone():
+    narrow = dataclasses.replace(WIDE, channels=256)
+    assert choose_unfreeze("auto", 3, narrow, spoken=5).boundary == 10
+    assert choose_unfreeze("auto", 3, narrow, spoken=6).boundary == 0
+    assert choose_unfreeze("auto", 3, WIDE, spoken=10**6).boundary == 10
+
+
 def test_from_scratch_nothing_of_the_pretrained_encoder_is_left_and_all_of_it_trains(small_model):
     model, before = small_model(3), {name: value.clone() for name, value in small_model(3).state_dict().items()}
     unfreeze(model, 2)

@@ -112,7 +112,7 @@ def probed(
     bed = noise_bed(noise, skipped)
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
     # Where the encoder does not train, other heads hear the same from it.
-    blocks = len(model.encoder.sizes.dilations) - unfrozen(run, recorded, model).boundary
+    blocks = len(model.encoder.sizes.dilations) - unfrozen(run, said, recorded, model).boundary
     pieces = None if blocks else kept_encoded(config.folder, model.encoder, unheard)
     missed: dict[str, dict] = {}
     for output, (word, alarms) in enumerate(zip(config.words, tracks(model, settings, unheard, pieces), strict=True)):
@@ -174,9 +174,9 @@ def with_spoken(
     return said, negatives
 
 
-def unfrozen(run: TrainConfig, recorded: list[int], model: WakeModel) -> Unfreeze:
-    """What of the encoder trains: by the recorded clips, since it would learn too what synthetic voices share."""
-    return choose_unfreeze(run.unfreeze, sum(recorded), model.encoder.sizes)
+def unfrozen(run: TrainConfig, said: list[list[np.ndarray]], recorded: list[int], model: WakeModel) -> Unfreeze:
+    """What of the encoder trains, by how many clips are recorded and how many spoken."""
+    return choose_unfreeze(run.unfreeze, sum(recorded), model.encoder.sizes, sum(map(len, said)) - sum(recorded))
 
 
 def trained(
@@ -198,7 +198,7 @@ def trained(
     torch.set_num_threads(run.threads)
     model, meta = stacked(run.acoustic, HeadSizes(run.depth, run.channels, outputs=len(run.phrases)))
     settings = from_dict(FeatureSettings, meta["features"], run.acoustic)
-    chosen = unfrozen(run, recorded, model)
+    chosen = unfrozen(run, said, recorded, model)
     located = locate(run.labels, said, [phrase.text for phrase in run.phrases], run.acoustic)
     with tempfile.TemporaryDirectory() as scratch:
         learn(model, settings, chosen, run, said, located, negatives, skipped, quiet, Path(scratch) / "begun", recorded)

@@ -18,14 +18,14 @@ from wakeword.model.description import described
 from wakeword.model.runtimes import is_exported
 from wakeword.settings import from_dict
 
-UNFREEZE_FROM = 60
-ALL_FROM = 2000
+UNFREEZE_FROM, ALL_FROM = 60, 2000
+"""Recorded clips from which on the top blocks of a wide encoder train, and all of it; other numbers were not tried."""
 TOP_BLOCKS = 3
 NARROW = 256
 """Channels up to which a whole encoder trains in minutes. Of `base`, with 448, a step then takes three times as long as
 with its top blocks (benchmarks/phrase.py --unfreeze all)."""
 NARROW_FROM = 9
-"""Clips from which on a narrow encoder trains: the fewest that the study has tried."""
+"""Clips from which on all of a narrow encoder trains, recorded or spoken: the fewest with which that was better."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,11 @@ class Unfreeze:
     retrain: bool = False
 
 
-def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
+def choose_unfreeze(wanted: str, recorded: int, sizes: EncoderSizes, spoken: int = 0) -> Unfreeze:
     """What to unfreeze: `auto` by the number of training clips and the encoder's size, `none`, `all`, or so many top
     blocks.
+
+    Clips that are `spoken` by synthetic voices count on a narrow encoder alone.
 
     What `auto` picks is held against the alternatives in recipes/transfer_study/RESULTS.md. `scratch` forgets what
     pretraining learnt, to see there what transfer brings; `retrain` is that but for the weights to begin with.
@@ -53,7 +55,9 @@ def choose_unfreeze(wanted: str, clips: int, sizes: EncoderSizes) -> Unfreeze:
     """
     blocks = len(sizes.dilations)
     if wanted == "auto":
-        first, whole_from = (NARROW_FROM, NARROW_FROM) if sizes.channels <= NARROW else (UNFREEZE_FROM, ALL_FROM)
+        clips, first, whole_from = recorded, UNFREEZE_FROM, ALL_FROM
+        if sizes.channels <= NARROW:
+            clips, first, whole_from = recorded + spoken, NARROW_FROM, NARROW_FROM
         if clips < first:
             return Unfreeze(blocks, f"auto: {clips} clips, fewer than {first}: only the new layers train")
         if clips >= whole_from:

@@ -94,8 +94,8 @@ def train(
     material = [phrase_material(phrase, config, skipped, progress) for phrase in config.phrases]
     clips, recorded = [each.clips for each in material], [each.recorded for each in material]
     training_negatives, dev_negatives = negative_material(config, given, skipped, progress)
-    # What synthetic voices have in common would be learnt by the encoder too: only recorded clips free it.
-    chosen = choose_unfreeze(config.unfreeze, sum(recorded), model.encoder.sizes)
+    spoken = sum(map(len, clips)) - sum(recorded)
+    chosen = choose_unfreeze(config.unfreeze, sum(recorded), model.encoder.sizes, spoken)
 
     meta = {
         "phrases": [{"phrase": phrase, "threshold": 0.5, "calibration": None} for phrase in phrases],
