@@ -105,6 +105,12 @@ def test_a_word_is_trained_again_when_what_it_is_made_of_changes(one_hour, confi
     assert len(trainings) == 2 and trainings[-1].steps == 7
     train(config)
     assert len(trainings) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(one_hour, "NARROW_FROM", 10**6)  # `auto` would choose otherwise
+        train(config)
+    assert len(trainings) == 4
+    train(config)
+    del trainings[3:]
     checkpoint.rewrite_meta(weights, {"card": {"error_rates": "measured later"}})
     train(config)
     assert len(trainings) == 3

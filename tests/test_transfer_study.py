@@ -327,6 +327,7 @@ def line(unfreeze: str, clips: int, seed: int, miss: float) -> dict:
         "unfreeze": unfreeze,
         "clips": clips,
         "trained": 3 * clips,
+        "tested": 200,
     }
     return {**told, "seed": seed, "missed": {"a": {"clean": {"0.5": miss}}, "b": {"clean": {"0.5": miss}}}}
 
@@ -344,6 +345,9 @@ def test_auto_is_worse_where_the_differences_of_its_seeds_are_above_0(study):
     assert (mean, low, high) == pytest.approx((0.09333, 0.07901, 0.10766), abs=1e-4)
     # Here the ranges are apart, but three seeds that differ so much tell nothing.
     assert not judged(none=(0.31, 0.40, 0.90), all=(0.30, 0.10, 0.05))["worse"]
+    # One and the same clip of 200 has no spread; two have none either, but are two.
+    assert not judged(none=(0.005, 0.005, 0.005), all=(0.0, 0.0, 0.0))["worse"]
+    assert judged(none=(0.01, 0.01, 0.01), all=(0.0, 0.0, 0.0))["worse"]
     # From scratch is no way to train a pretrained encoder: that is told apart.
     scratch = judged(none=(0.30, 0.31), scratch=(0.1, 0.11))
     assert (scratch["best"], scratch["worse"], scratch["worse_scratch"]) == ("none", False, True)

@@ -16,6 +16,8 @@ import studies  # noqa: E402
 
 HEADS = ("acoustic model", "new layers", "clips in all", "condition", "auto", "best", "difference", "auto is")
 HEADS += ("less from scratch",)
+CLIPS = 2
+"""Of those that test, so many must be missed more for a pick to be worse."""
 TRAINS = {"none": "frozen", "all": "all layers", "retrain": "all layers, as from scratch", "scratch": "from scratch"}
 
 
@@ -45,7 +47,8 @@ def judged(lines: list[dict], rate: float) -> list[dict]:
     encoder was best, and whether the pick is worse than that, and than an encoder of this size from scratch.
 
     The differences are of trials with one seed, which have the same clips and, of the study's encoders, the same
-    encoder. Worse is a pick whose 95 % interval of them (`studies.paired`) lies above 0. Where the pick or another was
+    encoder. Worse is a pick whose 95 % interval of them (`studies.paired`) lies above 0, by `CLIPS` or more: where each
+    seed differs by one and the same clip, the interval has no width and means nothing. Where the pick or another was
     not tried with two seeds, nothing is said.
     """
     points = defaultdict(lambda: defaultdict(dict))
@@ -83,7 +86,8 @@ def judged(lines: list[dict], rate: float) -> list[dict]:
             best = max((choice for choice in apart if apart[choice]), key=lambda c: (apart[c][0], c == picks[0]))
             made = {**point, "condition": name, "best": best, "found": wrong}
             for kind, least in (("", apart[best]), ("_scratch", interval([(pick, scratch)]))):
-                made |= {f"apart{kind}": least, f"worse{kind}": least is not None and least[1] > 0}
+                worse = least is not None and least[1] > 0 and least[0] * first["tested"] >= CLIPS
+                made |= {f"apart{kind}": least, f"worse{kind}": worse}
             found.append(made)
     return found
 
@@ -137,7 +141,8 @@ def verdict(lines: list[dict], rate: float) -> list[str]:
         "points) is paired by seed, with its 95 % t interval. Of three seeds that reaches 2.5 standard deviations to",
         "either side, of six one: only large or very regular differences are told, and what is not told may be there.",
         "The best is picked in hindsight among the row's ways to train a pretrained encoder, so by chance more than",
-        "one row in forty is worse. The last column: auto less an encoder of this size from scratch.",
+        f"one row in forty would be worse; it is called so only if {CLIPS} clips or more are missed more. The last column:",
+        "auto less an encoder of this size from scratch.",
         "",
         "| " + " | ".join(HEADS) + " |",
         "|" + "---|" * len(HEADS),
