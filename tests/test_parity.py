@@ -88,9 +88,11 @@ def arguments(exported: Path, trained: Path, audio: dict[str, Path], *more: str)
 
 def told_of(arguments: list[str], capsys) -> str:
     """The one line that refuses a command."""
+    before = capsys.readouterr().err  # of what came before the command
     assert main(arguments) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    return line
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, (before, lines)
+    return lines[0]
 
 
 @pytest.mark.parametrize("kind", ["onnx", "onnx-int8", "litert-int8", "executorch", "c", "web"])
