@@ -196,7 +196,7 @@ def write(study: Study, lines: list[dict]) -> list[str]:
         plot(groups[0], lines, PLOT)
     text = [
         "Written by `python recipes/little_data/study.py` (study.toml beside it, a line a trial in study.jsonl). One",
-        "head for all words, and as much of the encoder as `--unfreeze auto` says by the recorded clips, trained",
+        "head for all words, and as much of the encoder as `--unfreeze auto` says by their number, trained",
         "for less than `wakeword train` does. Missed of the development clips that do",
         f"not train ({tested(groups[0], lines)}), clean and with noise, means over the words with the",
         "range of the seeds, at the threshold that gives so many false alarms per hour in so many hours of speech by",

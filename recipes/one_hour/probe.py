@@ -107,12 +107,12 @@ def probed(
     recorded = [len(each) for each in said]
     recorded_amount = amount(said)
     said, negatives = with_spoken(run, said, [] if spoken_negatives else negatives, config.folder, skipped)
-    model, settings = trained(run, said, negatives, skipped, recorded)
+    model, settings, chosen = trained(run, said, negatives, skipped, recorded)
 
     bed = noise_bed(noise, skipped)
     unheard = kept(config.folder, settings, others, lambda: negative_stream(others, skipped=skipped))
     # Where the encoder does not train, other heads hear the same from it.
-    blocks = len(model.encoder.sizes.dilations) - unfrozen(run, said, recorded, model).boundary
+    blocks = len(model.encoder.sizes.dilations) - chosen.boundary
     pieces = None if blocks else kept_encoded(config.folder, model.encoder, unheard)
     missed: dict[str, dict] = {}
     for output, (word, alarms) in enumerate(zip(config.words, tracks(model, settings, unheard, pieces), strict=True)):
@@ -174,19 +174,14 @@ def with_spoken(
     return said, negatives
 
 
-def unfrozen(run: TrainConfig, said: list[list[np.ndarray]], recorded: list[int], model: WakeModel) -> Unfreeze:
-    """What of the encoder trains, by how many clips are recorded and how many spoken."""
-    return choose_unfreeze(run.unfreeze, sum(recorded), model.encoder.sizes, sum(map(len, said)) - sum(recorded))
-
-
 def trained(
     run: TrainConfig,
     said: list[list[np.ndarray]],
     negatives: list[Clip],
     skipped: Skipped,
     recorded: list[int],
-) -> tuple[WakeModel, FeatureSettings]:
-    """The model of a training, and the features that it hears.
+) -> tuple[WakeModel, FeatureSettings, Unfreeze]:
+    """The model of a training, the features that it hears, and what of its encoder trained.
 
     Args:
         said: the clips of each phrase, float32 `[samples]` each.
@@ -198,8 +193,9 @@ def trained(
     torch.set_num_threads(run.threads)
     model, meta = stacked(run.acoustic, HeadSizes(run.depth, run.channels, outputs=len(run.phrases)))
     settings = from_dict(FeatureSettings, meta["features"], run.acoustic)
-    chosen = unfrozen(run, said, recorded, model)
+    spoken = sum(map(len, said)) - sum(recorded)
+    chosen = choose_unfreeze(run.unfreeze, sum(recorded), model.encoder.sizes, spoken)
     located = locate(run.labels, said, [phrase.text for phrase in run.phrases], run.acoustic)
     with tempfile.TemporaryDirectory() as scratch:
         learn(model, settings, chosen, run, said, located, negatives, skipped, quiet, Path(scratch) / "begun", recorded)
-    return model, settings
+    return model, settings, chosen

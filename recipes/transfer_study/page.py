@@ -44,13 +44,12 @@ def write(study, lines: list[dict], folder: Path = HERE) -> list[str]:
     ]
     tables = []
     for part in study.parts:
-        own = [line for line in lines if line["part"] == part.name]
         done = beside(part, lines)
         made = table(part, done, study.rate)
         text += ["", f"## {part.asks}", "", *(made or ["No trial is done yet."])]
         if made:
             plot(part, done, study.rate, folder / f"{part.name}.png")
-            text += ["", footing(own, done), "", f"![{part.asks}]({part.name}.png)"]
+            text += ["", footing(part, done), "", f"![{part.asks}]({part.name}.png)"]
         judged = auto.verdict(done, study.rate)
         text += ["", *judged] if judged else []
         text += ["", *part.reading.splitlines()] if part.reading else []
@@ -130,8 +129,9 @@ def table(part, lines: list[dict], rate: float) -> list[str]:
     return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *rows] if rows else []
 
 
-def footing(lines: list[dict], shown: list[dict]) -> str:
-    """What the rates of a part are counted on, and what its trials cost; `shown` are those with what stands beside."""
+def footing(part, shown: list[dict]) -> str:
+    """What the rates of a part are counted on, and what its own trials of those that are `shown` cost."""
+    lines = [line for line in shown if line["part"] == part.name]
     line = lines[0]
     if "errors" in line:
         speakers = len(line["by_speaker"])

@@ -95,11 +95,16 @@ def _lowest_within(tracks: Sequence[Track], hours: float, rates: Sequence[float]
     threshold, found = float(candidates[-1]), {}
     for candidate in candidates[::-1]:
         count = count_alarms(tracks, [candidate], refractory_s)[0]
-        found |= {rate: threshold for rate in rates if rate not in found and count > rate * hours * (1 + 1e-9)}
+        found |= {rate: threshold for rate in rates if rate not in found and _beyond(count, rate, hours)}
         if len(found) == len(rates):
             break
         threshold = float(candidate)
     return [found.get(rate, threshold) for rate in rates]
+
+
+def _beyond(count: int, fa_per_hour: float, hours: float) -> bool:
+    """Whether so many alarms are more than a rate allows, but for rounding."""
+    return count > fa_per_hour * hours * (1 + 1e-9)
 
 
 def choose_threshold(
@@ -195,7 +200,7 @@ def _chosen(
     threshold = min(threshold, 1.0)
     count = int(count_alarms(tracks, [threshold], refractory_s)[0])
     expected, fewer = count / hours, False
-    if threshold == 1 and count > fa_per_hour * hours * (1 + 1e-9):
+    if threshold == 1 and _beyond(count, fa_per_hour, hours):
         extrapolated = False
         notes.append("the negatives score 1, where a detector still fires: no threshold keeps the budget: train longer")
     elif extrapolated and threshold == within:
