@@ -118,6 +118,11 @@ def scored(draw) -> np.ndarray:
     return score
 
 
+def assert_expected_is_within_its_budget(found, hours):
+    within = found.fa_per_hour_expected <= found.fa_per_hour_budget * (1 + 1e-9)
+    assert within or (found.expected_fewer and found.fa_per_hour_expected == 1 / (100 * hours))
+
+
 @given(score=scored(), hours=st.sampled_from([0.02, 0.3, 5.0, 80.0]), budget=st.sampled_from([1 / 24, 0.5, 30.0]))
 @settings(max_examples=30)
 def test_the_less_is_allowed_the_higher_is_the_threshold(score, hours, budget):
@@ -132,8 +137,10 @@ def test_the_less_is_allowed_the_higher_is_the_threshold(score, hours, budget):
         assert low <= each.fa_per_hour_observed <= high
         if each.threshold < 1:
             assert each.fa_per_hour_observed <= each.fa_per_hour_budget * (1 + 1e-9)
-            assert each.fa_per_hour_expected <= each.fa_per_hour_budget * (1 + 1e-9)
-        assert each.fa_per_hour_expected == each.fa_per_hour_budget or not each.extrapolated
+            assert_expected_is_within_its_budget(each, hours)
+        assert each.fa_per_hour_expected >= each.fa_per_hour_observed
+        by_tail = max(each.fa_per_hour_budget, 1 / (100 * hours))
+        assert each.fa_per_hour_expected == by_tail or not each.extrapolated
     # As a model's meta holds it, in JSON.
     chosen = found[budgets.index(budget)]
     whole = dataclasses.replace(chosen, curve=tuple(found))
@@ -167,7 +174,7 @@ def test_held_out_clips_raise_a_threshold_half_the_way_to_where_one_more_is_miss
             assert logit(high.threshold) == pytest.approx(between, abs=1e-6)
         if high.threshold < 1:  # a higher one may split an alarm in two, but never beyond the budget
             assert high.fa_per_hour_observed <= high.fa_per_hour_budget * (1 + 1e-9)
-            assert high.fa_per_hour_expected <= high.fa_per_hour_budget * (1 + 1e-9)
+            assert_expected_is_within_its_budget(high, hours)
     assert choose_thresholds([score], hours, budgets, held_out=Misses()) == plain
 
 
@@ -207,7 +214,9 @@ def test_few_hours_are_told_with_what_they_can_show():
     assert "no alarm was seen, so the rate is below 0.565 an hour (95 %, one-sided)" in found.note
     assert found.extrapolated and found.fa_per_hour_expected == 1 / 24 and found.fa_per_hour_observed == 0
     said = found.summary()
-    assert "for 1 per 24 h: expected 1 per 24 h by a fitted tail, seen 0 in 5.30 h (0 to 0.696 an hour, 95 %)" in said
+    assert (
+        "for 1 per 24 h: expected 1 per 24 h by a fitted tail, seen 0 in 5.30 h, so 0 to 0.696 an hour (95 %)" in said
+    )
     assert "misses not known" in said and "\n" not in said
     enough = choose_threshold([score], 5.3, 2.0)
     assert enough.note == "" and enough.fa_per_hour_expected == enough.fa_per_hour_observed
@@ -219,15 +228,31 @@ def test_no_rarer_alarms_are_told_than_a_hundred_times_the_hours_could_show():
     score = 1 / (1 + np.exp(12 - 0.3 * rng.standard_normal(8_000)))
     hours, budgets = 0.09, budgets_around(0.5)
     for each in choose_thresholds([score], hours, budgets, held_out=Misses(30, (0.999,), (0,))):
-        budget = each.fa_per_hour_budget
-        assert each.expected_fewer and each.fa_per_hour_expected == min(budget, 1 / (100 * hours))
-        assert f"expected fewer than {in_words(min(budget, 1 / (100 * hours)))} by a fitted tail" in each.summary()
+        assert each.expected_fewer and each.fa_per_hour_expected == 1 / (100 * hours), "also of a rarer budget"
+        assert "expected fewer than 1 per 9 h by a fitted tail" in each.summary()
     asked = choose_threshold([score], hours, 0.5, held_out=Misses(30, (0.999,), (0,)))
     assert "for 1 per 2 h: expected fewer than 1 per 9 h by a fitted tail, seen 0 in 0.09 h" in asked.summary()
     assert "<1 per 9 h" in table([asked])[1] and table([asked])[-1].startswith("<: fewer than this")
     plain = choose_threshold([score], hours, 0.5)
     assert plain.fa_per_hour_expected == 0.5 and not plain.expected_fewer and "fewer" not in plain.summary()
     assert "<" not in "".join(table([plain]))
+    rarer = choose_threshold([score], hours, 1 / 24)
+    assert (
+        rarer.extrapolated
+        and rarer.expected_fewer
+        and "for 1 per 24 h: expected fewer than 1 per 9 h" in rarer.summary()
+    )
+
+
+def test_what_was_seen_is_expected_though_the_tail_says_less():
+    """One recording far above all others, a clip above it: the margin lies between, and the tail far below."""
+    rng = np.random.default_rng(0)
+    score = 1 / (1 + np.exp(8 - rng.standard_normal(20_000)))
+    score[10_000] = 0.99
+    found = choose_threshold([score], 2.5, 0.5, held_out=Misses(30, (0.9,), (0,)))
+    assert 0.01 < found.threshold < 0.99
+    assert found.fa_per_hour_expected == found.fa_per_hour_observed == 1 / 2.5
+    assert "expected 1 per 2.5 h, seen 1 in 2.50 h, so 0.0101 to 2.23 an hour (95 %)" in found.summary()
 
 
 @pytest.mark.parametrize(("clips", "share", "told"), [(40, 0.5, "half"), (20, 0.5, "half"), (2, 0.05, "5% of")])

@@ -270,9 +270,9 @@ def test_calibrate_states_what_the_hours_can_show_and_writes_a_curve(model, tmp_
     first, *lines = lines_of(capsys.readouterr().out)
     detector = Detector.load(path)
     (threshold,), (curve,) = detector.thresholds, detector.curves
-    assert (
-        f"'hello': threshold {threshold:.4f} for 1 per 24 h: expected 1 per 24 h by a fitted tail, seen 0 in" in first
-    )
+    # 0.03 h tell nothing of what is rarer than once in a hundred times as many.
+    expected = "expected fewer than 1 per 3.33 h by a fitted tail, seen 0 in 0.03 h"
+    assert f"'hello': threshold {threshold:.4f} for 1 per 24 h: {expected}" in first
     assert "0.03 h of negatives are too few to show 0.0417" in first and "so the rate is below" in first
     assert "misses not known (no --positives)" in first
     assert curve.budget == 1 / 24 and curve.threshold_at(1 / 24) == threshold and len(curve.points) == 11
@@ -281,6 +281,10 @@ def test_calibrate_states_what_the_hours_can_show_and_writes_a_curve(model, tmp_
     assert main([*arguments, "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["phrases"]
     assert len(entry["calibration"]["curve"]) == 11 and entry["calibration"]["clips"] == 0
+    assert "takes the place" not in first + "".join(lines), "of as many hours as before, or of none"
+    write_wav(tmp_path / "negatives.wav", speech_like(90, 3))
+    assert main(arguments) == 0
+    assert "it takes the place of one by 0.03 h of negatives, which tell more" in capsys.readouterr().out
 
 
 def test_calibrate_tells_the_misses_on_given_clips_or_on_those_held_out(several, tmp_path, speech_like, capsys):

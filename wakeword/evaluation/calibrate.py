@@ -57,8 +57,8 @@ class Calibration(Point):
         missed = f"missed {self.misses} clips {self.positives}" if self.clips else "misses not known (no --positives)"
         return (
             f"threshold {self.threshold:.4f} for {in_words(self.fa_per_hour_budget)}: expected {expected}{by_tail}, "
-            f"seen {round(self.fa_per_hour_observed * self.hours)} in {self.hours:.2f} h ({three_digits(low)} to "
-            f"{three_digits(high)} an hour, 95 %); {missed}. {self.note}"
+            f"seen {round(self.fa_per_hour_observed * self.hours)} in {self.hours:.2f} h, so {three_digits(low)} to "
+            f"{three_digits(high)} an hour (95 %); {missed}. {self.note}"
         ).rstrip()
 
 
@@ -124,9 +124,10 @@ def choose_threshold(
     the asked rate (Weissman, "Estimation of parameters and large quantiles based on the k largest observations",
     JASA 73, 1978; Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, chapter 4, shape 0).
     It is an estimate for audio like this, and is marked `extrapolated`. Of a threshold above that level, and of one
-    above which fewer than `LEAST_SEEN` alarms remain, the tail tells the expected rate, but none below one alarm in
-    `TAIL_REACH` times the hours, or below a lower budget: there it is only told to be fewer than that. It is told to be
-    more than the budget only where negatives score 1, so that none keeps it: then as many as were seen.
+    above which fewer than `LEAST_SEEN` alarms remain, the tail tells the expected rate, but never a lower one than was
+    seen, and none below one alarm in `TAIL_REACH` times the hours: there it is only told to be fewer than that. It is
+    told to be more than the budget where the budget is rarer than that, and where negatives score 1, so that no
+    threshold keeps it: then as many as were seen.
 
     The upper end of the interval holds although the alarms are counted on the audio that chose the threshold: where
     k alarms remain because the threshold lies just above the (k + 1)th highest peak, the true rate times the hours is
@@ -199,16 +200,19 @@ def _chosen(
             notes.append(f"raised from {within:.4f} to {threshold:.4f}, {way}")
     threshold = min(threshold, 1.0)
     count = int(count_alarms(tracks, [threshold], refractory_s)[0])
-    expected, fewer = count / hours, False
+    expected, by_tail, fewer = count / hours, False, False
     if threshold == 1 and _beyond(count, fa_per_hour, hours):
         extrapolated = False
         notes.append("the negatives score 1, where a detector still fires: no threshold keeps the budget: train longer")
     elif extrapolated and threshold == within:
-        expected = fa_per_hour
+        expected, by_tail = fa_per_hour, True
     elif tail is not None and (few or count < LEAST_SEEN):
-        # Far above the peaks the tail goes on as it was fitted, for as long as anyone asks; the audio does not.
-        least, by_tail = min(fa_per_hour, 1 / (TAIL_REACH * hours)), tail.rate(threshold)
-        expected, fewer = min(max(by_tail, least), fa_per_hour), by_tail < least
+        # One recording may lie far above a tail that is fitted to fifty: what was seen is expected again.
+        expected, by_tail = max(expected, min(tail.rate(threshold), fa_per_hour)), True
+    # Far above the peaks the tail goes on as it was fitted, for as long as anyone asks; the audio does not.
+    least = 1 / (TAIL_REACH * hours)
+    if by_tail and expected < least:
+        expected, fewer = least, True
     return Calibration(
         fa_per_hour,
         threshold,

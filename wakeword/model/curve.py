@@ -31,8 +31,8 @@ class Point:
         fa_per_hour_budget: what was asked for.
         threshold: on the smoothed posterior, above 0 and at most 1.
         fa_per_hour_expected: on other audio like the negatives: by a fitted tail where the hours are too few to show
-            the budget, or too few alarms were seen to show a rate, and there are peaks enough to fit one; else as
-            observed.
+            the budget, or too few alarms were seen to show a rate, and there are peaks enough to fit one, but no fewer
+            than observed; else as observed.
         fa_per_hour_observed: counted on the negatives.
         interval: exact 95 % Poisson interval of the observed rate, per hour.
         extrapolated: whether the threshold lies above what the negatives themselves ask for, by the fitted tail.

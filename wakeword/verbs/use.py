@@ -176,10 +176,19 @@ def _calibrate(args) -> None:
     lines = []
     for output in chosen:
         lines.append(f"{args.model}: '{detector.phrases[output]}': {calibrations[output].summary()}")
+        lines += _replaced(detector.info["phrases"][output].get("calibration"), calibrations[output].hours)
         lines += ["  " + line for line in table(calibrations[output].curve)]
     lines += [skipped.summary()] if skipped else []
     report = {"model": args.model, "phrases": [entries[output] for output in chosen], "skipped": skipped.reasons}
     show(report, args.json, "\n".join(lines))
+
+
+def _replaced(before: dict | None, hours: float) -> list[str]:
+    """A line where a calibration takes the place of one that heard more hours."""
+    heard = (before or {}).get("hours")
+    if not isinstance(heard, (int, float)) or heard <= hours:
+        return []
+    return [f"  it takes the place of one by {heard:.2f} h of negatives, which tell more: calibrate on both together"]
 
 
 def _info_arguments(parser: argparse.ArgumentParser) -> None:
