@@ -41,7 +41,11 @@ NOTES = """\
   it spots at higher ones.
 - Transfer learning: openWakeWord's small network on Google's frozen speech embedding, trained here on the clips,
   negatives, noise and rooms that ours are trained on, in the way that was best of several (last section). One seed, as
-  for ours."""
+  for ours.
+- Ours were measured by these clips and hours each time that they changed, and a choice was made by the clips once
+  (README.md says which); none was made by them for the others.
+- Misses in noise stand beside false alarms of clean speech. What noise under the speech does to the latter is told for
+  ours alone, in recipes/one_hour/ROBUSTNESS.md."""
 
 FOREIGN = """\
 - Of some of these corpora our training has heard other speakers, the other engines as far as we know none. So all is

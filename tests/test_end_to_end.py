@@ -238,6 +238,7 @@ TWICE = ["train", "--phrase", "x", "--positives", ".", "--phrase", "X", "--posit
         (["score", "nowhere.onnx", "a.wav", "--output", "o"], "nowhere.onnx: no model file there"),
         (["score", __file__, "a.wav", "--output", "o"], "not a wakeword model"),
         (["info", "nobody"], "neither a shipped acoustic model"),
+        (["score", "base", "a.wav", "--output", "o"], "hears no phrase: train one on it, 'wakeword train --acoustic"),
         (["pretrain", "nowhere.toml"], "nowhere.toml: cannot be read"),
         (["listen"], "no model to listen with"),
     ],

@@ -96,7 +96,8 @@ def test_what_is_known_so_far_is_told_without_negatives_too(material, tmp_path):
     phrases, output = (both(material)[0], Phrase("going down", few)), str(tmp_path / "o.wakeword")
     common = {"acoustic": str(material / "small.safetensors"), "steps": 3, "copies": 1, "threads": 1}
     found = train(TrainConfig(phrases=phrases, output=output, **common), tell=told.append)
-    up, down = told
+    warned, up, down = told
+    assert warned.startswith("warning: no negatives: ")
     assert up.startswith("'going up' after a third of the training: at 0.5, as too few negatives were held out")
     assert f"of {found.estimates[0]['clips']} clips held out of training" in up and "not known" in down
 
@@ -499,10 +500,12 @@ def test_negatives_that_cannot_be_heard_are_refused_and_one_alone_trains(materia
         assert main(["train", *given, "--negatives", str(tmp_path / name)]) == 2
         assert f"none of the 1 negatives that train can be heard: {told}" in capsys.readouterr().err
     assert main(["train", *given, "--negatives", str(material / "test-up" / "0.wav")]) == 0
-    told = capsys.readouterr().out
+    told, warned = capsys.readouterr()
     assert "the negatives are one recording" in told and "to calibrate, give --negatives" not in told
+    assert "no negatives" not in warned
     assert main(["train", *given]) == 0
-    assert "to calibrate, give --negatives" in capsys.readouterr().out
+    told, warned = capsys.readouterr()
+    assert "to calibrate, give --negatives" in told and "warning: no negatives: " in warned
 
 
 def test_a_clip_that_is_named_twice_counts_once(tmp_path, speech_like):

@@ -142,7 +142,18 @@ def test_the_study_that_ships_is_a_grid_of_runs_that_differ(study, monkeypatch, 
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)  # where neither manifests nor shards are
     read = study.read_study(Path("recipes/transfer_study/study.toml"))
-    names = {"trigger", "equal", "layers", "source", "balance", "equal-balance", "shipped", "large", "commands"}
+    names = {
+        "trigger",
+        "equal",
+        "layers",
+        "source",
+        "balance",
+        "equal-balance",
+        "shipped",
+        "single",
+        "large",
+        "commands",
+    }
     assert {part.name for part in read.parts} == names
     names = [trial.name for trial in read.variants]
     assert len(set(names)) == len(names) and len(read.seeds) >= 3
@@ -197,7 +208,7 @@ def test_the_study_that_ships_is_a_grid_of_runs_that_differ(study, monkeypatch, 
         (
             'manifest = "sweeps"\nwords = ["up", "down"]\nacoustics = ["c',
             'manifest = "s"\nacoustics = ["c',
-            "with its words",
+            "give words too, which its transcripts are",
         ),
         ("held_out = 0.4", "held_out = 0.0", "held_out = 0.0: must be above 0"),
         ("{{ steps = 9 }}", "{{ steps = 0 }}", "part 'trigger': steps = 0"),
@@ -387,9 +398,9 @@ def test_auto_stands_the_test_of_the_study(study):
     if not lines:
         pytest.skip("NO TRIALS YET: recipes/transfer_study/study.jsonl is absent, the policy of auto was not tested")
     read = study.read_study(RECIPE / "study.toml")
-    parts = [part for part in read.parts if part.name in ("trigger", "balance", "shipped", "large")]
+    parts = [part for part in read.parts if part.name in ("trigger", "balance", "shipped", "single", "large")]
     judged = [each for part in parts for each in study.page.auto.judged(study.page.beside(part, lines), read.rate)]
-    judged = [each for each in judged if each["acoustic"] in ("distil-all", "micro", "base")]
+    judged = [each for each in judged if each["acoustic"] in ("distil-all", "micro", "micro-esphome", "base")]
     assert {each["acoustic"] for each in judged} >= {"distil-all", "micro"}
     assert not [each for each in judged if each["worse"]]
     against = [each for each in judged if each["acoustic"] == "micro" and each["apart_scratch"]]

@@ -78,10 +78,10 @@ def heard_of(study) -> list[str]:
     names = {acoustic for part in study.parts for acoustic in part.acoustics if not acoustic.startswith(own)}
     if not names:
         return []
-    shown = " and ".join(f"`{Path(name).stem}`" for name in sorted(names))
+    shown = ", ".join(f"`{Path(name).stem}`" for name in sorted(names))
     return [
-        f"Not so {shown}: in pretraining nearly all of the speakers were heard, and the noise; compare the rows",
-        "of one with each other alone.",
+        f"Not so of {shown}: they have heard nearly all of the speakers in pretraining, and the noise;",
+        "compare the rows of one with each other: what they miss less than others do is in part of that.",
     ]
 
 

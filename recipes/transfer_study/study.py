@@ -47,8 +47,8 @@ DEEP = EncoderSizes(dilations=(1,) * 1000, taps=(1000,))
 class Part:
     """A grid of trials: each of `acoustics` with each of `depths`, `unfreeze` and `clips` (of a word; 0: all).
 
-    `target` is one of `TARGETS`. `words` come from `manifest` by their transcripts, or are those of the study, from
-    manifests of their own. An acoustic model is a shipped one, or `OBJECTIVE-MINUTES` (`distil-20`, `ctc-all`): an
+    `target` is one of `TARGETS`. `words` (of none: those of the study) come from `manifest` by their transcripts, or
+    from manifests of their own. An acoustic model is a shipped one, or `OBJECTIVE-MINUTES` (`distil-20`, `ctc-all`): an
     encoder that the study pretrains. From scratch none is heard: only the first one's sizes count. `training` changes
     settings of `TrainConfig`, `scratch` further ones where it is from scratch; `scratch_of` names the part whose trials
     from scratch stand beside its own. `axis`, one of `AXES`, is what the plot goes along; `asks` stands over the table,
@@ -156,8 +156,8 @@ def check(study: Study, part: Part) -> None:
             raise ConfigError(f"{name} = '{value}': must be one of {', '.join(among)}")
     if part.target == "commands" and not (part.manifest and len(part.words) > 1):
         raise ConfigError("target = 'commands': give a manifest, and two words or more that its transcripts are")
-    if bool(part.manifest) != bool(part.words):
-        raise ConfigError("give a manifest with its words, or neither")
+    if part.manifest and not part.words:
+        raise ConfigError(f"manifest = '{part.manifest}': give words too, which its transcripts are")
     for name in ("acoustics", "depths", "unfreeze", "clips"):
         values = getattr(part, name)
         if not values or len(set(values)) < len(values):

@@ -37,7 +37,9 @@ def parse_budget(budget: str | float) -> float:
             raise WakewordError(f"false-alarm budget {str(budget)!r}: unknown unit {match['unit']!r}: {remedy}")
         hours = UNIT_HOURS[unit] * (1.0 if match["length"] is None else float(match["length"]))
     if hours <= 0 or count <= 0:
-        raise WakewordError(f"false-alarm budget {str(budget)!r} is not above zero: no detector can promise that")
+        raise WakewordError(
+            f"false-alarm budget {str(budget)!r} is not above zero: no detector can promise that: {remedy}"
+        )
     if not LEAST <= count / hours <= MOST:
         raise WakewordError(f"false-alarm budget {str(budget)!r} is beyond what audio can show: {remedy}")
     return count / hours

@@ -77,6 +77,9 @@ def read_meta(path: str | Path, kind: str | None = None) -> dict:
             raise ModelError(f"{path}: {'truncated' if held < needed else 'damaged'} model file: copy it again")
         meta = json.loads(header.get("__metadata__", {})["wakeword"])
     except OSError as error:
+        if str(path) in shipped_names():
+            trained = f"'wakeword train --acoustic {path}'"
+            raise ModelError(f"{path}: an acoustic model, which hears no phrase: train one on it, {trained}") from error
         raise ModelError(f"{path}: no model file there ({error.strerror}): check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: not a wakeword model, or a truncated one: copy or train it again") from error

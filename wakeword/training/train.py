@@ -72,7 +72,8 @@ def train(
 
     Args:
         progress: called with a stage's name and the fraction of it that is done.
-        tell: told a line for each phrase after a third of the steps: what is known so far (`estimates.early`).
+        tell: told a line for each phrase after a third of the steps: what is known so far (`estimates.early`), and
+            before the first that there are no negatives.
 
     Raises:
         WakewordError: too few usable clips, clips of a phrase that are given as another's or as negatives too, no such
@@ -94,6 +95,8 @@ def train(
     material = [phrase_material(phrase, config, skipped, progress) for phrase in config.phrases]
     clips, recorded = [each.clips for each in material], [each.recorded for each in material]
     training_negatives, dev_negatives = negative_material(config, given, skipped, progress)
+    if tell and not training_negatives:
+        tell("warning: no negatives: what the phrase is not, the clips alone tell; give hours of other speech")
     spoken = sum(map(len, clips)) - sum(recorded)
     chosen = choose_unfreeze(config.unfreeze, sum(recorded), model.encoder.sizes, spoken)
 
