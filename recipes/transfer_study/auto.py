@@ -131,6 +131,32 @@ def less(apart: tuple[float, float, float] | None) -> str:
     return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
+def brought(lines: list[dict], rate: float) -> list[str]:
+    """As Markdown what each way to train a pretrained encoder gets wrong less what one from scratch does, paired by
+    seed; empty where no point has two seeds of both."""
+    points = defaultdict(lambda: defaultdict(dict))
+    for line in lines:
+        for acoustic in [line["acoustic"]] if line["unfreeze"] != "scratch" else {each["acoustic"] for each in lines}:
+            points[acoustic, line["depth"], line["clips"]][line["unfreeze"]][line["seed"]] = line
+    ways = [
+        unfreeze for unfreeze in TRAINS if unfreeze != "scratch" and any(unfreeze in tried for tried in points.values())
+    ]
+    rows = []
+    for (acoustic, depth, _), tried in points.items():
+        for name in conditions(lines):
+            wrong = {way: {seed: value(line, name, rate) for seed, line in done.items()} for way, done in tried.items()}
+            apart = [interval([(wrong.get(way, {}), wrong.get("scratch", {}))]) for way in ways]
+            if any(apart):
+                first = next(line for done in tried.values() for line in done.values())
+                cells = [f"`{Path(acoustic).stem}`", layers(depth), str(first["trained"]), name, *map(less, apart)]
+                rows.append("| " + " | ".join(cells) + " |")
+    if not rows:
+        return []
+    heads = ["acoustic model", "new layers", "clips in all", "condition", *map(trains, ways)]
+    told = "Less from scratch, percentage points, paired by seed, with the 95 % t interval of the seeds' differences:"
+    return [told, "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *rows]
+
+
 def verdict(lines: list[dict], rate: float) -> list[str]:
     """Both as Markdown, with what three seeds can tell; empty where there is nothing to judge."""
     points = judged(lines, rate)

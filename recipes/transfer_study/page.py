@@ -50,7 +50,7 @@ def write(study, lines: list[dict], folder: Path = HERE) -> list[str]:
         if made:
             plot(part, done, study.rate, folder / f"{part.name}.png")
             text += ["", footing(part, done), "", f"![{part.asks}]({part.name}.png)"]
-        judged = auto.verdict(done, study.rate)
+        judged = auto.verdict(done, study.rate) or auto.brought(done, study.rate)
         text += ["", *judged] if judged else []
         text += ["", *part.reading.splitlines()] if part.reading else []
         tables += [*made, *judged, ""]
