@@ -363,6 +363,16 @@ def test_auto_is_worse_where_the_differences_of_its_seeds_are_above_0(study):
     assert [each["auto"] for each in study.page.auto.judged(wide, 0.5)] == ["3"]
 
 
+def test_the_page_tells_what_pretraining_brought_by_seed(study):
+    lines = [line("retrain", 10, s, 0.1 + 0.1 * s) for s in (1, 2, 3)] + [line("scratch", 10, 1, 0.5)]
+    assert not study.page.auto.brought(lines, 0.5), "of one seed nothing is told"
+    lines += [line("scratch", 10, s, 0.3 + 0.1 * s) for s in (2, 3)]
+    *_, heads, _, row = study.page.auto.brought(lines, 0.5)
+    assert heads == "| acoustic model | new layers | clips in all | condition | all layers, as from scratch |"
+    # Differences of -30, -20 and -20 points: a deviation of 5.77, 4.303 times its third's root.
+    assert row == "| `micro` | 4 and the output nodes | 30 | clean | -23.3 (-37.7 to -9.0) |"
+
+
 def test_the_page_judges_auto_by_row_and_against_one_choice_for_all(study):
     rates = {(10, "none"): 0.5, (10, "3"): 0.6, (200, "none"): 0.3, (200, "3"): 0.1}
     lines = [line(name, clips, seed, miss + 0.01 * seed) for (clips, name), miss in rates.items() for seed in (1, 2, 3)]

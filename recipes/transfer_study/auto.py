@@ -138,9 +138,7 @@ def brought(lines: list[dict], rate: float) -> list[str]:
     for line in lines:
         for acoustic in [line["acoustic"]] if line["unfreeze"] != "scratch" else {each["acoustic"] for each in lines}:
             points[acoustic, line["depth"], line["clips"]][line["unfreeze"]][line["seed"]] = line
-    ways = [
-        unfreeze for unfreeze in TRAINS if unfreeze != "scratch" and any(unfreeze in tried for tried in points.values())
-    ]
+    ways = [way for way in dict.fromkeys(line["unfreeze"] for line in lines) if way != "scratch"]
     rows = []
     for (acoustic, depth, _), tried in points.items():
         for name in conditions(lines):
