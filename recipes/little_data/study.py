@@ -210,7 +210,10 @@ def write(study: Study, lines: list[dict]) -> list[str]:
         "",
         *(["![misses by the number of recorded clips](curve.png)", ""] if curve else []),
     ]
-    of_one = f'One speaker\'s own word ("{study.personal}"), tested on other clips of the same'
+    of_one = (
+        f'One speaker\'s own word ("{study.personal}"), tested on other clips of the same, many of them quiet and '
+        "most with noise of their own"
+    )
     of_many = (
         f"Words with more clips, of `{study.many_manifest}`, tested by speakers whom no head hears. The acoustic "
         "models have heard these very words from most of them: compare the rows with each other alone"
