@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from collections import defaultdict
@@ -140,7 +141,9 @@ def brought(lines: list[dict], rate: float) -> list[str]:
             points[acoustic, line["depth"], line["clips"]][line["unfreeze"]][line["seed"]] = line
     ways = [way for way in dict.fromkeys(line["unfreeze"] for line in lines) if way != "scratch"]
     rows = []
-    for (acoustic, depth, _), tried in points.items():
+    for (acoustic, depth, _), tried in sorted(
+        points.items(), key=lambda point: (*point[0][:2], point[0][2] or math.inf)
+    ):
         for name in conditions(lines):
             wrong = {way: {seed: value(line, name, rate) for seed, line in done.items()} for way, done in tried.items()}
             apart = [interval([(wrong.get(way, {}), wrong.get("scratch", {}))]) for way in ways]
