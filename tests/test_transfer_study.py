@@ -380,8 +380,8 @@ def test_the_page_judges_auto_by_row_and_against_one_choice_for_all(study):
     text = "\n".join(study.page.auto.verdict(lines, 0.5))
     assert "| 30 | clean | frozen: 52.0% (51.0%–53.0%) | frozen: 52.0% (51.0%–53.0%) | – | the best |" in text
     assert "| 600 | clean | top 3 blocks: 12.0% (11.0%–13.0%) |" in text
-    assert "| clean | frozen | 2 | -10.0 (-10.0 to -10.0) |" in text
-    assert "| clean | top 3 blocks | 2 | -5.0 (-5.0 to -5.0) |" in text
+    assert "| clean | frozen | 2 | -10.0 (each seed alike) |" in text
+    assert "| clean | top 3 blocks | 2 | -5.0 (each seed alike) |" in text
     assert "no row here tests that" not in text
     worse = [line("none", 2, s, 0.5 + 0.01 * s) for s in (1, 2)] + [line("all", 2, s, 0.1) for s in (1, 2)]
     told = study.page.auto.verdict(worse, 0.5)

@@ -211,8 +211,8 @@ def write(study: Study, lines: list[dict]) -> list[str]:
         *(["![misses by the number of recorded clips](curve.png)", ""] if curve else []),
     ]
     of_one = (
-        f'One speaker\'s own word ("{study.personal}"), tested on other clips of the same, many of them quiet and '
-        "most with noise of their own"
+        f'One speaker\'s own word ("{study.personal}"), tested on other clips of the same: more '
+        "noise lies in them than in those above"
     )
     of_many = (
         f"Words with more clips, of `{study.many_manifest}`, tested by speakers whom no head hears. The acoustic "

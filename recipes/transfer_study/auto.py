@@ -19,6 +19,8 @@ HEADS = ("acoustic model", "new layers", "clips in all", "condition", "auto", "b
 HEADS += ("less from scratch",)
 CLIPS = 2
 """Of those that test, so many must be missed more for a pick to be worse."""
+WIDTH = 0.01
+"""Of an interval in points: a narrower one is of seeds that differ by the same number of clips, and means nothing."""
 TRAINS = {"none": "frozen", "all": "all layers", "retrain": "all layers, as from scratch", "scratch": "from scratch"}
 
 
@@ -129,6 +131,8 @@ def less(apart: tuple[float, float, float] | None) -> str:
     if apart is None:
         return "–"
     mean, low, high = (100 * each for each in apart)
+    if high - low < WIDTH:
+        return f"{mean:+.1f} (each seed alike)"
     return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 

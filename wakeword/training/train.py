@@ -95,7 +95,7 @@ def train(
     material = [phrase_material(phrase, config, skipped, progress) for phrase in config.phrases]
     clips, recorded = [each.clips for each in material], [each.recorded for each in material]
     training_negatives, dev_negatives = negative_material(config, given, skipped, progress)
-    if tell and not training_negatives:
+    if tell and not config.negatives and not config.spoken:
         tell("warning: no negatives: what the phrase is not, the clips alone tell; give hours of other speech")
     spoken = sum(map(len, clips)) - sum(recorded)
     chosen = choose_unfreeze(config.unfreeze, sum(recorded), model.encoder.sizes, spoken)

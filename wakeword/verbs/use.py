@@ -188,7 +188,7 @@ def _replaced(before: dict | None, hours: float) -> list[str]:
     heard = (before or {}).get("hours")
     if not isinstance(heard, (int, float)) or heard <= hours:
         return []
-    return [f"  it takes the place of one by {heard:.2f} h of negatives, which tell more: calibrate on both together"]
+    return [f"  it takes the place of one by {heard:.2f} h of negatives, which tell more: give more that did not train"]
 
 
 def _info_arguments(parser: argparse.ArgumentParser) -> None:
