@@ -99,7 +99,7 @@ def test_the_page_holds_the_tables_the_counts_and_the_curve(study, tmp_path):
     read = study.read_study(ROOT / "recipes" / "little_data" / "study.toml")
     study.write(read, [])
     assert "No trial is done yet" in study.PAGE.read_text() and not study.PLOT.exists()
-    lines = [line(case, seed, 0.5 / (1 + case.clips) + 0.01 * seed) for case in read.variants for seed in read.seeds]
+    lines = [line(case, seed, 0.5 / (1 + case.clips) + 0.01 * seed) for case in read.variants for seed in (1, 2, 3)]
     for _ in range(2):
         study.write(read, lines)
     page = study.PAGE.read_text()
