@@ -145,6 +145,7 @@ def summary(found: dict, kinds: list[str]) -> list[str]:
             clips = "without a copy" if fresh else "all"
             cells = [f"`{name}`", kind_title(kind).lower(), clips, f"{rate:g} per h", *tally(pairs)]
             lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *at_one_alarm(found)]
     if found["missing"]:
         lines += ["", f"Not measured, and so not among the comparisons: {', '.join(found['missing'])}."]
     lines += ["", "CPU seconds for an hour of audio (below), the most over the words:", ""]
@@ -154,6 +155,37 @@ def summary(found: dict, kinds: list[str]) -> list[str]:
             held = "holds" if max(seconds) <= most else "does not hold"
             lines.append(f"- `{name}`: {max(seconds):.1f}; the aim, at most {most:g}, {held}.")
     return lines
+
+
+def at_one_alarm(found: dict) -> list[str]:
+    """How ours stand beside the others at the lowest rate at which no single recording decides."""
+    hours = found["results"][0]["kinds"]["all"]["hours"]
+    lines = [
+        f"At none, one recording decides. At one false alarm in all {hours:.2f} h ({1 / hours:.2g} an hour), on all",
+        "clips, by the DET curves, ours miss, of the comparisons with engines that can keep that:",
+        "",
+    ]
+    for name in found["ours"]:
+        signs = []
+        for ours, theirs in product(found["results"], repeat=2):
+            if ours["engine"] == name and theirs["engine"] in others(found) and theirs["word"] == ours["word"]:
+                for condition in ours["det"]:
+                    own, other = (least_missed(each, condition, 1) for each in (ours, theirs))
+                    signs += [] if other is None else [1 if own is None else (own > other) - (own < other)]
+        fewer, equal, more = (signs.count(sign) for sign in (-1, 0, 1))
+        lines.append(f"- `{name}`: fewer clips in {fewer}, as many in {equal}, more in {more}.")
+    return lines
+
+
+def least_missed(result: dict, condition: str, alarms: int) -> float | None:
+    """The lowest miss rate of a DET curve with so many false alarms of all negatives at most; None if it has none."""
+    det, hours = result["det"][condition], result["kinds"]["all"]["hours"]
+    kept = [
+        missed
+        for rate, missed in zip(det["fa_per_hour"], det["miss_rate"], strict=True)
+        if rate * hours <= alarms * (1 + 1e-9)
+    ]
+    return min(kept, default=None)
 
 
 def tally(pairs: list[Beside]) -> list[str]:

@@ -203,6 +203,24 @@ def test_the_page_says_what_was_measured_on_what(module, tmp_path):
     assert "A trial, on the first 0.1 h" in module("peers_report").page({**found, "limited": 0.1}, "x.png")
 
 
+def test_one_false_alarm_in_all_hours_is_told_too(module):
+    """Of 6 h: by the DET curves, where a rate of 1 / 6 is one alarm."""
+
+    def heard(engine, **rates):
+        det = {name: {"fa_per_hour": [2.0, 1 / 6, 0.0], "miss_rate": [0.0, *each]} for name, each in rates.items()}
+        return result_of([], 40, engine) | {"det": {"clean": det["clean"], "10 dB": det["noise"]}}
+
+    base = heard("base", clean=[0.1, 0.5], noise=[0.2, 0.9])
+    rival = heard("porcupine", clean=[0.2, 0.3], noise=[0.2, 0.3])
+    loud = result_of([], 40, "pocketsphinx") | {
+        "det": dict.fromkeys(("clean", "10 dB"), {"fa_per_hour": [2.0], "miss_rate": [0.0]})
+    }
+    *_, told, _ = module("peers_report").at_one_alarm(comparison(base, rival, loud))
+    assert told == "- `base`: fewer clips in 1, as many in 1, more in 0."
+    *_, told, _ = module("peers_report").at_one_alarm(comparison(loud | {"engine": "base"}, rival))
+    assert told == "- `base`: fewer clips in 0, as many in 0, more in 2.", "ours cannot keep it"
+
+
 def test_the_page_says_which_aims_hold(module):
     base, rival = result_of([1], 40, "base"), result_of(list(range(10)), 40, "porcupine")
     micro = result_of([1, 2], 40, "micro") | {"cpu_s_per_hour": 10.4}
