@@ -121,10 +121,16 @@ def beside(results: Sequence[dict], name: str, others: Collection[str], kind: st
         results: what `judged` gives, each with its `word` and `engine`.
         fresh: on the clips without a copy in training alone.
     """
+    for ours, theirs in same_word(results, name, others):
+        yield from _beside(ours, theirs, kind, rate, fresh)
+
+
+def same_word(results: Sequence[dict], name: str, others: Collection[str]) -> Iterator[tuple[dict, dict]]:
+    """The results of our model `name`, each with those of the `others` on its word."""
     for ours in (result for result in results if result["engine"] == name):
         for theirs in results:
             if theirs["word"] == ours["word"] and theirs["engine"] in others:
-                yield from _beside(ours, theirs, kind, rate, fresh)
+                yield ours, theirs
 
 
 def _beside(ours: dict, theirs: dict, kind: str, rate: float, fresh: bool) -> Iterator[Beside]:

@@ -6,8 +6,9 @@ import textwrap
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 from machine import about
-from peers_judged import CHANCE, FEWER, MORE, NOT_REACHED, RATES, Beside, beside
+from peers_judged import CHANCE, FEWER, MORE, NOT_REACHED, RATES, Beside, beside, same_word, within
 from peers_plot import plot_det
 from peers_sensitivities import FINEST, SENSITIVITIES
 from peers_tables import costs, others, tables, tried
@@ -167,11 +168,10 @@ def at_one_alarm(found: dict) -> list[str]:
     ]
     for name in found["ours"]:
         signs = []
-        for ours, theirs in product(found["results"], repeat=2):
-            if ours["engine"] == name and theirs["engine"] in others(found) and theirs["word"] == ours["word"]:
-                for condition in ours["det"]:
-                    own, other = (least_missed(each, condition, 1) for each in (ours, theirs))
-                    signs += [] if other is None else [1 if own is None else (own > other) - (own < other)]
+        for ours, theirs in same_word(found["results"], name, others(found)):
+            for condition in ours["det"]:
+                own, other = (least_missed(each, condition, 1) for each in (ours, theirs))
+                signs += [] if other is None else [1 if own is None else (own > other) - (own < other)]
         fewer, equal, more = (signs.count(sign) for sign in (-1, 0, 1))
         lines.append(f"- `{name}`: fewer clips in {fewer}, as many in {equal}, more in {more}.")
     return lines
@@ -180,12 +180,8 @@ def at_one_alarm(found: dict) -> list[str]:
 def least_missed(result: dict, condition: str, alarms: int) -> float | None:
     """The lowest miss rate of a DET curve with so many false alarms of all negatives at most; None if it has none."""
     det, hours = result["det"][condition], result["kinds"]["all"]["hours"]
-    kept = [
-        missed
-        for rate, missed in zip(det["fa_per_hour"], det["miss_rate"], strict=True)
-        if rate * hours <= alarms * (1 + 1e-9)
-    ]
-    return min(kept, default=None)
+    kept = within(np.multiply(det["fa_per_hour"], hours), hours, alarms / hours)
+    return min(np.compress(kept, det["miss_rate"]).tolist(), default=None)
 
 
 def tally(pairs: list[Beside]) -> list[str]:

@@ -54,15 +54,8 @@ def judged(lines: list[dict], rate: float) -> list[dict]:
     seed differs by one and the same clip, the interval has no width and means nothing. Where the pick or another was
     not tried with two seeds, nothing is said.
     """
-    points = defaultdict(lambda: defaultdict(dict))
-    acoustics = {(line["acoustic"], *sizes_of(line)) for line in lines if line["unfreeze"] != "scratch"}
-    for line in lines:
-        scratch = line["unfreeze"] == "scratch"
-        alike = [name for name, *sizes in acoustics if sizes == sizes_of(line)] if scratch else [line["acoustic"]]
-        for acoustic in alike if "missed" in line else ():
-            points[acoustic, line["depth"], line["clips"]][line["unfreeze"]][line["seed"]] = line
     found = []
-    for (acoustic, depth, _), tried in points.items():
+    for (acoustic, depth, _), tried in points_of([line for line in lines if "missed" in line]).items():
         tried = {unfreeze: done for unfreeze, done in tried.items() if len(done) > 1}
         first = next((line for done in tried.values() for line in done.values()), None)
         if first is None:
@@ -79,10 +72,7 @@ def judged(lines: list[dict], rate: float) -> list[dict]:
             continue
         point = {"acoustic": acoustic, "depth": depth, "trained": first["trained"], "auto": picks[0]}
         for name in conditions([first]):
-            wrong = {
-                unfreeze: {seed: value(line, name, rate) for seed, line in done.items()}
-                for unfreeze, done in tried.items()
-            }
+            wrong = wrong_of(tried, name, rate)
             scratch, pick = wrong.pop("scratch", {}), wrong[picks[0]]
             # By the seeds that both have, since seeds differ more than choices do; of equals the pick.
             apart = {choice: interval([(pick, other)]) for choice, other in wrong.items()}
@@ -93,6 +83,29 @@ def judged(lines: list[dict], rate: float) -> list[dict]:
                 made |= {f"apart{kind}": least, f"worse{kind}": worse}
             found.append(made)
     return found
+
+
+def points_of(lines: list[dict]) -> dict[tuple[str, int, int], dict[str, dict[int, dict]]]:
+    """The trials by model, depth and number of clips, then by what trains, then by seed.
+
+    Those from scratch stand beside all models of their size: they have heard none.
+    """
+    points = defaultdict(lambda: defaultdict(dict))
+    acoustics = {(line["acoustic"], *sizes_of(line)) for line in lines if line["unfreeze"] != "scratch"}
+    for line in lines:
+        scratch = line["unfreeze"] == "scratch"
+        alike = [name for name, *sizes in acoustics if sizes == sizes_of(line)] if scratch else [line["acoustic"]]
+        for acoustic in alike:
+            points[acoustic, line["depth"], line["clips"]][line["unfreeze"]][line["seed"]] = line
+    return points
+
+
+def wrong_of(tried: dict[str, dict[int, dict]], condition: str, rate: float) -> dict[str, dict[int, float]]:
+    """What the trials of a point got wrong in a condition (`value`), by what trains and by seed."""
+    return {
+        unfreeze: {seed: value(line, condition, rate) for seed, line in done.items()}
+        for unfreeze, done in tried.items()
+    }
 
 
 def sizes_of(line: dict) -> list[int]:
@@ -139,17 +152,12 @@ def less(apart: tuple[float, float, float] | None) -> str:
 def brought(lines: list[dict], rate: float) -> list[str]:
     """As Markdown what each way to train a pretrained encoder gets wrong less what one from scratch does, paired by
     seed; empty where no point has two seeds of both."""
-    points = defaultdict(lambda: defaultdict(dict))
-    for line in lines:
-        for acoustic in [line["acoustic"]] if line["unfreeze"] != "scratch" else {each["acoustic"] for each in lines}:
-            points[acoustic, line["depth"], line["clips"]][line["unfreeze"]][line["seed"]] = line
     ways = [way for way in dict.fromkeys(line["unfreeze"] for line in lines) if way != "scratch"]
     rows = []
-    for (acoustic, depth, _), tried in sorted(
-        points.items(), key=lambda point: (*point[0][:2], point[0][2] or math.inf)
-    ):
+    by_clips = sorted(points_of(lines).items(), key=lambda point: (*point[0][:2], point[0][2] or math.inf))
+    for (acoustic, depth, _), tried in by_clips:
         for name in conditions(lines):
-            wrong = {way: {seed: value(line, name, rate) for seed, line in done.items()} for way, done in tried.items()}
+            wrong = wrong_of(tried, name, rate)
             apart = [interval([(wrong.get(way, {}), wrong.get("scratch", {}))]) for way in ways]
             if any(apart):
                 first = next(line for done in tried.values() for line in done.values())
